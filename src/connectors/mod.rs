@@ -1,0 +1,369 @@
+//! Connectors: the code for each kind of directory, behind one small trait.
+//!
+//! A connector answers with pages of observations. It knows no SQL, no clock and no retry: when to read, what to do
+//! with the answer and when to try again is `directories`' business. It must never write to a directory while it
+//! reads, follow a referral, or deliver a short answer as a whole one: every reading that did not end with an
+//! explicit success is an [`Failure`].
+//!
+//! Base ability: probe and read. Optional abilities (delta, act, authenticate) are separate small traits that later
+//! connectors add.
+
+
+use std::{collections::BTreeMap, future::Future, pin::Pin};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+/// A boxed future, so that connectors can be used as trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The kinds of directory there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Openldap,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openldap => "openldap",
+        }
+    }
+
+    /// The name shown to people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Openldap => "OpenLDAP",
+        }
+    }
+}
+
+/// One directory, opened with its settings and credentials.
+pub trait Connector: Send + Sync {
+    /// Tries each step of the way apart and says, for each, ok or why not and how to fix it. Never fails as a whole.
+    fn probe(&self) -> BoxFuture<'_, ProbeReport>;
+
+    /// Reads everything. Pages go into `pages`; `Ok` only when the directory said that this was all. When the
+    /// receiver is gone (the run was cancelled), the reading stops with [`FailureKind::Cancelled`].
+    ///
+    /// Order: all identities, then every group as [`Observed::GroupSeen`], then every group as [`Observed::Group`],
+    /// so that members can be resolved while they stream past and nothing has to be held.
+    fn read_full(&self, pages: mpsc::Sender<Vec<Observed>>) -> BoxFuture<'_, Result<ReadEnd, Failure>>;
+
+    /// One user entry as the directory holds it and as the mapping reads it, for the mapping form.
+    fn sample(&self) -> BoxFuture<'_, Result<Sample, Failure>>;
+}
+
+/// What ended a complete reading.
+#[derive(Debug, Clone, Default)]
+pub struct ReadEnd {
+    /// The server that answered, as configured (`ldaps://host:636`).
+    pub server: String,
+}
+
+/// One thing seen in a directory.
+#[derive(Debug, Clone)]
+pub enum Observed {
+    Identity(Box<ObservedIdentity>),
+    /// A group exists under these keys; its content follows later.
+    GroupSeen { external_id: String, keys: Keys },
+    Group(Box<ObservedGroup>),
+    /// An object that could not be read (undecodable, no id): quarantined with its reason, the run goes on.
+    Unreadable { external_id: Option<String>, name: String, reason: String },
+}
+
+/// A 128-bit key by which other objects refer to this one: a hash of the normalised DN or of the user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub [u8; 16]);
+
+impl Key {
+    fn of(kind: &str, text: &str) -> Self {
+        let hash = crate::secret::sha256(format!("{kind}\0{text}").as_bytes());
+        let mut key = [0_u8; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
+    }
+
+    /// The key of a distinguished name that has been normalised already.
+    pub fn of_dn(normalised: &str) -> Self {
+        Self::of("dn", normalised)
+    }
+
+    /// The key of a user name (`memberUid` refers by it), case folded already.
+    pub fn of_name(folded: &str) -> Self {
+        Self::of("name", folded)
+    }
+}
+
+/// The keys under which an object is referred to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub dn: Option<Key>,
+    /// Only where groups refer by user name (posixGroup).
+    pub name: Option<Key>,
+}
+
+/// One member as a group names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRef {
+    pub key: Key,
+    /// The value as the directory wrote it, shown when it points at nothing we know.
+    pub text: String,
+}
+
+/// A user account as read, normalised (DESIGN §4).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ObservedIdentity {
+    /// The immutable id (entryUUID); never DN, UPN or mail.
+    pub external_id: String,
+    pub keys: Keys,
+    pub fields: IdentityFields,
+}
+
+/// The fields of an identity that the console and the API know by name. Times are RFC 3339 UTC.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IdentityFields {
+    pub user_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upn: Option<String>,
+    /// The first mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<String>,
+    /// All mail addresses, in the directory's order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mails: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub employee_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The manager as the directory writes it (a DN in LDAP); resolved when shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+    pub status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sign_in_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_changed_at: Option<String>,
+    /// The password has to be changed at the next sign-in (ppolicy `pwdReset`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub must_change_password: bool,
+    /// Every attribute that was read and that the mapping keeps, by the directory's attribute name (`dn` included),
+    /// values in the directory's order.
+    pub attributes: BTreeMap<String, Vec<Value>>,
+}
+
+/// A value of a raw attribute: text, or base64 of what is not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    Text(String),
+    Binary { base64: String },
+}
+
+/// Whether an account can be used, in the words of PRODUCT/DESIGN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    #[default]
+    Active,
+    Disabled,
+    Locked,
+    Expired,
+    Suspended,
+    Staged,
+    Deprovisioned,
+}
+
+impl Status {
+    pub const ALL: [Self; 7] =
+        [Self::Active, Self::Disabled, Self::Locked, Self::Expired, Self::Suspended, Self::Staged, Self::Deprovisioned];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Locked => "locked",
+            Self::Expired => "expired",
+            Self::Suspended => "suspended",
+            Self::Staged => "staged",
+            Self::Deprovisioned => "deprovisioned",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A group as read, with every direct member.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ObservedGroup {
+    pub external_id: String,
+    pub keys: Keys,
+    pub fields: GroupFields,
+    pub members: Vec<MemberRef>,
+}
+
+/// The fields of a group that are known by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupFields {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The directory's own word for the kind, for example `groupOfNames`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Raw attributes without the members (`dn` included).
+    pub attributes: BTreeMap<String, Vec<Value>>,
+}
+
+/// Why a connector could not do what was asked: one plain sentence and the next step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// What failed, for which thing, as a sentence for an administrator.
+    pub message: String,
+    /// What to do next, as a sentence.
+    pub next_step: String,
+}
+
+impl Failure {
+    pub fn new(kind: FailureKind, message: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), next_step: next_step.into() }
+    }
+}
+
+/// The kinds of failure that callers and tests tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The host name has no address.
+    NameResolution,
+    /// No server of the list accepts a connection.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// The connection ended in the middle.
+    ConnectionLost,
+    /// The certificate is not from a trusted authority.
+    CertificateUntrusted,
+    CertificateExpired,
+    /// The certificate is for another host name.
+    CertificateName,
+    /// Another TLS error (no common version, alert).
+    Tls,
+    /// The server refused StartTLS.
+    StartTlsRefused,
+    /// The server demands TLS or signing before this.
+    ConfidentialityRequired,
+    /// Plain LDAP without the explicit consent in the settings.
+    PlaintextNotAccepted,
+    /// Wrong bind DN or password (LDAP result 49).
+    InvalidCredentials,
+    /// May not read this (LDAP result 50).
+    AccessDenied,
+    /// The base does not exist (LDAP result 32).
+    NoSuchBase,
+    /// The filter or a DN is not valid.
+    InvalidSettings,
+    /// The server cut the answer: size, time or administrative limit (LDAP results 3, 4, 11).
+    LimitExceeded,
+    /// Busy or unavailable (LDAP results 51, 52).
+    ServerBusy,
+    /// The server points elsewhere (LDAP result 10); never followed.
+    Referral,
+    /// The answer breaks the protocol or our limits.
+    ProtocolViolation,
+    /// The appliance stopped the reading.
+    Cancelled,
+    /// Any other result, with its code in the message.
+    Other,
+}
+
+/// The answer of a probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeReport {
+    pub steps: Vec<ProbeStep>,
+    pub abilities: Vec<Ability>,
+}
+
+impl ProbeReport {
+    /// No step failed.
+    pub fn is_ok(&self) -> bool {
+        self.steps.iter().all(|step| step.state != StepState::Failed)
+    }
+}
+
+/// One step of a probe, in the order tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeStep {
+    /// Stable name: `name-resolution connect tls bind base users groups paging syncrepl`.
+    pub step: String,
+    /// Which server or base this is about, when there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    pub state: StepState,
+    /// What was seen, as a sentence.
+    pub message: String,
+    /// What to do when it is not ok.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    Ok,
+    /// Works, but somebody should look.
+    Warning,
+    Failed,
+    /// Not tried because an earlier step failed.
+    Skipped,
+}
+
+/// What the credentials allow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ability {
+    /// Stable name: `read delta sign-ins disable force-password-reset …`.
+    pub ability: String,
+    pub state: AbilityState,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AbilityState {
+    Granted,
+    Missing,
+    NotLicensed,
+    Unknown,
+}
+
+/// One entry, raw and mapped, for the mapping form.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sample {
+    pub dn: String,
+    /// Attribute name → values, in the server's order of attributes.
+    pub attributes: Vec<(String, Vec<Value>)>,
+    pub mapped: IdentityFields,
+}

@@ -1,0 +1,5 @@
+//! Bailiwick, the map.
+
+pub mod connectors;
+pub mod error;
+pub mod secret;
