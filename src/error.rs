@@ -53,7 +53,11 @@ pub enum Error {
     Unavailable { message: String, retry_after_s: u64 },
     /// 500: our fault. The text is for the log; the page shows the request id only.
     #[error("{context}")]
-    Internal { context: String, #[source] source: Option<Box<dyn StdError + Send + Sync>> },
+    Internal {
+        context: String,
+        #[source]
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    },
 }
 
 /// What every fallible function of the request road answers.

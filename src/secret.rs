@@ -4,7 +4,12 @@
 //! secret in variable time. Sealing is AES-256-GCM with the row's place (`table:column:row`) as additional data, so
 //! that a ciphertext copied to another row does not open (HOSTILE §4, the Authelia pattern).
 
-use std::{fs, io::Write, os::unix::fs::{MetadataExt, OpenOptionsExt}, path::{Path, PathBuf}};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
 
 use aws_lc_rs::{aead, digest, hkdf, hmac, rand as aws_rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -52,7 +57,9 @@ pub enum KeyError {
     NotAPlainFile { path: PathBuf },
     #[error("the master key {path} must hold 64 hexadecimal digits and nothing else; restore it from your backup")]
     Malformed { path: PathBuf },
-    #[error("the master key {path} is missing, but the database holds secrets sealed with it; restore it from your backup")]
+    #[error(
+        "the master key {path} is missing, but the database holds secrets sealed with it; restore it from your backup"
+    )]
     Missing { path: PathBuf },
     #[error("this master key does not fit the database: it was sealed with another key; restore the right {path}")]
     Mismatch { path: PathBuf },
@@ -97,7 +104,9 @@ impl MasterKey {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
         let meta = match fs::symlink_metadata(path) {
             Ok(meta) => meta,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(KeyError::Missing { path: path.to_owned() }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(KeyError::Missing { path: path.to_owned() });
+            }
             Err(e) => return Err(io(e)),
         };
         if !meta.is_file() {
@@ -160,7 +169,11 @@ impl MasterKey {
         fill_random(&mut nonce);
         let mut body = plain.to_vec();
         let sealed = self.sealing_key().map(|key| {
-            key.seal_in_place_append_tag(aead::Nonce::assume_unique_for_key(nonce), aead::Aad::from(place.as_bytes()), &mut body)
+            key.seal_in_place_append_tag(
+                aead::Nonce::assume_unique_for_key(nonce),
+                aead::Aad::from(place.as_bytes()),
+                &mut body,
+            )
         });
         if !matches!(sealed, Some(Ok(()))) {
             // AES-GCM only fails for inputs of many gigabytes: answer something that never opens, never the plain text.

@@ -8,14 +8,12 @@
 //! Base ability: probe and read. Optional abilities (delta, act, authenticate) are separate small traits that later
 //! connectors add.
 
-
-use std::{collections::BTreeMap, future::Future, pin::Pin};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-/// A boxed future, so that connectors can be used as trait objects.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub use crate::kernel::BoxFuture;
 
 /// The kinds of directory there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -67,10 +65,17 @@ pub struct ReadEnd {
 pub enum Observed {
     Identity(Box<ObservedIdentity>),
     /// A group exists under these keys; its content follows later.
-    GroupSeen { external_id: String, keys: Keys },
+    GroupSeen {
+        external_id: String,
+        keys: Keys,
+    },
     Group(Box<ObservedGroup>),
     /// An object that could not be read (undecodable, no id): quarantined with its reason, the run goes on.
-    Unreadable { external_id: Option<String>, name: String, reason: String },
+    Unreadable {
+        external_id: Option<String>,
+        name: String,
+        reason: String,
+    },
 }
 
 /// A 128-bit key by which other objects refer to this one: a hash of the normalised DN or of the user name.

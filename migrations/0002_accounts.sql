@@ -1,0 +1,19 @@
+-- owner: accounts
+-- The installation itself: one row. key_check is a sealed constant, so that a wrong master key is noticed at start.
+CREATE TABLE appliance (
+    id                INTEGER PRIMARY KEY CHECK (id = 1),
+    region            TEXT    NOT NULL,
+    key_check         BLOB    NOT NULL,
+    setup_token_hash  BLOB,
+    setup_expires_at  INTEGER,
+    created_at        INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE account (
+    id              INTEGER PRIMARY KEY CHECK (id BETWEEN 100000000000 AND 999999999999),
+    alias           TEXT    NOT NULL UNIQUE,
+    region          TEXT    NOT NULL,
+    state           TEXT    NOT NULL CHECK (state IN ('active', 'suspended')),
+    is_mfa_required INTEGER NOT NULL DEFAULT 0 CHECK (is_mfa_required IN (0, 1)),
+    created_at      INTEGER NOT NULL
+) STRICT;

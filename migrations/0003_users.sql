@@ -1,0 +1,26 @@
+-- owner: users
+CREATE TABLE user (
+    id               TEXT    PRIMARY KEY,
+    email            TEXT    NOT NULL,
+    -- Lower-cased; what must be unique.
+    email_folded     TEXT    NOT NULL UNIQUE,
+    name             TEXT    NOT NULL,
+    locale           TEXT    NOT NULL DEFAULT 'en',
+    time_zone        TEXT,
+    theme            TEXT    NOT NULL DEFAULT 'auto' CHECK (theme IN ('auto', 'light', 'dark')),
+    -- argon2id, PHC string.
+    password_hash    TEXT    NOT NULL,
+    state            TEXT    NOT NULL CHECK (state IN ('enabled', 'disabled')),
+    created_at       INTEGER NOT NULL,
+    last_activity_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE membership (
+    user_id    TEXT    NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+    role_id    TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (user_id, account_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX membership_by_account ON membership (account_id, user_id);

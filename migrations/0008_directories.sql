@@ -1,0 +1,80 @@
+-- owner: directories
+CREATE TABLE directory (
+    id               INTEGER PRIMARY KEY,
+    account_id       INTEGER NOT NULL REFERENCES account (id),
+    kind             TEXT    NOT NULL,
+    name             TEXT    NOT NULL,
+    -- JSON as the connector's Settings; no secrets.
+    settings         TEXT    NOT NULL,
+    -- JSON of the credentials, sealed for 'directory:read_credentials:<id>'.
+    read_credentials BLOB    NOT NULL,
+    act_credentials  BLOB,
+    -- The part of the read credentials that is not secret (a bind DN), shown in the console.
+    read_principal   TEXT    NOT NULL DEFAULT '',
+    schedule         TEXT    NOT NULL,
+    guard            TEXT    NOT NULL,
+    -- The newest run that was applied, and when it finished reading: what the copy shows.
+    applied_run_id   INTEGER,
+    applied_at       INTEGER,
+    watermark        TEXT,
+    created_at       INTEGER NOT NULL,
+    updated_at       INTEGER NOT NULL,
+    -- Taken out of the console at once; its copy is then deleted in small pieces.
+    removed_at       INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX directory_name ON directory (account_id, name) WHERE removed_at IS NULL;
+CREATE INDEX directory_removed ON directory (removed_at) WHERE removed_at IS NOT NULL;
+
+CREATE TABLE run (
+    id              INTEGER PRIMARY KEY,
+    account_id      INTEGER NOT NULL,
+    directory_id    INTEGER NOT NULL REFERENCES directory (id) ON DELETE CASCADE,
+    mode            TEXT    NOT NULL CHECK (mode IN ('full', 'delta')),
+    is_dry_run      INTEGER NOT NULL DEFAULT 0 CHECK (is_dry_run IN (0, 1)),
+    -- Who or what asked for it: a principal's URN.
+    requested_by    TEXT    NOT NULL,
+    state           TEXT    NOT NULL CHECK (state IN
+                        ('reading', 'planned', 'parked', 'applying', 'applied', 'discarded', 'failed')),
+    -- Why it failed or was parked, and what to do; plain sentences.
+    reason          TEXT,
+    next_step       TEXT,
+    failure_kind    TEXT,
+    -- The server that answered, and a hash of the settings that were read with.
+    server          TEXT,
+    settings_hash   TEXT    NOT NULL,
+    read_count      INTEGER NOT NULL DEFAULT 0,
+    added           INTEGER NOT NULL DEFAULT 0,
+    changed         INTEGER NOT NULL DEFAULT 0,
+    missing         INTEGER NOT NULL DEFAULT 0,
+    returned        INTEGER NOT NULL DEFAULT 0,
+    members_added   INTEGER NOT NULL DEFAULT 0,
+    members_removed INTEGER NOT NULL DEFAULT 0,
+    quarantined     INTEGER NOT NULL DEFAULT 0,
+    unchanged       INTEGER NOT NULL DEFAULT 0,
+    started_at      INTEGER NOT NULL,
+    planned_at      INTEGER,
+    finished_at     INTEGER,
+    -- While applying: the moment all its changes take effect, and the last change row that is done.
+    apply_at        INTEGER,
+    applied_to      INTEGER
+) STRICT;
+
+CREATE INDEX run_by_directory ON run (directory_id, id);
+CREATE INDEX run_by_account   ON run (account_id, id);
+-- One run at a time for one directory, whoever starts it.
+CREATE UNIQUE INDEX run_active ON run (directory_id) WHERE state IN ('reading', 'applying')
+    OR (state = 'planned' AND is_dry_run = 0);
+
+-- Objects that a run could not take, with the reason; tried again by every run.
+CREATE TABLE quarantine (
+    id           INTEGER PRIMARY KEY,
+    directory_id INTEGER NOT NULL REFERENCES directory (id) ON DELETE CASCADE,
+    run_id       INTEGER NOT NULL,
+    external_id  TEXT,
+    name         TEXT    NOT NULL,
+    reason       TEXT    NOT NULL
+) STRICT;
+
+CREATE INDEX quarantine_by_run ON quarantine (run_id, id);
+CREATE INDEX quarantine_by_directory ON quarantine (directory_id, run_id);

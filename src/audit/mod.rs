@@ -1,0 +1,78 @@
+//! Audit: the one way to change anything, and the log that shows tampering.
+//!
+//! [`change`] commits a change and its records in one transaction; [`record`] writes what is not a change (a failed
+//! sign-in, a refused request, an export). Owns `audit_record` and `audit_head`. Invariants: sequence numbers have no
+//! gap; each record's hash covers its content and the hash before it (SHA-256 over a length-prefixed encoding, so
+//! that no two contents look alike); the newest record is also kept under the master key, so that a cut-off tail
+//! shows. Secrets never come here.
+//!
+//! Why the head is read from the table on every write and not kept in memory: the command line writes from another
+//! process while the server runs.
+
+mod api;
+mod chain;
+mod model;
+mod pages;
+mod queries;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use rusqlite::Connection;
+
+pub use model::{Entry, Outcome, Record};
+pub use verify::{Finding, Report, verify};
+
+use crate::{
+    error::Result,
+    kernel::Kernel,
+    principal::{Level, Permission, Principal, Service},
+    web::Routes,
+};
+
+/// Runs `f` in one transaction and writes the records it answers, by `principal`, in the same one. An error, from
+/// `f` or from the log, undoes both.
+pub async fn change<T, F>(kernel: &Kernel, principal: &Principal, f: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<(T, Vec<Entry>)> + Send + 'static,
+{
+    let (kernel_, principal) = (kernel.clone(), principal.clone());
+    kernel.db.write(move |connection| write(&kernel_, connection, &principal, f)).await
+}
+
+/// [`change`] for a thread that may block (a run, the command line).
+pub fn change_blocking<T, F>(kernel: &Kernel, principal: &Principal, f: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<(T, Vec<Entry>)> + Send + 'static,
+{
+    let (kernel_, principal) = (kernel.clone(), principal.clone());
+    kernel.db.write_blocking(move |connection| write(&kernel_, connection, &principal, f))
+}
+
+/// Writes records that accompany no change.
+pub async fn record(kernel: &Kernel, principal: &Principal, entries: Vec<Entry>) -> Result<()> {
+    change(kernel, principal, move |_| Ok(((), entries))).await
+}
+
+fn write<T>(
+    kernel: &Kernel,
+    connection: &Connection,
+    principal: &Principal,
+    f: impl FnOnce(&Connection) -> Result<(T, Vec<Entry>)>,
+) -> Result<T> {
+    let (value, entries) = f(connection)?;
+    chain::append(connection, &kernel.key, kernel.clock.now(), principal, entries)?;
+    Ok(value)
+}
+
+/// The pages and the API of the log.
+pub fn routes(routes: &mut Routes) {
+    let read = Permission::Needs(Service::Audit, Level::Read);
+    routes.get("/logs", read, pages::list);
+    routes.get("/logs/export", read, pages::export);
+    routes.get("/logs/{id}", read, pages::detail);
+    routes.api::<api::__path_list, _, _>(read, api::list);
+    routes.api::<api::__path_get, _, _>(read, api::get);
+}

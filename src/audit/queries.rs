@@ -1,0 +1,172 @@
+//! All SQL of the audit room.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::model::Record;
+use crate::{clock::Time, error::Result, principal::AccountId, secret};
+
+pub(super) fn newest(connection: &Connection) -> Result<Option<(i64, Vec<u8>)>> {
+    Ok(connection
+        .prepare_cached("SELECT seq, hash FROM audit_record ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
+pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_record (seq, id, at, type, account_id, principal_urn, subject_urn, address, request_id,
+                                       result, details, prev_hash, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
+        .execute(params![
+            record.seq,
+            record.id,
+            record.time,
+            record.kind,
+            record.account_id,
+            record.principal_urn,
+            record.subject_urn,
+            record.address,
+            record.request_id,
+            record.result,
+            record.details_text,
+            record.prev_hash_bytes,
+            record.hash_bytes,
+        ])?;
+    Ok(())
+}
+
+pub(super) fn set_head(connection: &Connection, seq: i64, hash: &[u8], mac: &[u8]) -> Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO audit_head (id, seq, hash, mac) VALUES (1, ?1, ?2, ?3)")?
+        .execute(params![seq, hash, mac])?;
+    Ok(())
+}
+
+/// Sequence number, hash and keyed hash of the newest record, as the head remembers them.
+pub(super) fn head(connection: &Connection) -> Result<Option<(i64, Vec<u8>, Vec<u8>)>> {
+    Ok(connection
+        .query_row("SELECT seq, hash, mac FROM audit_head WHERE id = 1", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?)
+}
+
+const COLUMNS: &str = "seq, id, at, type, account_id, principal_urn, subject_urn, address, request_id, result, details,
+                       prev_hash, hash";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let details_text: String = row.get(10)?;
+    let (prev_hash_bytes, hash_bytes): (Vec<u8>, Vec<u8>) = (row.get(11)?, row.get(12)?);
+    Ok(Record {
+        seq: row.get(0)?,
+        id: row.get(1)?,
+        time: row.get(2)?,
+        kind: row.get(3)?,
+        account_id: row.get(4)?,
+        principal_urn: row.get(5)?,
+        subject_urn: row.get(6)?,
+        address: row.get(7)?,
+        request_id: row.get(8)?,
+        result: row.get(9)?,
+        details: serde_json::from_str(&details_text).unwrap_or(serde_json::Value::Null),
+        details_text,
+        prev_hash: secret::encode_hex(&prev_hash_bytes),
+        hash: secret::encode_hex(&hash_bytes),
+        prev_hash_bytes,
+        hash_bytes,
+    })
+}
+
+/// What a list of records is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Filter {
+    pub(super) kind: Option<String>,
+    pub(super) principal: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) result: Option<String>,
+    pub(super) from: Option<Time>,
+    pub(super) to: Option<Time>,
+}
+
+/// Up to `limit` records of an account, newest first, before sequence number `before`.
+pub(super) fn list(
+    connection: &Connection,
+    account: AccountId,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Vec<Record>> {
+    // Times become sequence numbers first: then every combination of filters walks one index by seq.
+    let upper = match filter.to {
+        Some(to) => connection
+            .prepare_cached("SELECT max(seq) FROM audit_record WHERE account_id = ?1 AND at <= ?2")?
+            .query_row(params![account, to], |row| row.get::<_, Option<i64>>(0))?
+            .unwrap_or(0)
+            .saturating_add(1),
+        None => i64::MAX,
+    };
+    let lower = match filter.from {
+        Some(from) => connection
+            .prepare_cached("SELECT min(seq) FROM audit_record WHERE account_id = ?1 AND at >= ?2")?
+            .query_row(params![account, from], |row| row.get::<_, Option<i64>>(0))?
+            .unwrap_or(i64::MAX),
+        None => 0,
+    };
+    let upper = upper.min(before.unwrap_or(i64::MAX));
+    // The narrowest filter chooses the index by being the only one written as an equality it can use.
+    let narrowed = match (&filter.subject, &filter.principal, &filter.kind, &filter.result) {
+        (Some(_), ..) => {
+            "subject_urn = ?4 AND (?5 IS NULL OR principal_urn = ?5) AND (?6 IS NULL OR type = ?6) AND (?7 IS NULL OR result = ?7)"
+        }
+        (None, Some(_), ..) => {
+            "?4 IS NULL AND principal_urn = ?5 AND (?6 IS NULL OR type = ?6) AND (?7 IS NULL OR result = ?7)"
+        }
+        (None, None, Some(_), _) => "?4 IS NULL AND ?5 IS NULL AND type = ?6 AND (?7 IS NULL OR result = ?7)",
+        (None, None, None, Some(result)) if result != "success" => {
+            "?4 IS NULL AND ?5 IS NULL AND ?6 IS NULL AND result = ?7 AND result <> 'success'"
+        }
+        _ => "?4 IS NULL AND ?5 IS NULL AND ?6 IS NULL AND (?7 IS NULL OR result = ?7)",
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit_record WHERE account_id = ?1 AND seq >= ?2 AND seq < ?3 AND {narrowed}
+         ORDER BY seq DESC LIMIT ?8"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(
+        params![account, lower, upper, filter.subject, filter.principal, filter.kind, filter.result, limit],
+        read,
+    )?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn find(connection: &Connection, account: AccountId, id: &str) -> Result<Option<Record>> {
+    let sql = format!("SELECT {COLUMNS} FROM audit_record WHERE account_id = ?1 AND id = ?2");
+    Ok(connection.prepare_cached(&sql)?.query_row(params![account, id], read).optional()?)
+}
+
+/// The kinds of record that an account has, for the filter's list.
+pub(super) fn kinds(connection: &Connection, account: AccountId) -> Result<Vec<String>> {
+    // A skip scan by hand: one index probe per kind, however long the log is.
+    let mut statement = connection
+        .prepare_cached("SELECT type FROM audit_record WHERE account_id = ?1 AND type > ?2 ORDER BY type LIMIT 1")?;
+    let mut kinds: Vec<String> = Vec::new();
+    while let Some(kind) =
+        statement.query_row(params![account, kinds.last().map_or("", String::as_str)], |row| row.get(0)).optional()?
+    {
+        kinds.push(kind);
+    }
+    Ok(kinds)
+}
+
+/// Every record in the order of the chain.
+pub(super) fn each(connection: &Connection, mut visit: impl FnMut(Record)) -> Result<()> {
+    let sql = format!("SELECT {COLUMNS} FROM audit_record ORDER BY seq");
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        visit(read(row)?);
+    }
+    Ok(())
+}

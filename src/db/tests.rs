@@ -1,0 +1,101 @@
+//! The database room's own tests: lanes, savepoints, refusal of newer files.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::*;
+
+fn open() -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let db = Db::open(&Db::file(dir.path()), true).expect("a database");
+    db.write_blocking(|c| Ok(c.execute_batch("CREATE TABLE t (n INTEGER) STRICT")?)).expect("a table");
+    (dir, db)
+}
+
+fn count(db: &Db) -> i64 {
+    db.read_blocking(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?)).expect("a count")
+}
+
+#[test]
+fn a_failed_or_panicking_write_undoes_only_itself() {
+    let (_dir, db) = open();
+    std::thread::scope(|scope| {
+        for i in 0..40_i64 {
+            let db = &db;
+            scope.spawn(move || {
+                let result = db.write_blocking(move |c| {
+                    c.execute("INSERT INTO t VALUES (?1)", [i])?;
+                    match i % 4 {
+                        0 => Err(Error::Conflict("no".into())),
+                        1 => panic!("on purpose"),
+                        _ => Ok(()),
+                    }
+                });
+                assert_eq!(result.is_ok(), i % 4 > 1);
+            });
+        }
+    });
+    assert_eq!(count(&db), 20);
+}
+
+#[test]
+fn interactive_writes_go_before_waiting_bulk_chunks() {
+    let (_dir, db) = open();
+    let order = Arc::new(AtomicUsize::new(0));
+    let gate = Arc::new(std::sync::Barrier::new(2));
+    let first = {
+        let gate = gate.clone();
+        db.bulk_queued(move |_| {
+            gate.wait();
+            Ok(())
+        })
+        .expect("queued")
+    };
+    let place = |order: &Arc<AtomicUsize>| {
+        let order = order.clone();
+        move |_: &Connection| Ok(order.fetch_add(1, Ordering::SeqCst))
+    };
+    let bulk: Vec<_> = (0..5).map(|_| db.bulk_queued(place(&order)).expect("queued")).collect();
+    let interactive = db.writer.submit(writer::Lane::Interactive, place(&order)).expect("queued");
+    gate.wait();
+    first.blocking_recv().expect("answer").expect("ok");
+    assert_eq!(interactive.blocking_recv().expect("answer").expect("ok"), 0, "before every bulk chunk");
+    for chunk in bulk {
+        chunk.blocking_recv().expect("answer").expect("ok");
+    }
+}
+
+#[test]
+fn what_was_answered_is_there_after_reopening() {
+    let (dir, db) = open();
+    for i in 0..10_i64 {
+        db.write_blocking(move |c| Ok(c.execute("INSERT INTO t VALUES (?1)", [i])?)).expect("written");
+    }
+    drop(db);
+    let db = Db::open(&Db::file(dir.path()), false).expect("opens");
+    assert_eq!(count(&db), 10);
+}
+
+#[test]
+fn a_reader_cannot_write() {
+    let (_dir, db) = open();
+    let result = db.read_blocking(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
+    assert!(result.is_err());
+    assert_eq!(count(&db), 0);
+}
+
+#[test]
+fn a_newer_database_and_a_damaged_one_are_refused() {
+    let (dir, db) = open();
+    let path = Db::file(dir.path());
+    db.write_blocking(|c| Ok(c.pragma_update(None, "user_version", SCHEMA_VERSION + 1)?)).expect("written");
+    drop(db);
+    assert!(matches!(Db::open(&path, true), Err(OpenError::Newer { .. })));
+    std::fs::write(&path, b"this is not a database, and it is longer than one header ".repeat(20)).expect("written");
+    let _ = std::fs::remove_file(path.with_extension("db-wal"));
+    let _ = std::fs::remove_file(path.with_extension("db-shm"));
+    assert!(matches!(Db::open(&path, true), Err(OpenError::Damaged { .. })));
+    assert!(matches!(Db::open(&dir.path().join("absent.db"), false), Err(OpenError::Absent { .. })));
+}

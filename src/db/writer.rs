@@ -1,0 +1,264 @@
+//! The writer: one thread, one connection, an interactive and a bulk lane.
+//!
+//! Owns group commit and the order of the lanes. It must never answer an interactive write before the commit, and
+//! never write again after a commit failed with an I/O error.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result};
+
+/// Waiting interactive writes beyond this are refused with 503 instead of queued without end.
+const QUEUE_MAX: usize = 2_048;
+/// No more writes share one commit than this, and none are added once this much time has gone by.
+const GROUP_MAX: usize = 256;
+const GROUP_TIME_MAX: Duration = Duration::from_millis(40);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    Interactive,
+    Bulk,
+}
+
+/// One write: runs inside a transaction, answers after its end.
+trait Work: Send {
+    /// Runs the closure; `true` when its changes are to be kept.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Delivers the result, or the commit's error instead of it.
+    fn answer(self: Box<Self>, commit: Result<()>);
+}
+
+struct Closure<T, F> {
+    f: Option<F>,
+    result: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Work for Closure<T, F> {
+    fn run(&mut self, connection: &Connection) -> bool {
+        let Some(f) = self.f.take() else { return false };
+        let result = catch_unwind(AssertUnwindSafe(|| f(connection)))
+            .unwrap_or_else(|_| Err(Error::internal("a write panicked; its changes were undone")));
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn answer(self: Box<Self>, commit: Result<()>) {
+        let result = match (commit, self.result) {
+            (Ok(()), Some(result)) => result,
+            // A write that failed by itself keeps its own error: it says more than the commit's.
+            (Err(_), Some(Err(own))) => Err(own),
+            (Err(commit), _) => Err(commit),
+            (Ok(()), None) => Err(Error::internal("a write did not run")),
+        };
+        // The asker may have gone away (its connection closed): the write stands all the same.
+        let _ = self.answer.send(result);
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    interactive: VecDeque<Box<dyn Work>>,
+    bulk: VecDeque<Box<dyn Work>>,
+    is_closed: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    ready: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the queue when the last handle goes, so that the thread ends.
+struct Owner {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = true;
+        self.shared.ready.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // Wait for the queue to be worked off: what was accepted is written.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Writer {
+    owner: Arc<Owner>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> Self {
+        let shared = Arc::new(Shared { queue: Mutex::default(), ready: Condvar::new() });
+        let theirs = shared.clone();
+        let thread = std::thread::Builder::new().name("db-writer".into()).spawn(move || work(&theirs, &connection));
+        if let Err(error) = &thread {
+            tracing::error!(%error, "the writer thread could not be started");
+            shared.lock().is_closed = true;
+        }
+        Self { owner: Arc::new(Owner { shared, thread: Mutex::new(thread.ok()) }) }
+    }
+
+    pub(super) fn submit<T, F>(&self, lane: Lane, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let work = Box::new(Closure { f: Some(f), result: None, answer: sender });
+        let mut queue = self.owner.shared.lock();
+        if queue.is_closed {
+            return Err(super::writer_stopped());
+        }
+        let waiting = match lane {
+            Lane::Interactive => &mut queue.interactive,
+            Lane::Bulk => &mut queue.bulk,
+        };
+        if waiting.len() >= QUEUE_MAX {
+            return Err(Error::Unavailable {
+                message: "The appliance is busy writing. Nothing was changed; try again in a moment.".into(),
+                retry_after_s: 2,
+            });
+        }
+        waiting.push_back(work);
+        drop(queue);
+        self.owner.shared.ready.notify_one();
+        Ok(receiver)
+    }
+}
+
+fn work(shared: &Shared, connection: &Connection) {
+    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-16000; PRAGMA wal_autocheckpoint=4000") {
+        tracing::error!(%error, "the writer's settings were refused");
+    }
+    let mut is_broken = false;
+    loop {
+        let group = {
+            let mut queue = shared.lock();
+            while queue.interactive.is_empty() && queue.bulk.is_empty() {
+                if queue.is_closed {
+                    return;
+                }
+                queue = shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            std::mem::take(&mut queue.interactive)
+        };
+        if !group.is_empty() {
+            commit_group(connection, group, &mut is_broken);
+        }
+        // One bulk chunk between two groups: bulk waits for people, but is never starved by them.
+        let chunk = shared.lock().bulk.pop_front();
+        if let Some(chunk) = chunk {
+            commit_bulk(connection, chunk, &mut is_broken);
+        }
+    }
+}
+
+fn commit_group(connection: &Connection, mut waiting: VecDeque<Box<dyn Work>>, is_broken: &mut bool) {
+    while !waiting.is_empty() {
+        let mut done = Vec::with_capacity(waiting.len().min(GROUP_MAX));
+        let started = Instant::now();
+        let mut result = begin(connection, "FULL", *is_broken);
+        if result.is_ok() {
+            while done.len() < GROUP_MAX && started.elapsed() < GROUP_TIME_MAX {
+                let Some(mut work) = waiting.pop_front() else { break };
+                if let Err(error) = run_in_savepoint(connection, work.as_mut()) {
+                    result = Err(error);
+                    done.push(work);
+                    break;
+                }
+                done.push(work);
+            }
+        } else {
+            done.extend(waiting.drain(..));
+        }
+        let result = finish(connection, result, is_broken);
+        for work in done {
+            work.answer(copy(&result));
+        }
+    }
+}
+
+fn commit_bulk(connection: &Connection, mut chunk: Box<dyn Work>, is_broken: &mut bool) {
+    let result = begin(connection, "NORMAL", *is_broken).and_then(|()| run_in_savepoint(connection, chunk.as_mut()));
+    let result = finish(connection, result, is_broken);
+    chunk.answer(result);
+}
+
+fn begin(connection: &Connection, synchronous: &str, is_broken: bool) -> Result<()> {
+    if is_broken {
+        return Err(broken());
+    }
+    // The pragma takes effect outside a transaction only; a bulk chunk becomes durable with the next FULL commit.
+    connection.execute_batch(if synchronous == "FULL" {
+        "PRAGMA synchronous=FULL"
+    } else {
+        "PRAGMA synchronous=NORMAL"
+    })?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    Ok(())
+}
+
+fn run_in_savepoint(connection: &Connection, work: &mut dyn Work) -> Result<()> {
+    connection.execute_batch("SAVEPOINT one_write")?;
+    if !work.run(connection) {
+        connection.execute_batch("ROLLBACK TO one_write")?;
+    }
+    connection.execute_batch("RELEASE one_write")?;
+    Ok(())
+}
+
+fn finish(connection: &Connection, result: Result<()>, is_broken: &mut bool) -> Result<()> {
+    let committed = result.and_then(|()| match connection.execute_batch("COMMIT") {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) {
+                *is_broken = true;
+                tracing::error!(%error, "a commit failed in the file system: no more writes until the next start");
+            }
+            Err(Error::from(error))
+        }
+    });
+    if committed.is_err() && !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    committed
+}
+
+fn broken() -> Error {
+    Error::Unavailable {
+        message: "The disk failed while writing. Nothing is written until the appliance is restarted.".into(),
+        retry_after_s: 60,
+    }
+}
+
+/// The commit's outcome for every write of the group.
+fn copy(result: &Result<()>) -> Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(Error::Unavailable { message, retry_after_s }) => {
+            Err(Error::Unavailable { message: message.clone(), retry_after_s: *retry_after_s })
+        }
+        Err(other) => Err(Error::internal(other.chain())),
+    }
+}

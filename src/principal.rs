@@ -1,0 +1,286 @@
+//! Who acts and what they may do: the vocabulary that the request road, the audit log and every action share.
+//!
+//! Owns the shape of a principal, of an account's id and of a URN. It knows no table: `sessions` and `api_keys` make
+//! principals, `web` checks them against a route's [`Permission`].
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Deserialize, Serialize};
+
+/// A tenant's id: exactly twelve digits, the first not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(i64);
+
+impl AccountId {
+    pub const MIN: i64 = 100_000_000_000;
+    pub const MAX: i64 = 999_999_999_999;
+
+    /// `None` unless the number has twelve digits.
+    pub fn new(number: i64) -> Option<Self> {
+        (Self::MIN..=Self::MAX).contains(&number).then_some(Self(number))
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| text.parse().ok())
+            .flatten()
+            .and_then(Self::new)
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl Serialize for AccountId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl ToSql for AccountId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+
+impl FromSql for AccountId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::new(i64::column_result(value)?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// `urn:bailiwick:<service>:<region>:<account>:<type>/<id>`; positions never change, clients parse them.
+pub fn urn(service: &str, region: &str, account: Option<AccountId>, kind: &str, id: impl fmt::Display) -> String {
+    match account {
+        Some(account) => format!("urn:bailiwick:{service}:{region}:{account}:{kind}/{id}"),
+        None => format!("urn:bailiwick:{service}:{region}::{kind}/{id}"),
+    }
+}
+
+/// What a role can be given a level for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    Identity,
+    Directories,
+    Enforcement,
+    Approvals,
+    Risk,
+    Audit,
+    Settings,
+}
+
+impl Service {
+    pub const ALL: [Self; 7] = [
+        Self::Identity,
+        Self::Directories,
+        Self::Enforcement,
+        Self::Approvals,
+        Self::Risk,
+        Self::Audit,
+        Self::Settings,
+    ];
+}
+
+/// How much of a service: each level includes the ones before it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    #[default]
+    None,
+    Read,
+    Operate,
+    Full,
+}
+
+/// The levels a principal has, one per service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rights([Level; Service::ALL.len()]);
+
+impl Rights {
+    /// The same level for every service.
+    pub fn all(level: Level) -> Self {
+        Self([level; Service::ALL.len()])
+    }
+
+    #[must_use]
+    pub fn with(mut self, service: Service, level: Level) -> Self {
+        if let Some(slot) = self.0.get_mut(service as usize) {
+            *slot = level;
+        }
+        self
+    }
+
+    pub fn level(&self, service: Service) -> Level {
+        self.0.get(service as usize).copied().unwrap_or_default()
+    }
+
+    pub fn allows(&self, service: Service, level: Level) -> bool {
+        self.level(service) >= level
+    }
+
+    /// Whether everything that `other` holds is held here too: nobody grants more than they hold.
+    pub fn includes(&self, other: &Self) -> bool {
+        Service::ALL.iter().all(|service| self.level(*service) >= other.level(*service))
+    }
+}
+
+/// What a route asks of whoever calls it. There is no route without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Strangers too: sign-in, set-up, static files, health.
+    Public,
+    /// A user of the console who is signed in, for what is their own (profile, sessions, sign-out).
+    OwnUser,
+    /// Any principal who is signed in.
+    SignedIn,
+    /// A level of a service.
+    Needs(Service, Level),
+}
+
+/// The kinds of principal, as their URNs name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrincipalKind {
+    User,
+    ApiKey,
+    Scheduler,
+    CommandLine,
+    /// Nobody yet: a failed sign-in, the set-up link.
+    Stranger,
+}
+
+/// Whoever acts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Principal(Arc<PrincipalParts>);
+
+/// The parts of a principal.
+#[derive(Debug)]
+pub struct PrincipalParts {
+    pub kind: PrincipalKind,
+    /// The account they act in; `None` only for strangers and appliance-wide command lines.
+    pub account: Option<AccountId>,
+    pub account_alias: String,
+    pub region: String,
+    /// The user's or key's own id.
+    pub id: String,
+    /// How the console shows them: a name or an alias.
+    pub name: String,
+    /// Users only.
+    pub email: String,
+    pub role_id: String,
+    pub rights: Rights,
+    /// The session's public id, for users.
+    pub session_id: Option<String>,
+    pub address: Option<IpAddr>,
+    pub request_id: Option<String>,
+    /// IANA name; empty means the browser's.
+    pub time_zone: String,
+    pub theme: String,
+    pub locale: String,
+}
+
+impl std::ops::Deref for Principal {
+    type Target = PrincipalParts;
+
+    fn deref(&self) -> &PrincipalParts {
+        &self.0
+    }
+}
+
+impl Principal {
+    pub fn new(parts: PrincipalParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    fn bare(kind: PrincipalKind, region: &str, account: Option<AccountId>, id: &str, rights: Rights) -> Self {
+        Self::new(PrincipalParts {
+            kind,
+            account,
+            account_alias: String::new(),
+            region: region.to_owned(),
+            id: id.to_owned(),
+            name: id.to_owned(),
+            email: String::new(),
+            role_id: String::new(),
+            rights,
+            session_id: None,
+            address: None,
+            request_id: None,
+            time_zone: String::new(),
+            theme: "auto".into(),
+            locale: "en".into(),
+        })
+    }
+
+    /// The scheduler acting for one account.
+    pub fn scheduler(region: &str, account: AccountId) -> Self {
+        Self::bare(PrincipalKind::Scheduler, region, Some(account), "scheduler", Rights::all(Level::Operate))
+    }
+
+    /// Somebody at the machine's command line, named by their operating-system user.
+    pub fn command_line(region: &str, account: Option<AccountId>, os_user: &str) -> Self {
+        Self::bare(PrincipalKind::CommandLine, region, account, os_user, Rights::all(Level::Full))
+    }
+
+    /// Somebody who has not signed in.
+    pub fn stranger(region: &str, address: Option<IpAddr>, request_id: Option<String>) -> Self {
+        let bare = Self::bare(PrincipalKind::Stranger, region, None, "anonymous", Rights::default());
+        match Arc::try_unwrap(bare.0) {
+            Ok(parts) => Self::new(PrincipalParts { address, request_id, ..parts }),
+            Err(shared) => Self(shared),
+        }
+    }
+
+    /// Their URN, as the audit log records it.
+    pub fn urn(&self) -> String {
+        let kind = match self.kind {
+            PrincipalKind::User => "user",
+            PrincipalKind::ApiKey => "api-key",
+            PrincipalKind::Scheduler => "service",
+            PrincipalKind::CommandLine => "cli",
+            PrincipalKind::Stranger => "stranger",
+        };
+        urn("identity", &self.region, self.account, kind, &self.id)
+    }
+
+    /// The account they act in; refused for whoever has none.
+    pub fn account(&self) -> crate::error::Result<AccountId> {
+        self.account.ok_or(crate::error::Error::Unauthenticated)
+    }
+
+    pub fn allows(&self, permission: Permission) -> bool {
+        match permission {
+            Permission::Public => true,
+            Permission::OwnUser => self.kind == PrincipalKind::User,
+            Permission::SignedIn => self.kind != PrincipalKind::Stranger,
+            Permission::Needs(service, level) => self.rights.allows(service, level),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_id_has_twelve_digits() {
+        assert!(AccountId::parse("100000000001").is_some());
+        for bad in ["", "1", "000000000001", "1000000000010", "10000000000x", "+10000000001", "１00000000001"] {
+            assert_eq!(AccountId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rights_include_only_what_is_held_in_every_service() {
+        let reader = Rights::all(Level::Read);
+        let operator = reader.with(Service::Directories, Level::Operate);
+        assert!(operator.includes(&reader) && !reader.includes(&operator));
+        assert!(!operator.with(Service::Audit, Level::None).includes(&reader));
+    }
+}

@@ -1,0 +1,81 @@
+//! Who is asking: the gate that recognises them, and what a handler is told about the request.
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
+
+use crate::{
+    error::{Error, Result},
+    kernel::{BoxFuture, Kernel},
+    principal::Principal,
+    secret::Secret,
+};
+
+/// Where a request comes from, after trusted proxies were taken into account.
+#[derive(Debug, Clone)]
+pub struct Address {
+    pub ip: IpAddr,
+    pub request_id: String,
+    pub user_agent: String,
+}
+
+/// An API key as sent: `Authorization: ApiKey <id>:<secret>`.
+pub struct KeyPair {
+    pub id: String,
+    pub secret: Secret<String>,
+}
+
+/// Reads the `Authorization` header's value; `None` unless it has the documented shape.
+pub fn read_api_key(value: &str) -> Option<KeyPair> {
+    let rest = value.strip_prefix("ApiKey ")?;
+    let (id, secret) = rest.trim().split_once(':')?;
+    (id.len() <= 64 && (16..=256).contains(&secret.len()))
+        .then(|| KeyPair { id: id.to_owned(), secret: Secret::new(secret.to_owned()) })
+}
+
+/// Recognises principals. `app` implements it over `sessions` and `api_keys`, which this room may not know.
+pub trait Gate: Send + Sync {
+    /// The user behind a session cookie, if the session is valid now; marks it as used.
+    fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
+    /// The key's principal, if it is valid now and from this address.
+    fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
+    /// Somebody known was refused: goes on the record.
+    fn denied(&self, principal: Principal, method: String, path: String) -> BoxFuture<'_, ()>;
+}
+
+/// What the road needs, shared by all workers.
+#[derive(Clone)]
+pub struct Web {
+    pub kernel: Kernel,
+    pub gate: Arc<dyn Gate>,
+    /// The OpenAPI document, made once from the routes.
+    pub openapi: Arc<String>,
+}
+
+/// A handler's view of its request. Always there: the door put it in.
+#[derive(Clone)]
+pub struct Ctx {
+    pub kernel: Kernel,
+    pub principal: Principal,
+    pub address: Address,
+    /// The token that forms of this page have to send back.
+    pub csrf: String,
+    /// The session cookie's token, for sign-out and re-authentication.
+    pub session_token: Option<Arc<Secret<String>>>,
+    /// Asked by htmx for a part of a page.
+    pub is_fragment: bool,
+    pub is_secure: bool,
+    pub path: String,
+    /// A message carried over a redirect.
+    pub flash: Option<String>,
+}
+
+impl FromRequest for Ctx {
+    type Error = Error;
+    type Future = std::future::Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let found = request.extensions().get::<Self>().cloned();
+        std::future::ready(found.ok_or_else(|| Error::internal("a route was reached without passing the door")))
+    }
+}

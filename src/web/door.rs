@@ -1,0 +1,245 @@
+//! The door in front of every route: recognises the caller, checks the route's permission and the CSRF token.
+//!
+//! It must never let a request with an unsafe method reach a page's handler without a token that belongs to the same
+//! session (HOSTILE W07), and never believe a forwarding header from a peer that is not a named proxy (W13).
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_web::{
+    HttpMessage, HttpRequest,
+    body::{BoxBody, MessageBody},
+    cookie::{Cookie, SameSite},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{Method, header},
+    middleware::Next,
+    web::{Bytes, Data},
+};
+
+use super::{
+    context::{Address, Ctx, Web, read_api_key},
+    errors::RequestId,
+    input::FormBody,
+};
+use crate::{
+    error::{Error, Result},
+    principal::{Permission, Principal},
+    secret::{self, Secret},
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DoorKind {
+    Page,
+    Api,
+    Open,
+}
+
+/// The session cookie.
+pub const SESSION_COOKIE: &str = "__Host-bailiwick-session";
+/// Tells one browser from another before anybody has signed in, so that the sign-in form has a CSRF token too.
+const BROWSER_COOKIE: &str = "__Host-bailiwick-browser";
+/// A message for the next page.
+pub const FLASH_COOKIE: &str = "__Host-bailiwick-flash";
+
+const API_VERSION: &str = "v1";
+
+pub(super) async fn pass(
+    kind: DoorKind,
+    permission: Permission,
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let Some(web) = request.app_data::<Data<Web>>().cloned() else {
+        return Err(Error::internal("the request road was not set up").into());
+    };
+    if kind == DoorKind::Open {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    let address = address(&request, &web);
+    let asked = match kind {
+        DoorKind::Api => api_principal(&request, &web, &address).await?,
+        DoorKind::Page | DoorKind::Open => page_principal(&request, &web, &address).await?,
+    };
+    let region = &web.kernel.config.region;
+    let is_stranger = asked.is_none();
+    let principal =
+        asked.unwrap_or_else(|| Principal::stranger(region, Some(address.ip), Some(address.request_id.clone())));
+    if !principal.allows(permission) {
+        if is_stranger {
+            return Err(Error::Unauthenticated.into());
+        }
+        let (method, path) = (request.method().to_string(), request.path().to_owned());
+        web.gate.denied(principal, method, path).await;
+        return Err(
+            Error::Forbidden("Your role does not allow this. Ask an administrator of this account.".into()).into()
+        );
+    }
+    let session = cookie(request.request(), SESSION_COOKIE).filter(|_| kind == DoorKind::Page && !is_stranger);
+    let browser = cookie(request.request(), BROWSER_COOKIE).filter(|token| token.len() == 43);
+    let new_browser = (kind == DoorKind::Page && is_stranger && browser.is_none()).then(secret::random_token);
+    let csrf_base = session.as_ref().or(browser.as_ref()).or(new_browser.as_ref().map(Secret::expose));
+    let csrf =
+        csrf_base.map_or_else(String::new, |base| secret::encode_hex(&web.kernel.key.mac("csrf.v1", base.as_bytes())));
+    if kind == DoorKind::Page && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        check_origin(&request)?;
+        let body = request.extract::<Bytes>().await.map_err(|_| Error::TooLarge)?;
+        let form = FormBody::parse(&body)?;
+        let sent = request
+            .headers()
+            .get("x-csrf-token")
+            .and_then(|value| value.to_str().ok())
+            .or_else(|| form.first("csrf"))
+            .unwrap_or_default();
+        // A browser that has no cookie yet cannot have been given a form by us.
+        if new_browser.is_some() || csrf.is_empty() || !secret::equal(sent.as_bytes(), csrf.as_bytes()) {
+            return Err(Error::Forbidden(
+                "This form is out of date (you may have signed in or out in another tab). Go back, reload the page and send it again."
+                    .into(),
+            )
+            .into());
+        }
+        request.extensions_mut().insert(form);
+        request.set_payload(Payload::None);
+    }
+    let flash = cookie(request.request(), FLASH_COOKIE);
+    let clear_flash = flash.is_some() && *request.method() == Method::GET && !is_fragment(&request);
+    let ctx = Ctx {
+        kernel: web.kernel.clone(),
+        is_fragment: is_fragment(&request),
+        is_secure: !web.kernel.config.plain_http,
+        path: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
+        principal,
+        address,
+        csrf,
+        session_token: session.map(|token| Arc::new(Secret::new(token))),
+        flash: flash.filter(|_| clear_flash),
+    };
+    request.extensions_mut().insert(ctx);
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    if let Some(token) = new_browser {
+        set_cookie(response.response_mut(), browser_cookie(token.expose()));
+    }
+    if clear_flash {
+        set_cookie(response.response_mut(), removal(FLASH_COOKIE));
+    }
+    Ok(response)
+}
+
+fn set_cookie(response: &mut actix_web::HttpResponse<BoxBody>, cookie: Cookie<'_>) {
+    if let Err(error) = response.add_cookie(&cookie) {
+        tracing::error!(%error, "a cookie could not be written");
+    }
+}
+
+fn host_cookie<'a>(name: &'a str, value: &str) -> Cookie<'a> {
+    Cookie::build(name, value.to_owned()).path("/").secure(true).http_only(true).same_site(SameSite::Lax).finish()
+}
+
+fn browser_cookie(token: &str) -> Cookie<'static> {
+    host_cookie(BROWSER_COOKIE, token)
+}
+
+/// The cookie that carries a session; ends with the browser, the server's limits end it earlier.
+pub fn session_cookie(token: &Secret<String>) -> Cookie<'static> {
+    host_cookie(SESSION_COOKIE, token.expose())
+}
+
+/// A cookie of ours with any name (`__Host-` prefix included) that lives for `max_age_s` seconds.
+pub fn lasting_cookie<'a>(name: &'a str, value: &str, max_age_s: i64) -> Cookie<'a> {
+    let mut cookie = host_cookie(name, value);
+    cookie.set_max_age(actix_web::cookie::time::Duration::seconds(max_age_s));
+    cookie
+}
+
+/// Takes a cookie away.
+pub fn removal(name: &str) -> Cookie<'_> {
+    lasting_cookie(name, "", 0)
+}
+
+/// A cookie's value as sent.
+pub fn cookie(request: &HttpRequest, name: &str) -> Option<String> {
+    request.cookie(name).map(|cookie| cookie.value().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn is_fragment(request: &ServiceRequest) -> bool {
+    let header = |name: &str| request.headers().get(name).is_some_and(|value| value == "true");
+    header("hx-request") && !header("hx-boosted") && !header("hx-history-restore-request")
+}
+
+/// The client's address: the peer, or what a named proxy says of it (the last hop that is not such a proxy).
+fn address(request: &ServiceRequest, web: &Web) -> Address {
+    let peer = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |addr| addr.ip().to_canonical());
+    let proxies = &web.kernel.config.trusted_proxies;
+    let is_proxy = |ip: &IpAddr| proxies.iter().any(|net| net.contains(ip));
+    let mut ip = peer;
+    if is_proxy(&peer) {
+        let forwarded: Vec<&str> = request
+            .headers()
+            .get_all("x-forwarded-for")
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .collect();
+        for hop in forwarded.iter().rev() {
+            let Ok(hop) = hop.trim().parse::<IpAddr>() else { break };
+            ip = hop.to_canonical();
+            if !is_proxy(&ip) {
+                break;
+            }
+        }
+    }
+    let user_agent = request
+        .headers()
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(256)
+        .collect();
+    let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+    Address { ip, request_id, user_agent }
+}
+
+async fn page_principal(request: &ServiceRequest, web: &Web, address: &Address) -> Result<Option<Principal>> {
+    match cookie(request.request(), SESSION_COOKIE) {
+        // A session token has 43 characters; anything else is not worth a look into the database.
+        Some(token) if token.len() == 43 => web.gate.session(Secret::new(token), address.clone()).await,
+        _ => Ok(None),
+    }
+}
+
+async fn api_principal(request: &ServiceRequest, web: &Web, address: &Address) -> Result<Option<Principal>> {
+    let headers = request.headers();
+    if headers.get("api-version").is_some_and(|version| version != API_VERSION) {
+        return Err(Error::BadRequest(format!("This appliance speaks Api-Version {API_VERSION} only.")));
+    }
+    let mut given = headers.get_all(header::AUTHORIZATION);
+    let (Some(value), None) = (given.next(), given.next()) else { return Ok(None) };
+    match value.to_str().ok().and_then(read_api_key) {
+        Some(key) => web.gate.api_key(key, address.clone()).await,
+        None => Ok(None),
+    }
+}
+
+/// The browser's own word on where the request comes from; the token decides for browsers that say nothing.
+fn check_origin(request: &ServiceRequest) -> Result<()> {
+    let refuse = || Err(Error::Forbidden("This request came from another site and was refused.".into()));
+    let headers = request.headers();
+    if let Some(site) = headers.get("sec-fetch-site")
+        && site != "same-origin"
+        && site != "none"
+    {
+        return refuse();
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let same = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.split_once("://"))
+            .is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host));
+        if !same {
+            return refuse();
+        }
+    }
+    Ok(())
+}

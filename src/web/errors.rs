@@ -1,0 +1,134 @@
+//! Errors as answers: a page for people, JSON for programs, both with the request id.
+//!
+//! A 5xx shows nothing but the id; its cause is logged here, once.
+
+use actix_web::{HttpResponse, ResponseError, body::BoxBody, http::StatusCode};
+use askama::Template;
+use serde_json::json;
+
+use super::page::Page;
+use crate::error::Error;
+
+/// The id that the page shows and the log holds.
+#[derive(Clone)]
+pub(super) struct RequestId(pub String);
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// A bare answer; the road writes the body, because only it knows which door was used.
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "layout/error.html")]
+struct ErrorPage<'a> {
+    page: Page,
+    status: u16,
+    title: &'a str,
+    message: &'a str,
+    request_id: &'a str,
+}
+
+/// What an error answer needs to know of its request.
+pub(super) struct Asked<'a> {
+    pub is_api: bool,
+    pub is_fragment: bool,
+    pub path_and_query: &'a str,
+    pub is_get: bool,
+    pub request_id: &'a str,
+    pub theme: &'a str,
+}
+
+/// The whole answer for an error.
+pub(super) fn answer(error: &Error, asked: &Asked<'_>) -> HttpResponse<BoxBody> {
+    let status = error.status_code();
+    let message = match error {
+        Error::Internal { .. } => {
+            tracing::error!(request_id = asked.request_id, error = %error.chain(), "a request failed");
+            "Something went wrong on our side. Nothing was changed. If it happens again, give your administrator the request id.".to_owned()
+        }
+        other => other.to_string(),
+    };
+    let mut answer = HttpResponse::build(status);
+    match error {
+        Error::TooManyRequests { retry_after_s } | Error::Unavailable { retry_after_s, .. } => {
+            answer.insert_header(("retry-after", retry_after_s.to_string()));
+        }
+        _ => {}
+    }
+    if asked.is_api {
+        if matches!(error, Error::Unauthenticated) {
+            answer.insert_header(("www-authenticate", "ApiKey"));
+        }
+        let body = match error {
+            Error::Invalid(fields) => {
+                let fields: serde_json::Map<_, _> =
+                    fields.iter().map(|field| (field.field.clone(), json!(field.message))).collect();
+                json!({"message": message, "fields": fields})
+            }
+            Error::Unauthenticated => json!({"message": "The API key is missing or not valid."}),
+            Error::Internal { .. } => json!({"message": message, "requestId": asked.request_id}),
+            _ => json!({"message": message}),
+        };
+        return answer.json(body);
+    }
+    if matches!(error, Error::Unauthenticated) {
+        if asked.is_fragment {
+            // The script sends the reader to the sign-in page; the fragment's place stays as it was.
+            return answer.insert_header(("hx-redirect", "/sign-in")).finish();
+        }
+        let next = if asked.is_get { asked.path_and_query } else { "/" };
+        let query = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
+        let location = if next == "/" { "/sign-in".to_owned() } else { format!("/sign-in?{query}") };
+        return HttpResponse::SeeOther().insert_header(("location", location)).finish();
+    }
+    let page = ErrorPage {
+        page: Page::bare(title(status), asked.theme),
+        status: status.as_u16(),
+        title: title(status),
+        message: &message,
+        request_id: asked.request_id,
+    };
+    match page.render() {
+        Ok(body) => answer.content_type("text/html; charset=utf-8").body(body),
+        Err(error) => {
+            tracing::error!(%error, "the error page itself could not be rendered");
+            answer.content_type("text/plain; charset=utf-8").body(message)
+        }
+    }
+}
+
+fn title(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "The request could not be read",
+        401 => "Sign in to continue",
+        403 => "You may not do this",
+        404 => "Not found",
+        405 => "This address does not take that method",
+        409 => "This cannot be done now",
+        413 => "Too large",
+        422 => "Please correct the entries",
+        429 => "Too many attempts",
+        503 => "Not available at the moment",
+        _ => "Something went wrong",
+    }
+}
+
+/// An error for a bare status that a lower layer (actix) answered with.
+pub(super) fn from_status(status: StatusCode) -> Error {
+    match status.as_u16() {
+        401 => Error::Unauthenticated,
+        403 => Error::Forbidden("This is not allowed.".into()),
+        404 => Error::NotFound("The page or item"),
+        413 => Error::TooLarge,
+        code if (400..500).contains(&code) => {
+            Error::BadRequest("The request could not be read. Check it and send it again.".into())
+        }
+        _ => Error::internal(format!("the server answered {status}")),
+    }
+}

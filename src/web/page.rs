@@ -1,0 +1,130 @@
+//! What every page has: title, navigation, the reader, the CSRF token; and how a template becomes an answer.
+
+use actix_web::{HttpResponse, http::StatusCode};
+use askama::Template;
+
+use super::{assets, context::Ctx, door};
+use crate::error::{Error, Result};
+
+/// The layout's variable.
+#[derive(Clone)]
+pub struct Page {
+    pub title: String,
+    /// The active item of the navigation.
+    pub section: &'static str,
+    pub csrf: String,
+    pub theme: String,
+    pub locale: String,
+    /// IANA name; empty means the browser's.
+    pub time_zone: String,
+    pub user: Option<PageUser>,
+    pub account_alias: String,
+    pub account_id: String,
+    pub flash: Option<Flash>,
+    pub version: &'static str,
+    rights: crate::principal::Rights,
+}
+
+#[derive(Clone)]
+pub struct PageUser {
+    pub name: String,
+    pub email: String,
+}
+
+/// A message shown once at the top of a page.
+#[derive(Clone)]
+pub struct Flash {
+    /// `success`, `info`, `warning` or `danger`.
+    pub kind: &'static str,
+    pub text: String,
+}
+
+impl Page {
+    /// For a signed-in reader (or a stranger on a public page).
+    pub fn new(ctx: &Ctx, title: impl Into<String>, section: &'static str) -> Self {
+        let principal = &ctx.principal;
+        let is_user = principal.session_id.is_some();
+        Self {
+            title: title.into(),
+            section,
+            csrf: ctx.csrf.clone(),
+            theme: principal.theme.clone(),
+            locale: principal.locale.clone(),
+            time_zone: principal.time_zone.clone(),
+            user: is_user.then(|| PageUser { name: principal.name.clone(), email: principal.email.clone() }),
+            account_alias: principal.account_alias.clone(),
+            account_id: principal.account.map(|id| id.to_string()).unwrap_or_default(),
+            flash: ctx.flash.as_deref().and_then(read_flash),
+            version: env!("CARGO_PKG_VERSION"),
+            rights: principal.rights,
+        }
+    }
+
+    /// Without a reader: error pages.
+    pub(super) fn bare(title: &str, theme: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            section: "",
+            csrf: String::new(),
+            theme: theme.to_owned(),
+            locale: "en".into(),
+            time_zone: String::new(),
+            user: None,
+            account_alias: String::new(),
+            account_id: String::new(),
+            flash: None,
+            version: env!("CARGO_PKG_VERSION"),
+            rights: crate::principal::Rights::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn with_flash(mut self, kind: &'static str, text: impl Into<String>) -> Self {
+        self.flash = Some(Flash { kind, text: text.into() });
+        self
+    }
+
+    /// The address of a static file, with its content's hash so that browsers may keep it for ever.
+    pub fn asset(&self, path: &str) -> String {
+        assets::versioned(path)
+    }
+
+    /// Whether the reader's role has a level of a service: what they may not do is not offered. The route's own
+    /// permission decides; this only hides.
+    pub fn may(&self, service: &str, level: &str) -> bool {
+        use crate::principal::{Level, Service};
+        let service: Option<Service> = serde_json::from_value(serde_json::Value::String(service.to_owned())).ok();
+        let level: Option<Level> = serde_json::from_value(serde_json::Value::String(level.to_owned())).ok();
+        matches!((service, level), (Some(service), Some(level)) if self.rights.allows(service, level))
+    }
+}
+
+/// A whole page, or any template, as `200`.
+pub fn html(template: &impl Template) -> Result<HttpResponse> {
+    html_status(StatusCode::OK, template)
+}
+
+/// A template with another status: 422 for a form that has to be corrected.
+pub fn html_status(status: StatusCode, template: &impl Template) -> Result<HttpResponse> {
+    let body = template.render().map_err(|e| Error::caused("a page could not be rendered", e))?;
+    Ok(HttpResponse::build(status).content_type("text/html; charset=utf-8").body(body))
+}
+
+/// 303 to another page of ours.
+pub fn redirect(path: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header(("location", path)).finish()
+}
+
+/// 303 to another page, which shows `text` once. `kind` as in [`Flash`].
+pub fn redirect_with(path: &str, kind: &str, text: &str) -> HttpResponse {
+    let value = serde_urlencoded::to_string([(kind, text)]).unwrap_or_default();
+    let cookie = door::lasting_cookie(door::FLASH_COOKIE, &value, 60);
+    HttpResponse::SeeOther().insert_header(("location", path)).cookie(cookie).finish()
+}
+
+fn read_flash(value: &str) -> Option<Flash> {
+    let fields: Vec<(String, String)> = serde_urlencoded::from_str(value).ok()?;
+    let (kind, text) = fields.into_iter().next()?;
+    let kind = ["success", "info", "warning", "danger"].into_iter().find(|known| **known == kind)?;
+    (text.len() <= 1000).then_some(Flash { kind, text })
+}

@@ -1,0 +1,123 @@
+//! What wraps every request: the id, the log line, the measurements, the security headers, and the errors' bodies.
+
+use std::time::Instant;
+
+use actix_web::{
+    HttpMessage,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+};
+
+use super::{
+    context::Ctx,
+    errors::{self, Asked, RequestId},
+};
+use crate::error::Error;
+
+pub(super) async fn travel(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let started = Instant::now();
+    let id = uuid::Uuid::now_v7().simple().to_string();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let method = request.method().clone();
+    let path = request.path().to_owned();
+    let path_and_query = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    let is_api = path == "/api" || path.starts_with("/api/");
+    let is_fragment = request.headers().get("hx-request").is_some_and(|v| v == "true");
+    let http_request = request.request().clone();
+
+    let mut response = match next.call(request).await {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => {
+            let answer = error.error_response();
+            ServiceResponse::new(http_request.clone(), answer_with(answer, error))
+        }
+    };
+    let status = response.status();
+    let is_bare = response.response().error().is_some()
+        || status == StatusCode::METHOD_NOT_ALLOWED
+        || (status == StatusCode::NOT_FOUND && !response.headers().contains_key(header::CONTENT_TYPE));
+    if is_bare && !status.is_redirection() && !status.is_success() {
+        let theme =
+            http_request.extensions().get::<Ctx>().map_or_else(|| "auto".into(), |ctx| ctx.principal.theme.clone());
+        let asked = Asked {
+            is_api,
+            is_fragment,
+            path_and_query: &path_and_query,
+            is_get: method == Method::GET,
+            request_id: &id,
+            theme: &theme,
+        };
+        let made = match response.response().error().and_then(|error| error.as_error::<Error>()) {
+            Some(error) => errors::answer(error, &asked),
+            None => {
+                if status.is_server_error()
+                    && let Some(error) = response.response().error()
+                {
+                    tracing::error!(request_id = %id, %error, "a request failed below the rooms");
+                }
+                let mut made = errors::answer(&errors::from_status(status), &asked);
+                if status == StatusCode::METHOD_NOT_ALLOWED {
+                    *made.status_mut() = status;
+                    if let Some(allow) = response.headers().get(header::ALLOW) {
+                        made.headers_mut().insert(header::ALLOW, allow.clone());
+                    }
+                }
+                made
+            }
+        };
+        response = ServiceResponse::new(http_request.clone(), made);
+    }
+    secure(response.headers_mut(), is_api, &path);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    let took = started.elapsed();
+    let pattern = http_request.match_pattern().unwrap_or_else(|| "(none)".into());
+    let status = response.status().as_u16();
+    metrics::histogram!("bailiwick_http_request_duration_seconds", "route" => pattern.clone(), "method" => method.to_string())
+        .record(took.as_secs_f64());
+    metrics::counter!("bailiwick_http_requests_total", "route" => pattern, "method" => method.to_string(), "status" => status.to_string())
+        .increment(1);
+    // The path without its query: search words and tokens do not belong in a log.
+    tracing::info!(request_id = %id, %method, path, status, took_ms = took.as_millis(), "request");
+    Ok(response)
+}
+
+fn answer_with(answer: actix_web::HttpResponse<BoxBody>, error: actix_web::Error) -> actix_web::HttpResponse<BoxBody> {
+    let status = answer.status();
+    let mut response = actix_web::HttpResponse::from_error(error);
+    *response.status_mut() = status;
+    response
+}
+
+/// ASVS 3.4 and 14.3.2: no framing, no sniffing, no inline code, no referrer, nothing kept in shared caches.
+fn secure(headers: &mut HeaderMap, is_api: bool, path: &str) {
+    let mut set = |name: &'static str, value: &'static str| {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    };
+    set("x-content-type-options", "nosniff");
+    set("x-frame-options", "DENY");
+    set("referrer-policy", "no-referrer");
+    set("cross-origin-opener-policy", "same-origin");
+    set("cross-origin-resource-policy", "same-origin");
+    set("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()");
+    set("strict-transport-security", "max-age=63072000");
+    let policy = if is_api {
+        "default-src 'none'; frame-ancestors 'none'"
+    } else {
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+         connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    };
+    set("content-security-policy", policy);
+    if !path.starts_with("/static/") {
+        set("cache-control", "no-store");
+    }
+}
