@@ -8,5 +8,6 @@ pub mod db;
 pub mod error;
 pub mod kernel;
 pub mod principal;
+pub mod schedule;
 pub mod secret;
 pub mod web;
