@@ -16,6 +16,9 @@ CREATE TABLE directory (
     -- The newest run that was applied, and when it finished reading: what the copy shows.
     applied_run_id   INTEGER,
     applied_at       INTEGER,
+    -- How many objects the copy held after that run.
+    identity_count   INTEGER NOT NULL DEFAULT 0,
+    group_count      INTEGER NOT NULL DEFAULT 0,
     watermark        TEXT,
     created_at       INTEGER NOT NULL,
     updated_at       INTEGER NOT NULL,

@@ -113,11 +113,27 @@ CREATE TABLE applied_run (
     applied_at INTEGER NOT NULL
 ) STRICT;
 
--- The new content of objects that a plan adds or changes; emptied by apply and by discard.
+-- The new content of objects that a plan adds, changes or brings back; emptied by apply and by discard. Its columns
+-- are those of the tables it goes to, so that apply copies without reading JSON.
 CREATE TABLE staged (
-    object_id INTEGER PRIMARY KEY,
-    run_id    INTEGER NOT NULL,
-    body      TEXT    NOT NULL
+    object_id    INTEGER PRIMARY KEY,
+    run_id       INTEGER NOT NULL,
+    object_type  TEXT    NOT NULL CHECK (object_type IN ('identity', 'group', 'reference')),
+    external_id  TEXT    NOT NULL,
+    dn_key       BLOB,
+    name_key     BLOB,
+    content_hash BLOB    NOT NULL,
+    -- user_name of an identity, name of a group, text of a reference.
+    name         TEXT    NOT NULL,
+    display_name TEXT,
+    mail         TEXT,
+    description  TEXT,
+    sort_key     TEXT    NOT NULL,
+    status       TEXT,
+    fields       TEXT    NOT NULL,
+    search_text  TEXT    NOT NULL,
+    member_hash  BLOB,
+    member_count INTEGER
 ) STRICT;
 
 CREATE INDEX staged_by_run ON staged (run_id, object_id);

@@ -1,0 +1,80 @@
+//! Directories: their settings, and the runs that keep the copy true: read, plan, apply.
+//!
+//! Owns `directory`, `run` and `quarantine`. A run reads through a connector, stores a plan (rows of `identities`),
+//! and applies it. Invariants: one run at a time per directory (a unique index, not a hope); nothing takes effect
+//! before a reading that ended complete; a failed run leaves the copy as it was and says why and what to do; stored
+//! credentials are sealed for their row and never come back.
+
+mod actions;
+mod api;
+mod form;
+mod model;
+mod pages;
+mod plan;
+mod progress;
+mod queries;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use actions::{CreateInput, CredentialsInput, RunInput, create, start_run};
+pub use model::{Directory, Mode, Run, RunState, Schedule};
+pub use run::Runner;
+
+use crate::{
+    error::Error,
+    principal::{Level, Permission, Service},
+    schedule::Job,
+    web::Routes,
+};
+
+pub fn routes(routes: &mut Routes) {
+    let read = Permission::Needs(Service::Directories, Level::Read);
+    let operate = Permission::Needs(Service::Directories, Level::Operate);
+    let full = Permission::Needs(Service::Directories, Level::Full);
+    routes.get("/directories", read, pages::list);
+    routes.get("/directories/new", full, form::new);
+    routes.post("/directories/new", full, form::create);
+    routes.get("/directories/{id}", read, pages::detail);
+    routes.get("/directories/{id}/edit", full, form::edit);
+    routes.post("/directories/{id}/edit", full, form::update);
+    routes.get("/directories/{id}/remove", full, pages::confirm_removal);
+    routes.post("/directories/{id}/remove", full, pages::remove);
+    routes.post("/directories/{id}/probe", operate, pages::probe);
+    routes.post("/directories/{id}/runs", operate, pages::start_run);
+    routes.post("/directories/{id}/pause", operate, pages::pause);
+    routes.get("/runs", read, pages::runs);
+    routes.get("/runs/{id}", read, pages::run);
+    routes.get("/runs/{id}/progress", read, pages::run_progress);
+    routes.api::<api::__path_list, _, _>(read, api::list);
+    routes.api::<api::__path_create, _, _>(full, api::create);
+    routes.api::<api::__path_get, _, _>(read, api::get);
+    routes.api::<api::__path_update, _, _>(full, api::update);
+    routes.api::<api::__path_remove, _, _>(full, api::remove);
+    routes.api::<api::__path_probe, _, _>(operate, api::probe);
+    routes.api::<api::__path_probe_trial, _, _>(full, api::probe_trial);
+    routes.api::<api::__path_sample_trial, _, _>(full, api::sample_trial);
+    routes.api::<api::__path_sample, _, _>(full, api::sample);
+    routes.api::<api::__path_start_run, _, _>(operate, api::start_run);
+    routes.api::<api::__path_runs_of, _, _>(read, api::runs_of);
+    routes.api::<api::__path_list_runs, _, _>(read, api::list_runs);
+    routes.api::<api::__path_get_run, _, _>(read, api::get_run);
+    routes.api::<api::__path_run_changes, _, _>(read, api::run_changes);
+}
+
+/// Scheduled full runs.
+pub fn jobs(runner: &Runner) -> Vec<Job> {
+    let runner = runner.clone();
+    vec![Job {
+        name: queries::FULL_JOB,
+        work: Arc::new(move |subject| {
+            let runner = runner.clone();
+            Box::pin(async move {
+                let directory = subject.parse().map_err(|_| Error::internal("a schedule entry names no directory"))?;
+                runner.run_scheduled(directory).await
+            })
+        }),
+    }]
+}

@@ -1,0 +1,367 @@
+//! Directories and runs as stored and as the API shows them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{plan::Counts, progress::Figures};
+use crate::{
+    clock::Time,
+    connectors::Kind,
+    error::FieldError,
+    principal::AccountId,
+    schedule::SpecInput,
+};
+
+/// When a directory is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Schedule {
+    /// Reading everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<SpecInput>,
+    /// Reading what changed; kept for connectors that can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta: Option<SpecInput>,
+    /// No run starts by itself.
+    pub paused: bool,
+}
+
+impl Schedule {
+    pub fn check(&self) -> Vec<FieldError> {
+        [("schedule.full", &self.full), ("schedule.delta", &self.delta)]
+            .into_iter()
+            .filter_map(|(field, spec)| spec.as_ref().and_then(|spec| spec.check(field).err()))
+            .collect()
+    }
+}
+
+/// One limit: a plan with more than both is not applied by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limit {
+    /// Share of the objects there are, 0 to 1.
+    pub share: f64,
+    pub count: u32,
+}
+
+/// Limits that park a plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Guard {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removals: Option<Limit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disables: Option<Limit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub membership_removals: Option<Limit>,
+}
+
+impl Guard {
+    pub fn check(&self) -> Vec<FieldError> {
+        [
+            ("guard.removals.share", self.removals),
+            ("guard.disables.share", self.disables),
+            ("guard.membershipRemovals.share", self.membership_removals),
+        ]
+        .into_iter()
+        .filter(|(_, limit)| limit.is_some_and(|limit| !(0.0..=1.0).contains(&limit.share)))
+        .map(|(field, _)| FieldError::new(field, "A share is a number between 0 and 1."))
+        .collect()
+    }
+}
+
+/// A directory as stored, without its secrets.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    pub id: i64,
+    pub account_id: AccountId,
+    pub kind: Kind,
+    pub name: String,
+    /// JSON as the connector's settings.
+    pub settings: serde_json::Value,
+    pub read_principal: String,
+    pub schedule: Schedule,
+    pub guard: Guard,
+    pub applied_run_id: Option<i64>,
+    pub applied_at: Option<Time>,
+    pub identity_count: i64,
+    pub group_count: i64,
+    pub created_at: Time,
+    pub updated_at: Time,
+    /// When the next full run is due, from the schedule.
+    pub next_run_at: Option<Time>,
+}
+
+/// A directory in the API; secrets never come back.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Directory)]
+pub struct DirectoryJson {
+    pub id: String,
+    pub kind: Kind,
+    pub name: String,
+    #[schema(value_type = Object)]
+    pub settings: serde_json::Value,
+    /// Who the appliance reads as (a bind DN); the secret is not shown.
+    #[schema(value_type = Object)]
+    pub credentials: serde_json::Value,
+    pub schedule: Schedule,
+    pub guard: Guard,
+    pub identity_count: i64,
+    pub group_count: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_applied_run_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_applied_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_run_at: Option<Time>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Time,
+}
+
+impl From<Directory> for DirectoryJson {
+    fn from(directory: Directory) -> Self {
+        Self {
+            id: directory.id.to_string(),
+            kind: directory.kind,
+            name: directory.name,
+            settings: directory.settings,
+            credentials: serde_json::json!({"read": {"bindDn": directory.read_principal}}),
+            schedule: directory.schedule,
+            guard: directory.guard,
+            identity_count: directory.identity_count,
+            group_count: directory.group_count,
+            last_applied_run_id: directory.applied_run_id.map(|id| id.to_string()),
+            last_applied_at: directory.applied_at,
+            next_run_at: directory.next_run_at,
+            created_at: directory.created_at,
+            updated_at: directory.updated_at,
+        }
+    }
+}
+
+/// What a run reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Full,
+    Delta,
+}
+
+impl Mode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Delta => "delta",
+        }
+    }
+}
+
+/// Where a run is (DESIGN §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    Reading,
+    Planned,
+    Parked,
+    Applying,
+    Applied,
+    Discarded,
+    Failed,
+}
+
+impl RunState {
+    const ALL: [Self; 7] =
+        [Self::Reading, Self::Planned, Self::Parked, Self::Applying, Self::Applied, Self::Discarded, Self::Failed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reading => "reading",
+            Self::Planned => "planned",
+            Self::Parked => "parked",
+            Self::Applying => "applying",
+            Self::Applied => "applied",
+            Self::Discarded => "discarded",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A run as stored.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub id: i64,
+    pub account_id: AccountId,
+    pub directory_id: i64,
+    pub directory_name: String,
+    pub mode: String,
+    pub is_dry_run: bool,
+    pub requested_by: String,
+    pub state: RunState,
+    pub reason: Option<String>,
+    pub next_step: Option<String>,
+    pub failure_kind: Option<String>,
+    pub server: Option<String>,
+    pub counts: Counts,
+    pub started_at: Time,
+    pub planned_at: Option<Time>,
+    pub finished_at: Option<Time>,
+    pub apply_at: Option<Time>,
+    pub applied_to: Option<i64>,
+}
+
+impl Run {
+    /// Whether something is still going to happen without a person.
+    pub fn is_active(&self) -> bool {
+        match self.state {
+            RunState::Reading | RunState::Applying => true,
+            RunState::Planned => !self.is_dry_run,
+            _ => false,
+        }
+    }
+
+    /// From the start to the end, or to `now` while it goes on, in microseconds.
+    pub fn duration_us(&self, now: Time) -> i64 {
+        self.finished_at.unwrap_or(now).since(self.started_at).max(0)
+    }
+
+    /// The last part of the URN of whoever asked for it.
+    pub fn requested_by_short(&self) -> &str {
+        match self.requested_by.rsplit_once(':').map_or(self.requested_by.as_str(), |(_, last)| last) {
+            "service/scheduler" => "schedule",
+            other => other,
+        }
+    }
+}
+
+/// How many of each there are.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CountsJson {
+    /// Objects read: identities and groups.
+    pub read: i64,
+    pub added: i64,
+    /// Objects with at least one field or member that differs.
+    pub changed: i64,
+    pub missing: i64,
+    pub returned: i64,
+    pub members_added: i64,
+    pub members_removed: i64,
+    pub quarantined: i64,
+    pub unchanged: i64,
+}
+
+impl From<Counts> for CountsJson {
+    fn from(counts: Counts) -> Self {
+        Self {
+            read: counts.read,
+            added: counts.added,
+            changed: counts.changed,
+            missing: counts.missing,
+            returned: counts.returned,
+            members_added: counts.members_added,
+            members_removed: counts.members_removed,
+            quarantined: counts.quarantined,
+            unchanged: counts.unchanged,
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressJson {
+    /// `connecting reading comparing applying done`.
+    pub phase: String,
+    pub objects_read: i64,
+    pub changes_found: i64,
+    /// Steps of the plan that are applied, of how many.
+    pub applied: i64,
+    pub to_apply: i64,
+    pub elapsed_ms: i64,
+    /// Objects read per second so far.
+    pub rate: i64,
+}
+
+impl ProgressJson {
+    /// From live figures, or from what the finished run says.
+    pub fn new(run: &Run, live: Option<Figures>, now: Time) -> Self {
+        let elapsed_ms = run.duration_us(now) / 1000;
+        let reading_ms = run.planned_at.map_or(elapsed_ms, |planned| planned.since(run.started_at).max(0) / 1000);
+        let (phase, read, found, applied, to_apply) = match live {
+            Some(live) => (live.phase.as_str(), live.read, live.differences, live.applied, live.to_apply),
+            None => ("done", run.counts.read, run.counts.differences(), 0, 0),
+        };
+        Self {
+            phase: phase.to_owned(),
+            objects_read: read,
+            changes_found: found,
+            applied,
+            to_apply,
+            elapsed_ms,
+            rate: if reading_ms > 0 { read.saturating_mul(1000) / reading_ms } else { 0 },
+        }
+    }
+}
+
+/// A run in the API.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Run)]
+pub struct RunJson {
+    pub id: String,
+    pub directory_id: String,
+    pub directory_name: String,
+    pub mode: String,
+    pub dry_run: bool,
+    pub state: RunState,
+    /// Why it failed, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
+    /// Stable name of the reason, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    pub requested_by: String,
+    pub counts: CountsJson,
+    pub progress: ProgressJson,
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Time>,
+}
+
+impl RunJson {
+    pub fn new(run: Run, live: Option<Figures>, now: Time) -> Self {
+        let progress = ProgressJson::new(&run, live, now);
+        Self {
+            id: run.id.to_string(),
+            directory_id: run.directory_id.to_string(),
+            directory_name: run.directory_name,
+            mode: run.mode,
+            dry_run: run.is_dry_run,
+            state: run.state,
+            reason: run.reason,
+            next_step: run.next_step,
+            reason_code: run.failure_kind,
+            server: run.server,
+            requested_by: run.requested_by,
+            counts: run.counts.into(),
+            progress,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! All SQL of the directories room.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    model::{Directory, Run, RunState},
+    plan::{Counts, Quarantined},
+};
+use crate::{
+    clock::Time,
+    connectors::{Failure, Kind},
+    error::Result,
+    principal::AccountId,
+    schedule,
+};
+
+/// The job under which full runs are scheduled.
+pub(super) const FULL_JOB: &str = "directory-full";
+
+const COLUMNS: &str = "id, account_id, kind, name, settings, read_principal, schedule, guard, applied_run_id, applied_at,
+     identity_count, group_count, created_at, updated_at";
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(index)?;
+    serde_json::from_str(&text)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, e.into()))
+}
+
+fn read_directory(row: &Row<'_>) -> rusqlite::Result<Directory> {
+    let kind: String = row.get(2)?;
+    Ok(Directory {
+        id: row.get(0)?,
+        account_id: row.get(1)?,
+        kind: serde_json::from_value::<Kind>(serde_json::Value::String(kind))
+            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, e.into()))?,
+        name: row.get(3)?,
+        settings: json(row, 4)?,
+        read_principal: row.get(5)?,
+        schedule: json(row, 6)?,
+        guard: json(row, 7)?,
+        applied_run_id: row.get(8)?,
+        applied_at: row.get(9)?,
+        identity_count: row.get(10)?,
+        group_count: row.get(11)?,
+        created_at: row.get(12)?,
+        updated_at: row.get(13)?,
+        next_run_at: None,
+    })
+}
+
+fn with_next_run(connection: &Connection, mut directory: Directory) -> Result<Directory> {
+    directory.next_run_at =
+        schedule::find(connection, FULL_JOB, &directory.id.to_string())?.and_then(|entry| entry.next_at);
+    Ok(directory)
+}
+
+/// Up to `limit` directories of an account by name, after a name.
+pub(super) fn list(connection: &Connection, account: AccountId, after: &str, limit: usize) -> Result<Vec<Directory>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM directory WHERE account_id = ?1 AND removed_at IS NULL AND name > ?2 ORDER BY name LIMIT ?3"
+    );
+    let rows: Vec<Directory> = connection
+        .prepare_cached(&sql)?
+        .query_map(params![account, after, limit], read_directory)?
+        .collect::<rusqlite::Result<_>>()?;
+    rows.into_iter().map(|directory| with_next_run(connection, directory)).collect()
+}
+
+pub(super) fn find(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Directory>> {
+    let sql = format!("SELECT {COLUMNS} FROM directory WHERE id = ?1 AND account_id = ?2 AND removed_at IS NULL");
+    let found = connection.prepare_cached(&sql)?.query_row(params![id, account], read_directory).optional()?;
+    found.map(|directory| with_next_run(connection, directory)).transpose()
+}
+
+/// For the scheduler, which acts for whichever account the directory belongs to.
+pub(super) fn account_of(connection: &Connection, id: i64) -> Result<Option<AccountId>> {
+    Ok(connection
+        .prepare_cached("SELECT account_id FROM directory WHERE id = ?1 AND removed_at IS NULL")?
+        .query_row([id], |row| row.get(0))
+        .optional()?)
+}
+
+pub(super) fn is_name_taken(connection: &Connection, account: AccountId, name: &str, except: Option<i64>) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM directory WHERE account_id = ?1 AND name = ?2 AND removed_at IS NULL AND id IS NOT ?3")?
+        .exists(params![account, name, except])?)
+}
+
+/// Adds a directory; its sealed credentials follow by [`set_credentials`], because the seal names the row.
+pub(super) fn insert(connection: &Connection, directory: &Directory) -> Result<i64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO directory (account_id, kind, name, settings, read_credentials, read_principal, schedule, guard,
+                                    created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, zeroblob(0), ?5, ?6, ?7, ?8, ?8)",
+        )?
+        .execute(params![
+            directory.account_id,
+            directory.kind.as_str(),
+            directory.name,
+            directory.settings.to_string(),
+            directory.read_principal,
+            serde_json::to_string(&directory.schedule)?,
+            serde_json::to_string(&directory.guard)?,
+            directory.created_at,
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+pub(super) fn update(connection: &Connection, directory: &Directory) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE directory SET name = ?2, settings = ?3, read_principal = ?4, schedule = ?5, guard = ?6, updated_at = ?7
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            directory.id,
+            directory.name,
+            directory.settings.to_string(),
+            directory.read_principal,
+            serde_json::to_string(&directory.schedule)?,
+            serde_json::to_string(&directory.guard)?,
+            directory.updated_at,
+        ])?;
+    Ok(())
+}
+
+pub(super) fn set_credentials(connection: &Connection, id: i64, sealed: &[u8]) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE directory SET read_credentials = ?2 WHERE id = ?1")?
+        .execute(params![id, sealed])?;
+    Ok(())
+}
+
+pub(super) fn credentials(connection: &Connection, id: i64) -> Result<Vec<u8>> {
+    Ok(connection
+        .prepare_cached("SELECT read_credentials FROM directory WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))?)
+}
+
+/// Takes the directory out of the console; its copy is deleted afterwards in pieces.
+pub(super) fn mark_removed(connection: &Connection, id: i64, now: Time) -> Result<()> {
+    // Without its secrets: they are of no use any more.
+    connection
+        .prepare_cached("UPDATE directory SET removed_at = ?2, read_credentials = zeroblob(0), act_credentials = NULL WHERE id = ?1")?
+        .execute(params![id, now])?;
+    Ok(())
+}
+
+pub(super) fn removed(connection: &Connection) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM directory WHERE removed_at IS NOT NULL")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn delete(connection: &Connection, id: i64) -> Result<()> {
+    connection.execute("DELETE FROM directory WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+pub(super) fn set_applied(
+    connection: &Connection,
+    directory: i64,
+    run: i64,
+    at: Time,
+    identities: i64,
+    groups: i64,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE directory SET applied_run_id = ?2, applied_at = ?3, identity_count = ?4, group_count = ?5 WHERE id = ?1",
+        )?
+        .execute(params![directory, run, at, identities, groups])?;
+    Ok(())
+}
+
+const RUN_COLUMNS: &str = "r.id, r.account_id, r.directory_id, d.name, r.mode, r.is_dry_run, r.requested_by, r.state, r.reason,
+     r.next_step, r.failure_kind, r.server, r.read_count, r.added, r.changed, r.missing, r.returned, r.members_added,
+     r.members_removed, r.quarantined, r.unchanged, r.started_at, r.planned_at, r.finished_at, r.apply_at, r.applied_to";
+
+fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
+    let state: String = row.get(7)?;
+    Ok(Run {
+        id: row.get(0)?,
+        account_id: row.get(1)?,
+        directory_id: row.get(2)?,
+        directory_name: row.get(3)?,
+        mode: row.get(4)?,
+        is_dry_run: row.get(5)?,
+        requested_by: row.get(6)?,
+        state: RunState::parse(&state).ok_or(rusqlite::Error::InvalidQuery)?,
+        reason: row.get(8)?,
+        next_step: row.get(9)?,
+        failure_kind: row.get(10)?,
+        server: row.get(11)?,
+        counts: Counts {
+            read: row.get(12)?,
+            added: row.get(13)?,
+            changed: row.get(14)?,
+            missing: row.get(15)?,
+            returned: row.get(16)?,
+            members_added: row.get(17)?,
+            members_removed: row.get(18)?,
+            quarantined: row.get(19)?,
+            unchanged: row.get(20)?,
+        },
+        started_at: row.get(21)?,
+        planned_at: row.get(22)?,
+        finished_at: row.get(23)?,
+        apply_at: row.get(24)?,
+        applied_to: row.get(25)?,
+    })
+}
+
+/// Starts a run; `None` when one of this directory is going on.
+pub(super) fn insert_run(
+    connection: &Connection,
+    directory: &Directory,
+    mode: &str,
+    is_dry_run: bool,
+    requested_by: &str,
+    settings_hash: &str,
+    now: Time,
+) -> Result<Option<i64>> {
+    let inserted = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO run (account_id, directory_id, mode, is_dry_run, requested_by, state, settings_hash, started_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'reading', ?6, ?7)",
+        )?
+        .execute(params![directory.account_id, directory.id, mode, is_dry_run, requested_by, settings_hash, now])?;
+    Ok((inserted == 1).then(|| connection.last_insert_rowid()))
+}
+
+pub(super) fn find_run(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Run>> {
+    let sql = format!(
+        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE r.id = ?1 AND r.account_id = ?2 AND d.removed_at IS NULL"
+    );
+    Ok(connection.prepare_cached(&sql)?.query_row(params![id, account], read_run).optional()?)
+}
+
+/// Up to `limit` runs of an account, or of one directory, newest first, before run `before`.
+pub(super) fn list_runs(
+    connection: &Connection,
+    account: AccountId,
+    directory: Option<i64>,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<Run>> {
+    let from = if directory.is_some() { "r.directory_id = ?2 AND" } else { "?2 IS NULL AND" };
+    let sql = format!(
+        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE r.account_id = ?1 AND {from} r.id < ?3 AND d.removed_at IS NULL ORDER BY r.id DESC LIMIT ?4"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![account, directory, before, limit], read_run)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Runs that were going on when the process ended, of all accounts.
+pub(super) fn unfinished_runs(connection: &Connection) -> Result<Vec<Run>> {
+    let sql = format!(
+        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE r.state IN ('reading', 'applying') OR (r.state = 'planned' AND r.is_dry_run = 0) ORDER BY r.id"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([], read_run)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Whether a run of the directory is going on.
+pub(super) fn has_active_run(connection: &Connection, directory: i64) -> Result<bool> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM run WHERE directory_id = ?1
+             AND (state IN ('reading', 'applying') OR (state = 'planned' AND is_dry_run = 0))",
+        )?
+        .exists([directory])?)
+}
+
+pub(super) fn set_planned(connection: &Connection, run: i64, counts: &Counts, server: &str, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE run SET state = 'planned', server = ?2, read_count = ?3, added = ?4, changed = ?5, missing = ?6,
+                 returned = ?7, members_added = ?8, members_removed = ?9, quarantined = ?10, unchanged = ?11,
+                 planned_at = ?12, finished_at = CASE WHEN is_dry_run THEN ?12 END
+             WHERE id = ?1 AND state = 'reading'",
+        )?
+        .execute(params![
+            run,
+            server,
+            counts.read,
+            counts.added,
+            counts.changed,
+            counts.missing,
+            counts.returned,
+            counts.members_added,
+            counts.members_removed,
+            counts.quarantined,
+            counts.unchanged,
+            now,
+        ])?;
+    Ok(())
+}
+
+pub(super) fn insert_quarantine(connection: &Connection, directory: i64, run: i64, list: &[Quarantined]) -> Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO quarantine (directory_id, run_id, external_id, name, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for object in list {
+        insert.execute(params![directory, run, object.external_id, object.name, object.reason])?;
+    }
+    Ok(())
+}
+
+/// What a run could not take: name and reason, up to `limit`.
+pub(super) fn quarantine_of(connection: &Connection, run: i64, limit: usize) -> Result<Vec<(String, String)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT name, reason FROM quarantine WHERE run_id = ?1 ORDER BY id LIMIT ?2")?;
+    let rows = statement.query_map(params![run, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Begins to apply, at a moment that stays the same if it has to be resumed.
+pub(super) fn set_applying(connection: &Connection, run: i64, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE run SET state = 'applying', apply_at = coalesce(apply_at, ?2), applied_to = coalesce(applied_to, 0)
+             WHERE id = ?1 AND state IN ('planned', 'applying')",
+        )?
+        .execute(params![run, now])?;
+    Ok(())
+}
+
+pub(super) fn set_applied_to(connection: &Connection, run: i64, change: i64) -> Result<()> {
+    connection.prepare_cached("UPDATE run SET applied_to = ?2 WHERE id = ?1")?.execute(params![run, change])?;
+    Ok(())
+}
+
+pub(super) fn set_run_applied(connection: &Connection, run: i64, now: Time) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE run SET state = 'applied', finished_at = ?2 WHERE id = ?1")?
+        .execute(params![run, now])?;
+    Ok(())
+}
+
+pub(super) fn set_failed(connection: &Connection, run: i64, failure: &Failure, counts: &Counts, now: Time) -> Result<()> {
+    let kind = serde_json::to_value(failure.kind)?;
+    connection
+        .prepare_cached(
+            "UPDATE run SET state = 'failed', reason = ?2, next_step = ?3, failure_kind = ?4, read_count = ?5, finished_at = ?6
+             WHERE id = ?1 AND state IN ('reading', 'planned')",
+        )?
+        .execute(params![run, failure.message, failure.next_step, kind.as_str(), counts.read, now])?;
+    Ok(())
+}

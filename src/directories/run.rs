@@ -1,0 +1,380 @@
+//! A run from start to end: read, plan, apply; and what happens to one that was interrupted.
+//!
+//! Owns the order of the steps and every state change of a run. Invariants: the copy is only touched in `applying`;
+//! a run that does not end with a complete reading leaves nothing but its failed row; apply can be killed anywhere
+//! and goes on at the next start, with the same moment and the same result; a failure of one run, a panic too, ends
+//! that run and nothing else.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{
+    actions,
+    model::{Run, RunState},
+    plan::{Counts, Planner, Quarantined},
+    progress::{Board, Phase, Progress},
+    queries,
+};
+use crate::{
+    audit::{self, Entry, Outcome},
+    connectors::{Failure, FailureKind, Observed, ReadEnd},
+    error::{Error, Result},
+    identities::write::{self, Target},
+    kernel::Kernel,
+    principal::{Principal, urn},
+};
+
+/// Pages between the connector and the planner; more would pile up in memory.
+const PAGES_WAITING: usize = 4;
+/// Objects and change rows of one apply transaction (well under 50 ms).
+const APPLY_OBJECTS: i64 = 400;
+const APPLY_CHANGES: i64 = 2_000;
+const FORGET_ROWS: i64 = 2_000;
+
+/// Starts runs and knows which go on; cheap to clone.
+#[derive(Clone)]
+pub struct Runner {
+    kernel: Kernel,
+    pub board: Board,
+}
+
+/// Why a run did not get to its end.
+enum Stop {
+    /// The directory, or the way to it.
+    Failed(Failure),
+    /// Us: the database, a bug.
+    Broken(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl Stop {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Failed(failure) => failure,
+            Self::Broken(Error::Invalid(fields)) => Failure::new(
+                FailureKind::InvalidSettings,
+                format!(
+                    "The stored settings of this directory are no longer accepted: {}",
+                    fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join(" ")
+                ),
+                "Open the directory's settings, correct them and save.",
+            ),
+            Self::Broken(error) => {
+                tracing::error!(error = %error.chain(), "a run failed on our side");
+                Failure::new(
+                    FailureKind::Other,
+                    "The run failed inside the appliance, not at the directory.",
+                    "Look into the appliance's log; the copy was not touched.",
+                )
+            }
+        }
+    }
+}
+
+impl Runner {
+    pub fn new(kernel: Kernel) -> Self {
+        Self { kernel, board: Board::default() }
+    }
+
+    /// Carries the run through, in a task of its own.
+    pub fn spawn(&self, run: Run) -> tokio::task::JoinHandle<()> {
+        let runner = self.clone();
+        let progress = self.board.open(run.id);
+        tokio::spawn(async move {
+            let id = run.id;
+            let inner = runner.clone();
+            // One task inside another: a panic in a connector fails this run, and the board is cleared all the same.
+            let carried = tokio::spawn({
+                let (run, progress) = (run.clone(), progress.clone());
+                async move { inner.carry(&run, &progress).await }
+            });
+            let stop = match carried.await {
+                Ok(Ok(())) => None,
+                Ok(Err(stop)) => Some(stop),
+                Err(panic) => Some(Stop::Broken(Error::caused("a run panicked", panic))),
+            };
+            if let Some(stop) = stop {
+                runner.fail(&run, stop, &progress).await;
+            }
+            progress.enter(Phase::Done);
+            runner.board.close(id);
+        })
+    }
+
+    fn principal(&self, run: &Run) -> Principal {
+        Principal::scheduler(&self.kernel.config.region, run.account_id)
+    }
+
+    async fn carry(&self, run: &Run, progress: &Arc<Progress>) -> Result<(), Stop> {
+        if run.state == RunState::Reading {
+            self.read_and_plan(run, progress).await?;
+            if run.is_dry_run {
+                return Ok(());
+            }
+        }
+        self.apply(run, progress).await.map_err(Stop::Broken)
+    }
+
+    async fn read_and_plan(&self, run: &Run, progress: &Arc<Progress>) -> Result<(), Stop> {
+        progress.enter(Phase::Connecting);
+        let (account, directory_id) = (run.account_id, run.directory_id);
+        let directory = self.kernel.db.read(move |c| queries::find(c, account, directory_id)).await?;
+        let directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
+        let connector = actions::open(&self.kernel, &directory).await?;
+        let (sender, receiver) = mpsc::channel(PAGES_WAITING);
+        let planner = Planner::new(self.kernel.db.clone(), run.id, run.directory_id, progress.clone());
+        let planning = tokio::task::spawn_blocking(move || take_pages(planner, receiver));
+        let reading = connector.read_full(sender).await;
+        let (mut planner, planned) =
+            planning.await.map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
+        progress.enter(Phase::Comparing);
+        let outcome: Result<ReadEnd, Stop> = match (reading, planned) {
+            (Ok(end), Ok(())) => Ok(end),
+            // Our own error first: the connector only saw that nobody listened any more.
+            (_, Err(error)) => Err(Stop::Broken(error)),
+            (Err(failure), Ok(())) => Err(Stop::Failed(failure)),
+        };
+        let finished = tokio::task::spawn_blocking(move || -> Result<(ReadEnd, Counts, Vec<Quarantined>), Stop> {
+            match outcome {
+                Ok(end) => {
+                    let (counts, quarantined) = planner.finish()?;
+                    Ok((end, counts, quarantined))
+                }
+                Err(stop) => {
+                    // Nothing of this plan may arrive after it was cleaned up.
+                    if let Err(error) = planner.settle() {
+                        tracing::warn!(error = %error.chain(), "a part of a failed plan was not written");
+                    }
+                    Err(stop)
+                }
+            }
+        })
+        .await
+        .map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
+        let (end, counts, quarantined) = finished?;
+        let (id, directory, now) = (run.id, run.directory_id, self.kernel.clock.now());
+        let entry = self
+            .entry("audit.run_planned.v1", run)
+            .detail("counts", super::model::CountsJson::from(counts))
+            .detail("server", &end.server);
+        audit::change(&self.kernel, &self.principal(run), move |c| {
+            queries::insert_quarantine(c, directory, id, &quarantined)?;
+            queries::set_planned(c, id, &counts, &end.server, now)?;
+            Ok(((), vec![entry]))
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn entry(&self, kind: &'static str, run: &Run) -> Entry {
+        Entry::new(kind)
+            .subject(urn("directories", &self.kernel.config.region, Some(run.account_id), "run", run.id))
+            .detail("directory", &run.directory_name)
+    }
+
+    /// Makes the stored plan take effect. Also where an interrupted one goes on.
+    async fn apply(&self, run: &Run, progress: &Arc<Progress>) -> Result<()> {
+        let (account, id, now) = (run.account_id, run.id, self.kernel.clock.now());
+        let kernel = self.kernel.clone();
+        let started = kernel
+            .db
+            .write(move |c| {
+                queries::set_applying(c, id, now)?;
+                queries::find_run(c, account, id)
+            })
+            .await?
+            .ok_or_else(|| Error::internal("the run is gone"))?;
+        let at = started.apply_at.ok_or_else(|| Error::internal("the run has no moment to apply at"))?;
+        let target = Target { run: id, account, directory: run.directory_id, at };
+        progress.enter(Phase::Applying);
+        let counts = started.counts;
+        let objects = counts.added + counts.changed + counts.returned;
+        let steps = objects + counts.differences();
+        progress.to_apply(steps);
+        let (principal, entry) = (self.principal(run), self.entry("audit.run_applied.v1", run));
+        let live = progress.clone();
+        tokio::task::spawn_blocking(move || -> Result<()> {
+            loop {
+                let done = kernel.db.bulk_blocking(move |c| write::apply_staged(c, target, APPLY_OBJECTS))?;
+                if done == 0 {
+                    break;
+                }
+                live.applied(i64::try_from(done).unwrap_or(0));
+            }
+            let mut applied_to = started.applied_to.unwrap_or(0);
+            loop {
+                let from = applied_to;
+                let step = kernel.db.bulk_blocking(move |c| {
+                    let step = write::apply_changes(c, target, from, APPLY_CHANGES)?;
+                    if let Some((last, _)) = step {
+                        queries::set_applied_to(c, target.run, last)?;
+                    }
+                    Ok(step)
+                })?;
+                match step {
+                    Some((last, count)) => {
+                        applied_to = last;
+                        live.applied(count);
+                    }
+                    None => break,
+                }
+            }
+            let now = kernel.clock.now();
+            let entry = entry.detail("counts", super::model::CountsJson::from(counts));
+            // The last transaction: state, history and record together, synchronously on disk.
+            let (identities, groups) = kernel.db.read_blocking(|c| write::counts(c, target.directory))?;
+            audit::change_blocking(&kernel, &principal, move |c| {
+                write::finish_applied(c, target)?;
+                queries::set_run_applied(c, target.run, now)?;
+                queries::set_applied(c, target.directory, target.run, at, identities, groups)?;
+                Ok(((), vec![entry]))
+            })?;
+            metrics::gauge!("bailiwick_sync_last_success_timestamp_seconds", "directory" => target.directory.to_string())
+                .set(unix_seconds(now));
+            Ok(())
+        })
+        .await
+        .map_err(|e| Error::caused("apply panicked", e))?
+    }
+
+    async fn fail(&self, run: &Run, stop: Stop, progress: &Arc<Progress>) {
+        let account = run.account_id;
+        let id = run.id;
+        let state = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await.ok().flatten().map(|r| r.state);
+        if state == Some(RunState::Applying) {
+            // The plan stands and is going to be finished: at the next start, or by the next scheduled look.
+            if let Stop::Broken(error) = stop {
+                tracing::error!(run = id, error = %error.chain(), "applying was interrupted; it goes on at the next start");
+            }
+            return;
+        }
+        let failure = stop.failure();
+        tracing::warn!(run = id, directory = %run.directory_name, reason = %failure.message, "the run failed");
+        self.forget(id, true).await;
+        let read = progress.figures().read;
+        let counts = Counts { read, ..Counts::default() };
+        let entry = self
+            .entry("audit.run_failed.v1", run)
+            .outcome(Outcome::Failure)
+            .detail("reason", &failure.message)
+            .detail("code", failure.kind);
+        let now = self.kernel.clock.now();
+        let written = audit::change(&self.kernel, &self.principal(run), move |c| {
+            queries::set_failed(c, id, &failure, &counts, now)?;
+            Ok(((), vec![entry]))
+        })
+        .await;
+        if let Err(error) = written {
+            tracing::error!(run = id, error = %error.chain(), "the failure of a run could not be stored");
+        }
+        metrics::counter!("bailiwick_sync_failures_total", "directory" => run.directory_id.to_string()).increment(1);
+    }
+
+    /// Deletes what a run staged (and its change rows), piece by piece.
+    async fn forget(&self, run: i64, with_changes: bool) {
+        let db = self.kernel.db.clone();
+        let forgotten = tokio::task::spawn_blocking(move || -> Result<()> {
+            while db.bulk_blocking(move |c| write::forget_plan(c, run, FORGET_ROWS, with_changes))? {}
+            Ok(())
+        })
+        .await;
+        if !matches!(forgotten, Ok(Ok(()))) {
+            tracing::warn!(run, "a failed run's plan could not be cleaned up; the next start tries again");
+        }
+    }
+
+    /// After a start: goes on with what was being applied, fails what was being read and reads it again.
+    pub async fn resume(&self) -> Result<()> {
+        let unfinished = self.kernel.db.read(queries::unfinished_runs).await?;
+        for run in unfinished {
+            match run.state {
+                RunState::Reading => {
+                    let failure = Failure::new(
+                        FailureKind::Cancelled,
+                        "The appliance was stopped while this run was reading.",
+                        "Nothing to do: the directory is read again by a new run.",
+                    );
+                    let progress = self.board.open(run.id);
+                    self.fail(&run, Stop::Failed(failure), &progress).await;
+                    self.board.close(run.id);
+                    if !run.is_dry_run {
+                        self.redo(&run).await;
+                    }
+                }
+                _ => {
+                    tracing::info!(run = run.id, "going on with an interrupted run");
+                    self.spawn(run);
+                }
+            }
+        }
+        self.clear_removed();
+        Ok(())
+    }
+
+    async fn redo(&self, run: &Run) {
+        let input = actions::RunInput { mode: super::model::Mode::Full, dry_run: false };
+        let started = actions::start_run(&self.kernel, &self.principal(run), self, run.directory_id, input).await;
+        if let Err(error) = started {
+            tracing::warn!(directory = run.directory_id, error = %error.chain(), "an interrupted run was not started again");
+        }
+    }
+
+    /// One scheduled full run; answers how it ended once it has.
+    pub async fn run_scheduled(&self, directory: i64) -> Result<String> {
+        let account = self.kernel.db.read(move |c| queries::account_of(c, directory)).await?;
+        let Some(account) = account else { return Ok("the directory is gone".into()) };
+        let principal = Principal::scheduler(&self.kernel.config.region, account);
+        let input = actions::RunInput { mode: super::model::Mode::Full, dry_run: false };
+        let run = match actions::start_run(&self.kernel, &principal, self, directory, input).await {
+            Ok(run) => run,
+            Err(Error::Conflict(reason)) => return Ok(format!("skipped: {reason}")),
+            Err(other) => return Err(other),
+        };
+        let id = run.id;
+        // The claim of the schedule lasts as long as the run.
+        while self.board.find(id).is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+        let ended = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await?;
+        Ok(ended.map_or_else(|| "gone".to_owned(), |run| format!("run {id} {}", run.state.as_str())))
+    }
+
+    /// Deletes the copies of directories that were taken out, in the background.
+    pub fn clear_removed(&self) {
+        let db = self.kernel.db.clone();
+        tokio::task::spawn_blocking(move || {
+            let clear = || -> Result<()> {
+                for directory in db.read_blocking(queries::removed)? {
+                    while db.bulk_blocking(move |c| write::forget_directory(c, directory, 200))? {}
+                    db.bulk_blocking(move |c| queries::delete(c, directory))?;
+                }
+                Ok(())
+            };
+            if let Err(error) = clear() {
+                tracing::error!(error = %error.chain(), "the copy of a removed directory could not be deleted; the next start tries again");
+            }
+        });
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
+fn unix_seconds(time: crate::clock::Time) -> f64 {
+    (time.0 / crate::clock::SECOND) as f64
+}
+
+/// The planner's thread: takes pages until the connector closes the channel.
+fn take_pages(mut planner: Planner, mut pages: mpsc::Receiver<Vec<Observed>>) -> (Planner, Result<()>) {
+    while let Some(page) = pages.blocking_recv() {
+        if let Err(error) = planner.page(page) {
+            // Dropping the receiver tells the connector to stop.
+            return (planner, Err(error));
+        }
+    }
+    (planner, Ok(()))
+}

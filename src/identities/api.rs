@@ -1,0 +1,267 @@
+//! `/api/identities` and `/api/groups`.
+
+use actix_web::HttpResponse;
+use serde::Deserialize;
+
+use super::{
+    model::{ChangeJson, FOREVER, GroupJson, IdentityJson, IdentityRow, Member, ObjectId},
+    queries::{self, Filter, Position},
+};
+use crate::{
+    connectors::{self, Status},
+    error::{Error, Result},
+    web::{Ctx, ListQuery, Listing, PathId, Query},
+};
+
+/// Filters of a list of identities, the same for page and API.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityQuery {
+    pub(super) limit: Option<i64>,
+    pub(super) cursor: Option<String>,
+    /// Part of a name, user name, mail address or employee id; case and accents do not matter.
+    pub(super) q: Option<String>,
+    /// A directory's id.
+    pub(super) directory: Option<String>,
+    /// `active disabled locked expired suspended staged deprovisioned`, or `missing`.
+    pub(super) status: Option<String>,
+    /// A group's id: its direct members.
+    pub(super) group: Option<String>,
+}
+
+/// The longest search text; more than any name.
+const Q_MAX: usize = 200;
+
+fn number(name: &str, text: Option<&str>) -> Result<Option<i64>> {
+    text.filter(|text| !text.is_empty())
+        .map(|text| text.parse().map_err(|_| Error::BadRequest(format!("{name} must be an id."))))
+        .transpose()
+}
+
+impl IdentityQuery {
+    pub(super) fn filter(&self) -> Result<Filter> {
+        let q = self.q.clone().unwrap_or_default();
+        if q.chars().count() > Q_MAX {
+            return Err(Error::BadRequest(format!("q may have {Q_MAX} characters at most.")));
+        }
+        let status = self.status.clone().filter(|status| !status.is_empty());
+        if let Some(status) = &status
+            && status != "missing"
+            && Status::parse(status).is_none()
+        {
+            return Err(Error::BadRequest(
+                "status must be active, disabled, locked, expired, suspended, staged, deprovisioned or missing.".into(),
+            ));
+        }
+        Ok(Filter {
+            q,
+            directory: number("directory", self.directory.as_deref())?,
+            status,
+            group: number("group", self.group.as_deref())?,
+        })
+    }
+
+    /// One page of rows.
+    pub(super) async fn page(&self, ctx: &Ctx, limit: usize) -> Result<Listing<IdentityRow>> {
+        let (account, filter) = (ctx.principal.account()?, self.filter()?);
+        let list = ListQuery { limit: self.limit, cursor: self.cursor.clone() };
+        let after = list.position::<Position>()?;
+        let asked = filter.clone();
+        let rows =
+            ctx.kernel.db.read(move |c| queries::list_identities(c, account, &asked, after, limit + 1)).await?;
+        Ok(Listing::cut(rows, limit, |row| queries::position(&filter, &row.sort_key, row.id)))
+    }
+}
+
+/// The manager's identity, by the distinguished name in the `manager` field.
+pub(super) fn manager(
+    connection: &rusqlite::Connection,
+    row: &IdentityRow,
+) -> Result<Option<(ObjectId, String)>> {
+    match row.fields.manager.as_deref().and_then(connectors::dn_key) {
+        Some(key) => queries::find_by_dn(connection, row.directory_id, key),
+        None => Ok(None),
+    }
+}
+
+/// Identities, by name; when searched, in the order they were first seen.
+#[utoipa::path(get, path = "/api/identities", tag = "identities", params(IdentityQuery),
+    responses((status = 200, description = "`{\"identities\": […], \"next\"}`", body = [IdentityJson])))]
+pub(super) async fn list_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
+    let limit = ListQuery { limit: query.0.limit, cursor: None }.limit()?;
+    let Listing { rows, next } = query.0.page(&ctx, limit).await?;
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            rows.into_iter()
+                .map(|row| {
+                    let manager = manager(c, &row)?.map(|(id, _)| id);
+                    Ok(IdentityJson::new(row, manager))
+                })
+                .collect::<Result<Vec<_>>>()
+        })
+        .await?;
+    Ok(Listing { rows, next }.json("identities"))
+}
+
+/// One identity.
+#[utoipa::path(get, path = "/api/identities/{id}", tag = "identities", params(("id" = String, Path)),
+    responses((status = 200, body = IdentityJson)))]
+pub(super) async fn get_identity(ctx: Ctx, id: PathId<ObjectId>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let found = ctx
+        .kernel
+        .db
+        .read(move |c| match queries::find_identity(c, account, id.0)? {
+            Some(row) => {
+                let manager = manager(c, &row)?.map(|(id, _)| id);
+                Ok(Some(IdentityJson::new(row, manager)))
+            }
+            None => Ok(None),
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(found.ok_or(Error::NotFound("This identity"))?))
+}
+
+fn changes_page(ctx: &Ctx, rows: Vec<super::ChangeRow>, limit: usize) -> Result<HttpResponse> {
+    let (region, account) = (ctx.principal.region.clone(), ctx.principal.account()?);
+    Ok(Listing::cut(rows, limit, |row| row.id).map(|row| ChangeJson::new(row, &region, account)).json("changes"))
+}
+
+/// What changed about one identity, newest first.
+#[utoipa::path(get, path = "/api/identities/{id}/changes", tag = "identities", params(("id" = String, Path), ListQuery),
+    responses((status = 200, description = "`{\"changes\": […], \"next\"}`", body = [ChangeJson])))]
+pub(super) async fn identity_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<ListQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let (limit, before) = (query.0.limit()?, query.0.position::<i64>()?.unwrap_or(FOREVER));
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            queries::history(c, id.0, before, limit + 1)
+        })
+        .await?;
+    changes_page(&ctx, rows, limit)
+}
+
+/// `?effective=` of member lists.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemberQuery {
+    limit: Option<i64>,
+    cursor: Option<String>,
+    /// Through groups in groups too.
+    effective: Option<bool>,
+}
+
+impl MemberQuery {
+    fn list(&self) -> ListQuery {
+        ListQuery { limit: self.limit, cursor: self.cursor.clone() }
+    }
+}
+
+/// The groups an identity is a member of.
+#[utoipa::path(get, path = "/api/identities/{id}/groups", tag = "identities", params(("id" = String, Path), MemberQuery),
+    responses((status = 200, description = "`{\"groups\": […], \"next\"}`", body = [Member])))]
+pub(super) async fn identity_groups(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let (limit, after) = (query.0.list().limit()?, query.0.list().position::<ObjectId>()?.unwrap_or(0));
+    let effective = query.0.effective.unwrap_or(false);
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            queries::groups_of(c, id.0, effective, after, limit + 1)
+        })
+        .await?;
+    Ok(Listing::cut(rows, limit, |row| row.number).json("groups"))
+}
+
+/// Filters of a list of groups.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupQuery {
+    pub(super) limit: Option<i64>,
+    pub(super) cursor: Option<String>,
+    /// Part of a name or description.
+    pub(super) q: Option<String>,
+    /// A directory's id.
+    pub(super) directory: Option<String>,
+}
+
+impl GroupQuery {
+    pub(super) fn filter(&self) -> Result<Filter> {
+        IdentityQuery { q: self.q.clone(), directory: self.directory.clone(), ..IdentityQuery::default() }.filter()
+    }
+
+    pub(super) async fn page(&self, ctx: &Ctx, limit: usize) -> Result<Listing<super::model::GroupRow>> {
+        let (account, filter) = (ctx.principal.account()?, self.filter()?);
+        let list = ListQuery { limit: self.limit, cursor: self.cursor.clone() };
+        let after = list.position::<Position>()?;
+        let asked = filter.clone();
+        let rows = ctx.kernel.db.read(move |c| queries::list_groups(c, account, &asked, after, limit + 1)).await?;
+        Ok(Listing::cut(rows, limit, |row| queries::position(&filter, &row.sort_key, row.id)))
+    }
+}
+
+/// Groups, by name; when searched, in the order they were first seen.
+#[utoipa::path(get, path = "/api/groups", tag = "groups", params(GroupQuery),
+    responses((status = 200, description = "`{\"groups\": […], \"next\"}`", body = [GroupJson])))]
+pub(super) async fn list_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpResponse> {
+    let limit = ListQuery { limit: query.0.limit, cursor: None }.limit()?;
+    Ok(query.0.page(&ctx, limit).await?.map(GroupJson::from).json("groups"))
+}
+
+/// One group.
+#[utoipa::path(get, path = "/api/groups/{id}", tag = "groups", params(("id" = String, Path)),
+    responses((status = 200, body = GroupJson)))]
+pub(super) async fn get_group(ctx: Ctx, id: PathId<ObjectId>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let found = ctx.kernel.db.read(move |c| queries::find_group(c, account, id.0)).await?;
+    Ok(HttpResponse::Ok().json(GroupJson::from(found.ok_or(Error::NotFound("This group"))?)))
+}
+
+/// The members of a group, in the order they were first seen.
+#[utoipa::path(get, path = "/api/groups/{id}/members", tag = "groups", params(("id" = String, Path), MemberQuery),
+    responses((status = 200, description = "`{\"members\": […], \"next\"}`", body = [Member])))]
+pub(super) async fn group_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let (limit, after) = (query.0.list().limit()?, query.0.list().position::<ObjectId>()?.unwrap_or(0));
+    let effective = query.0.effective.unwrap_or(false);
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            queries::find_group(c, account, id.0)?.ok_or(Error::NotFound("This group"))?;
+            if effective {
+                queries::effective_members(c, id.0, after, limit + 1)
+            } else {
+                queries::direct_members(c, id.0, after, limit + 1)
+            }
+        })
+        .await?;
+    Ok(Listing::cut(rows, limit, |row| row.number).json("members"))
+}
+
+/// What changed about one group and its members, newest first.
+#[utoipa::path(get, path = "/api/groups/{id}/changes", tag = "groups", params(("id" = String, Path), ListQuery),
+    responses((status = 200, description = "`{\"changes\": […], \"next\"}`", body = [ChangeJson])))]
+pub(super) async fn group_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<ListQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let (limit, before) = (query.0.limit()?, query.0.position::<i64>()?.unwrap_or(FOREVER));
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            queries::find_group(c, account, id.0)?.ok_or(Error::NotFound("This group"))?;
+            queries::history(c, id.0, before, limit + 1)
+        })
+        .await?;
+    changes_page(&ctx, rows, limit)
+}

@@ -1,0 +1,42 @@
+//! Identities: the live copy of people and groups, their members, and the history of every change.
+//!
+//! Owns `identity`, `directory_group`, `reference`, `member`, `change`, `applied_run` and `staged`. Reads for pages
+//! and API are in `queries`; everything that writes is in `write` and is called by `directories` only. Invariants: an
+//! object is known by its directory and external id, never by DN or mail; what a sync no longer sees is marked
+//! missing, not deleted; a membership ends by getting an end, so that any earlier time can be read.
+
+mod api;
+mod fold;
+mod model;
+mod pages;
+mod queries;
+#[cfg(test)]
+mod tests;
+pub mod write;
+
+pub use fold::fold;
+pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, ObjectId, SubjectType};
+pub use queries::changes_of_run;
+
+use crate::{
+    principal::{Level, Permission, Service},
+    web::Routes,
+};
+
+pub fn routes(routes: &mut Routes) {
+    let read = Permission::Needs(Service::Directories, Level::Read);
+    routes.get("/identities", read, pages::identities);
+    routes.get("/identities/export", read, pages::export_identities);
+    routes.get("/identities/{id}", read, pages::identity);
+    routes.get("/groups", read, pages::groups);
+    routes.get("/groups/export", read, pages::export_groups);
+    routes.get("/groups/{id}", read, pages::group);
+    routes.api::<api::__path_list_identities, _, _>(read, api::list_identities);
+    routes.api::<api::__path_get_identity, _, _>(read, api::get_identity);
+    routes.api::<api::__path_identity_changes, _, _>(read, api::identity_changes);
+    routes.api::<api::__path_identity_groups, _, _>(read, api::identity_groups);
+    routes.api::<api::__path_list_groups, _, _>(read, api::list_groups);
+    routes.api::<api::__path_get_group, _, _>(read, api::get_group);
+    routes.api::<api::__path_group_members, _, _>(read, api::group_members);
+    routes.api::<api::__path_group_changes, _, _>(read, api::group_changes);
+}

@@ -1,0 +1,347 @@
+//! Identities, groups, members and changes as the console and the API show them.
+
+use serde::Serialize;
+
+use crate::{clock::Time, connectors::{GroupFields, IdentityFields}};
+
+/// A number of the common space of identities, groups and references.
+pub type ObjectId = i64;
+
+/// `until_at` of what still lasts.
+pub const FOREVER: i64 = i64::MAX;
+
+/// What a list shows of an identity.
+#[derive(Debug, Clone)]
+pub struct IdentityRow {
+    pub id: ObjectId,
+    pub directory_id: i64,
+    pub directory_name: String,
+    pub user_name: String,
+    pub display_name: Option<String>,
+    pub mail: Option<String>,
+    pub status: String,
+    pub missing_since_at: Option<Time>,
+    pub sort_key: String,
+    pub fields: IdentityFields,
+    pub external_id: String,
+    pub changed_at: Time,
+}
+
+impl IdentityRow {
+    /// The name to show: display name, else user name.
+    pub fn name(&self) -> &str {
+        self.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&self.user_name)
+    }
+
+    /// The state to show: missing goes before the directory's own status.
+    pub fn state(&self) -> &str {
+        if self.missing_since_at.is_some() { "missing" } else { &self.status }
+    }
+}
+
+/// An identity in the API (DESIGN §8).
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Identity)]
+pub struct IdentityJson {
+    pub id: String,
+    pub directory_id: String,
+    pub external_id: String,
+    pub user_name: String,
+    pub upn: Option<String>,
+    pub mail: Option<String>,
+    pub mails: Vec<String>,
+    pub display_name: Option<String>,
+    pub given_name: Option<String>,
+    pub family_name: Option<String>,
+    pub employee_id: Option<String>,
+    pub department: Option<String>,
+    pub title: Option<String>,
+    /// The manager's identity, when it is one of this directory.
+    pub manager_id: Option<String>,
+    /// The manager as the directory writes it.
+    pub manager: Option<String>,
+    pub status: String,
+    pub must_change_password: bool,
+    /// Why this identity is privileged; empty when it is not.
+    pub privileged: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub missing_since: Option<Time>,
+    pub created_at: Option<String>,
+    pub last_sign_in_at: Option<String>,
+    pub password_changed_at: Option<String>,
+    /// Raw attributes by the directory's names; binary values as `{"base64": "…"}`.
+    #[schema(value_type = Object)]
+    pub attributes: serde_json::Value,
+}
+
+impl IdentityJson {
+    /// `manager_id` is looked up by the caller.
+    pub fn new(row: IdentityRow, manager_id: Option<ObjectId>) -> Self {
+        let fields = row.fields;
+        Self {
+            id: row.id.to_string(),
+            directory_id: row.directory_id.to_string(),
+            external_id: row.external_id,
+            user_name: fields.user_name,
+            upn: fields.upn,
+            mail: fields.mail,
+            mails: fields.mails,
+            display_name: fields.display_name,
+            given_name: fields.given_name,
+            family_name: fields.family_name,
+            employee_id: fields.employee_id,
+            department: fields.department,
+            title: fields.title,
+            manager_id: manager_id.map(|id| id.to_string()),
+            manager: fields.manager,
+            status: fields.status.as_str().to_owned(),
+            must_change_password: fields.must_change_password,
+            privileged: Vec::new(),
+            missing_since: row.missing_since_at,
+            created_at: fields.created_at,
+            last_sign_in_at: fields.last_sign_in_at,
+            password_changed_at: fields.password_changed_at,
+            attributes: serde_json::to_value(fields.attributes).unwrap_or_default(),
+        }
+    }
+}
+
+/// A group as lists and details show it.
+#[derive(Debug, Clone)]
+pub struct GroupRow {
+    pub id: ObjectId,
+    pub directory_id: i64,
+    pub directory_name: String,
+    pub external_id: String,
+    pub name: String,
+    pub description: Option<String>,
+    pub member_count: i64,
+    pub missing_since_at: Option<Time>,
+    pub sort_key: String,
+    pub fields: GroupFields,
+    pub changed_at: Time,
+}
+
+/// A group in the API.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Group)]
+pub struct GroupJson {
+    pub id: String,
+    pub directory_id: String,
+    pub external_id: String,
+    pub name: String,
+    pub description: Option<String>,
+    /// The directory's word for the kind, for example `groupOfNames`.
+    pub kind: Option<String>,
+    /// Direct members, those outside the copy included.
+    pub member_count: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub missing_since: Option<Time>,
+    #[schema(value_type = Object)]
+    pub attributes: serde_json::Value,
+}
+
+impl From<GroupRow> for GroupJson {
+    fn from(row: GroupRow) -> Self {
+        Self {
+            id: row.id.to_string(),
+            directory_id: row.directory_id.to_string(),
+            external_id: row.external_id,
+            name: row.name,
+            description: row.description,
+            kind: row.fields.kind,
+            member_count: row.member_count,
+            missing_since: row.missing_since_at,
+            attributes: serde_json::to_value(row.fields.attributes).unwrap_or_default(),
+        }
+    }
+}
+
+/// One member of a group, or one group of an identity.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    pub id: String,
+    /// `identity`, `group`, or `reference` (points at nothing in the copy).
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub name: String,
+    /// User name of an identity, the raw value of a reference.
+    pub detail: String,
+    /// Named by the group itself, not only through another group.
+    pub direct: bool,
+    #[serde(skip)]
+    pub sort_key: String,
+    #[serde(skip)]
+    pub number: ObjectId,
+}
+
+/// The kinds of line a plan has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    Added,
+    Changed,
+    Missing,
+    Returned,
+    MemberAdded,
+    MemberRemoved,
+}
+
+impl ChangeKind {
+    pub const ALL: [Self; 6] =
+        [Self::Added, Self::Changed, Self::Missing, Self::Returned, Self::MemberAdded, Self::MemberRemoved];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Missing => "missing",
+            Self::Returned => "returned",
+            Self::MemberAdded => "member-added",
+            Self::MemberRemoved => "member-removed",
+        }
+    }
+
+    /// In words, for a page.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Added => "Added",
+            Self::Changed => "Changed",
+            Self::Missing => "Missing",
+            Self::Returned => "Returned",
+            Self::MemberAdded => "Member added",
+            Self::MemberRemoved => "Member removed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Identity or group: what a change is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SubjectType {
+    Identity,
+    Group,
+}
+
+impl SubjectType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// One line of a plan or of a history.
+#[derive(Debug, Clone)]
+pub struct ChangeRow {
+    pub id: i64,
+    pub run_id: i64,
+    pub subject_type: String,
+    pub subject_id: ObjectId,
+    pub subject_name: String,
+    pub kind: String,
+    pub field: Option<String>,
+    /// JSON.
+    pub before: Option<String>,
+    /// JSON.
+    pub after: Option<String>,
+    /// Of a membership line: the member's name.
+    pub member_name: Option<String>,
+    /// When it took effect; `None` while it is only planned.
+    pub applied_at: Option<Time>,
+}
+
+impl ChangeRow {
+    /// A side as text for a page: plain strings without quotes, lists joined.
+    pub fn text(side: Option<&String>) -> String {
+        fn plain(value: &serde_json::Value) -> String {
+            match value {
+                serde_json::Value::Null => String::new(),
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("; "),
+                serde_json::Value::Object(fields) if fields.contains_key("base64") => "(binary)".to_owned(),
+                other => other.to_string(),
+            }
+        }
+        side.and_then(|side| serde_json::from_str(side).ok()).map(|value| plain(&value)).unwrap_or_default()
+    }
+
+    pub fn before_text(&self) -> String {
+        Self::text(self.before.as_ref())
+    }
+
+    pub fn after_text(&self) -> String {
+        Self::text(self.after.as_ref())
+    }
+
+    pub fn kind_title(&self) -> &'static str {
+        ChangeKind::parse(&self.kind).map_or("Changed", ChangeKind::title)
+    }
+
+    pub fn href(&self) -> String {
+        let collection = if self.subject_type == "group" { "groups" } else { "identities" };
+        format!("/{collection}/{}", self.subject_id)
+    }
+}
+
+/// A change in the API.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Change)]
+pub struct ChangeJson {
+    pub id: String,
+    pub run_id: String,
+    /// URN of the identity or group.
+    pub subject: String,
+    pub subject_id: String,
+    /// `identity` or `group`.
+    pub subject_type: String,
+    pub subject_name: String,
+    /// `added changed missing returned member-added member-removed`.
+    pub kind: String,
+    /// For `changed`: the field, raw attributes as `attributes.<name>`; for memberships `members`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<serde_json::Value>,
+    /// Of a membership line: the member's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member_name: Option<String>,
+    /// When it took effect; absent while it is only planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub applied_at: Option<Time>,
+}
+
+impl ChangeJson {
+    pub fn new(row: ChangeRow, region: &str, account: crate::principal::AccountId) -> Self {
+        let side = |side: Option<String>| side.and_then(|side| serde_json::from_str(&side).ok());
+        Self {
+            id: row.id.to_string(),
+            run_id: row.run_id.to_string(),
+            subject: crate::principal::urn("directories", region, Some(account), &row.subject_type, row.subject_id),
+            subject_id: row.subject_id.to_string(),
+            subject_type: row.subject_type,
+            subject_name: row.subject_name,
+            kind: row.kind,
+            field: row.field,
+            before: side(row.before),
+            after: side(row.after),
+            member_name: row.member_name,
+            applied_at: row.applied_at,
+        }
+    }
+}
