@@ -1,5 +1,6 @@
 //! Bailiwick, the map.
 
 pub mod connectors;
+pub mod demo;
 pub mod error;
 pub mod secret;
