@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::{
     organisation::{
-        Basis, DEPARTMENTS, Group, GroupClass, Kind, Lock, MAIL_DOMAIN, Member, Organisation, Person, PersonId, Rank, SITES,
-        TEAMS,
+        Basis, DEPARTMENTS, Group, GroupClass, Kind, Lock, MAIL_DOMAIN, Member, Organisation, Person, PersonId, Rank,
+        SITES, TEAMS,
     },
     random::Random,
 };
@@ -65,13 +65,15 @@ pub fn tick(organisation: &mut Organisation, number: u64, now: Timestamp) -> Vec
 }
 
 fn shown(person: &Person) -> String {
-    let name = person.display_name.clone().unwrap_or_else(|| person.name.full_latin().unwrap_or_else(|| person.name.full()));
+    let name =
+        person.display_name.clone().unwrap_or_else(|| person.name.full_latin().unwrap_or_else(|| person.name.full()));
     format!("{name} ({})", person.uid)
 }
 
 /// Somebody who fits, by chance.
 fn someone(organisation: &Organisation, random: &mut Random, fits: impl Fn(&Person) -> bool) -> Option<PersonId> {
-    let fitting: Vec<PersonId> = organisation.people.iter().filter(|person| fits(person)).map(|person| person.id).collect();
+    let fitting: Vec<PersonId> =
+        organisation.people.iter().filter(|person| fits(person)).map(|person| person.id).collect();
     random.pick(&fitting).copied()
 }
 
@@ -172,7 +174,9 @@ fn leave(organisation: &mut Organisation, _now: Timestamp, random: &mut Random) 
     }
     let leads_too = random.chance(12);
     let id = someone(organisation, random, |person| {
-        person.kind != Kind::Service && !person.is_named_by_cn && (person.rank == Rank::Staff || leads_too && person.rank == Rank::Lead)
+        person.kind != Kind::Service
+            && !person.is_named_by_cn
+            && (person.rank == Rank::Staff || leads_too && person.rank == Rank::Lead)
     })?;
     if !may_leave(organisation, id, |_| true) {
         return None;
@@ -233,7 +237,8 @@ fn assign(organisation: &mut Organisation, _now: Timestamp, random: &mut Random)
 
 fn unassign(organisation: &mut Organisation, _now: Timestamp, random: &mut Random) -> Option<String> {
     let group = some_assigned(organisation, random, |members| members > ASSIGNED_MIN)?;
-    let people: Vec<Member> = group.members.iter().copied().filter(|member| matches!(member, Member::Person(_))).collect();
+    let people: Vec<Member> =
+        group.members.iter().copied().filter(|member| matches!(member, Member::Person(_))).collect();
     let member = *random.pick(&people)?;
     group.members.retain(|other| *other != member);
     let group = group.name.clone();

@@ -125,7 +125,9 @@ impl Syntax {
                 let is_time = (8..=14).contains(&whole.len()) && whole.bytes().all(|b| b.is_ascii_digit());
                 is_time.then(|| format!("{whole:0<14}Z"))
             }
-            Self::Boolean => ["TRUE", "FALSE"].into_iter().find(|word| word.eq_ignore_ascii_case(value)).map(str::to_owned),
+            Self::Boolean => {
+                ["TRUE", "FALSE"].into_iter().find(|word| word.eq_ignore_ascii_case(value)).map(str::to_owned)
+            }
             Self::Uuid => uuid::Uuid::parse_str(value).ok().map(|id| id.to_string()),
             Self::Telephone => Some(fold(value).chars().filter(|c| !matches!(c, ' ' | '-')).collect()),
         }
@@ -228,7 +230,9 @@ fn escape_key(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         match c {
-            ',' | '+' | '=' | '\\' | '"' | ';' | '<' | '>' | '#' | '\0' => out.push_str(&format!("\\{:02x}", u32::from(c))),
+            ',' | '+' | '=' | '\\' | '"' | ';' | '<' | '>' | '#' | '\0' => {
+                out.push_str(&format!("\\{:02x}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }

@@ -55,7 +55,9 @@ impl Filter {
             LdapFilter::Not(inner) => Self::Not(Box::new(Self::ready(inner, left)?)),
             LdapFilter::Present(name) => attribute_type(name).map_or(Self::Undefined, Self::Present),
             // "Approximately" is the server's choice (§4.5.1.7.6); equality is allowed and what people expect.
-            LdapFilter::Equality(name, value) | LdapFilter::Approx(name, value) => Self::compared(name, value, Self::Equal),
+            LdapFilter::Equality(name, value) | LdapFilter::Approx(name, value) => {
+                Self::compared(name, value, Self::Equal)
+            }
             LdapFilter::GreaterOrEqual(name, value) => Self::ordered(name, value, Self::AtLeast),
             LdapFilter::LessOrEqual(name, value) => Self::ordered(name, value, Self::AtMost),
             LdapFilter::Substring(name, pieces) => Self::containing(name, pieces),

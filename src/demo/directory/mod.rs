@@ -83,7 +83,8 @@ impl SampleDirectory {
     pub fn counts(&self) -> Counts {
         let snapshot = self.snapshot.load();
         let with = |class: &str| {
-            let is_of = |entry: &&Arc<entry::Entry>| entry.values(&entry::STRUCTURAL_OBJECT_CLASS).iter().any(|c| c == class);
+            let is_of =
+                |entry: &&Arc<entry::Entry>| entry.values(&entry::STRUCTURAL_OBJECT_CLASS).iter().any(|c| c == class);
             snapshot.entries().iter().filter(is_of).count()
         };
         Counts {

@@ -17,7 +17,8 @@ pub struct Locale {
     /// How many of 100 or so people have names of this language.
     pub weight: usize,
     family_first: bool,
-    /// Words separated by blanks; `_` stands for a blank; `native=Latin` where the script is not Latin.
+    /// Words separated by blanks; `_` stands for a blank; `native=Latin` where the script is not Latin; `^f` and `^m`
+    /// where a language has forms for women and men that go with each other only.
     given: &'static str,
     family: &'static str,
 }
@@ -28,8 +29,8 @@ pub const LOCALES: &[Locale] = &[
         given: "Alice Oliver Grace Henry Ruth Edmund Harriet Leonard Maisie Rupert Beatrice Callum Imogen Desmond Nora Winifred Toby Philippa",
         family: "Alder Finch Hawthorn Pemberton Whitlock Ashdown Carrow Dunmore Ellery Fairweather Holloway Kettering Lockwood Marchbanks Thackray Wainwright" },
     Locale { language: "ga", home: 1, weight: 4, family_first: false,
-        given: "Aoife Ciarán Niamh Séamus Róisín Pádraig Sinéad Eoin Gráinne Tadhg",
-        family: "Ó_Briain Ní_Dhomhnaill O'Shaughnessy Mac_Giolla Ó_Súilleabháin O'Driscoll McGillycuddy Ní_Chonaill" },
+        given: "Aoife^f Ciarán^m Niamh^f Séamus^m Róisín^f Pádraig^m Sinéad^f Eoin^m Gráinne^f Tadhg^m",
+        family: "Ó_Briain^m Ní_Dhomhnaill^f O'Shaughnessy Mac_Giolla^m Ó_Súilleabháin^m O'Driscoll McGillycuddy Ní_Chonaill^f Ní_Mháille^f Nic_Giolla^f" },
     Locale { language: "de", home: 0, weight: 13, family_first: false,
         given: "Jürgen Käthe Björn Anneliese Lothar Grit Matthias Änne Sören Ulrike Götz Heidrun Volker Mareike Thorsten Sybille Jörg-Uwe",
         family: "Müßig Größner Schäufele Bäumler Weißhaupt Köhlbrand Überlacker von_der_Heide Rönnebeck Lüdersen Tannhäuser Öttinger Vogelsang Strohmeyer Drechsler Zumwinkel" },
@@ -43,26 +44,26 @@ pub const LOCALES: &[Locale] = &[
         given: "Begoña Íñigo Lucía Andrés Ángela Joaquín Nuria Raúl Ximena Óscar",
         family: "Ibáñez_Peña Muñoz_Lara Agüero de_la_Fuente Zúñiga_Ríos Cañizares Etxeberria Güell_i_Puig Ordóñez Villaseñor" },
     Locale { language: "pl", home: 3, weight: 9, family_first: false,
-        given: "Łukasz Małgorzata Zdzisław Grażyna Świętosława Paweł Jędrzej Róża Michał Żaneta Wojciech Bożena",
-        family: "Wiśniewolski Błaszczyński Żółkiewska Gąsiorek Śliwiński Dąbrowiecka Łęcki Źródłowski Kędzior Pawłowicz Jaźwiński Świątek-Róg" },
+        given: "Łukasz^m Małgorzata^f Zdzisław^m Grażyna^f Świętosława^f Paweł^m Jędrzej^m Róża^f Michał^m Żaneta^f Wojciech^m Bożena^f",
+        family: "Wiśniewolski^m Błaszczyński^m Żółkiewska^f Śniegocka^f Gąsiorek Śliwiński^m Dąbrowiecka^f Łęcki^m Źródłowski^m Kędzior Pawłowicz Jaźwiński^m Świątek-Róg" },
     Locale { language: "cs", home: 3, weight: 4, family_first: false,
-        given: "Jiří Věra Zdeněk Božena Řehoř Květa Ondřej Šárka Luboš Žofie",
-        family: "Dvořáček Příhodová Šťastný Růžička Ježek Čermáková Hlaváč Úlehla Kočí Břeský" },
+        given: "Jiří^m Věra^f Zdeněk^m Božena^f Řehoř^m Květa^f Ondřej^m Šárka^f Luboš^m Žofie^f",
+        family: "Dvořáček^m Příhodová^f Šťastný^m Růžička^m Ježek^m Čermáková^f Vránová^f Ježková^f Hlaváč^m Úlehla^m Kočí Břeský^m" },
     Locale { language: "sv", home: 0, weight: 5, family_first: false,
         given: "Åsa Göran Maj-Britt Sören Märta Håkan Øyvind Jørgen Solveig Bjørg",
         family: "Ångström Björkegren Sjöqvist Østergård Lindström-Åhl Håkonsen Tjärnlund Æbelø Grönvall Myhre" },
     Locale { language: "is", home: 1, weight: 2, family_first: false,
-        given: "Þórdís Guðmundur Æsa Sigríður Hrafnkell Ásgeir",
-        family: "Þorsteinsdóttir Guðlaugsson Æviðsson Hallgrímsdóttir Ólafsson" },
+        given: "Þórdís^f Guðmundur^m Æsa^f Sigríður^f Hrafnkell^m Ásgeir^m",
+        family: "Þorsteinsdóttir^f Guðlaugsson^m Æviðsson^m Hallgrímsdóttir^f Ólafsson^m Ásmundsdóttir^f" },
     Locale { language: "tr", home: 0, weight: 5, family_first: false,
         given: "Işıl Çağatay Gülşah Ömer Şebnem İbrahim Tuğçe Yiğit Özlem Ufuk",
         family: "Çelikkaya Yıldırım Öztürkmen Güneş Şahinoğlu Karagöz İnanç Ağaoğlu Ünsal Dağdelen" },
     Locale { language: "el", home: 4, weight: 6, family_first: false,
-        given: "Ελένη=Eleni Γιώργος=Giorgos Κατερίνα=Katerina Θανάσης=Thanasis Ιωάννα=Ioanna Σπύρος=Spyros Ευαγγελία=Evangelia Παύλος=Pavlos Χρύσα=Chrysa Ξενοφών=Xenofon",
-        family: "Παπαδοκώστας=Papadokostas Γεωργαλής=Georgalis Μαυρίδου=Mavridou Θεοφίλου=Theofilou Ξυδάκης=Xydakis Σταθάκου=Stathakou Ψαρράς=Psarras Κουτσογιάννη=Koutsogianni Αρβανίτης=Arvanitis" },
+        given: "Ελένη=Eleni^f Γιώργος=Giorgos^m Κατερίνα=Katerina^f Θανάσης=Thanasis^m Ιωάννα=Ioanna^f Σπύρος=Spyros^m Ευαγγελία=Evangelia^f Παύλος=Pavlos^m Χρύσα=Chrysa^f Ξενοφών=Xenofon^m",
+        family: "Παπαδοκώστας=Papadokostas^m Γεωργαλής=Georgalis^m Μαυρίδου=Mavridou^f Θεοφίλου=Theofilou^f Ξυδάκης=Xydakis^m Σταθάκου=Stathakou^f Ψαρράς=Psarras^m Κουτσογιάννη=Koutsogianni^f Αρβανίτης=Arvanitis^m" },
     Locale { language: "ru", home: 0, weight: 4, family_first: false,
-        given: "Наталья=Natalya Дмитрий=Dmitry Любовь=Lyubov Юрий=Yury Ксения=Ksenia Пётр=Pyotr Игнат=Ignat Зоя=Zoya",
-        family: "Берёзкина=Beryozkina Щеглов=Shcheglov Жаворонкова=Zhavoronkova Ольховский=Olkhovsky Лебедь=Lebed Соловьёва=Solovyova Чижов=Chizhov Ястребова=Yastrebova" },
+        given: "Наталья=Natalya^f Дмитрий=Dmitry^m Любовь=Lyubov^f Юрий=Yury^m Ксения=Ksenia^f Пётр=Pyotr^m Игнат=Ignat^m Зоя=Zoya^f",
+        family: "Берёзкина=Beryozkina^f Щеглов=Shcheglov^m Жаворонкова=Zhavoronkova^f Ольховский=Olkhovsky^m Лебедь=Lebed Соловьёва=Solovyova^f Чижов=Chizhov^m Ястребова=Yastrebova^f" },
     Locale { language: "uk", home: 3, weight: 5, family_first: false,
         given: "Оксана=Oksana Тарас=Taras Ярина=Yaryna Євген=Yevhen Ївга=Yivha Соломія=Solomiia Гнат=Hnat Лілія=Liliia",
         family: "Вільшанко=Vilshanko Зозуля=Zozulia Щиглевич=Shchyhlevych Ґедзь=Gedz Журавель=Zhuravel Калинчук=Kalynchuk Їжакевич=Yizhakevych" },
@@ -102,20 +103,42 @@ pub struct Name {
     /// The same in ASCII letters; equal words keep their blanks and hyphens.
     pub given_latin: String,
     pub family_latin: String,
+    pub form: Form,
+}
+
+/// Whose form a word is, in languages that tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Any,
+    Female,
+    Male,
+}
+
+impl Form {
+    fn goes_with(self, other: Self) -> bool {
+        self == Self::Any || other == Self::Any || self == other
+    }
 }
 
 impl Name {
     /// A random full name of one language.
     pub fn of(locale: usize, random: &mut Random) -> Self {
-        let (given, given_latin) = word(LOCALES.get(locale).map_or("", |l| l.given), random);
-        let (family, family_latin) = word(LOCALES.get(locale).map_or("", |l| l.family), random);
-        Self { locale, given, family, given_latin, family_latin }
+        let (given, given_latin, form) = word(LOCALES.get(locale).map_or("", |l| l.given), Form::Any, random);
+        let (family, family_latin, _) = word(LOCALES.get(locale).map_or("", |l| l.family), form, random);
+        Self { locale, given, family, given_latin, family_latin, form }
+    }
+
+    /// A name as given, in Latin letters, of no particular language.
+    pub fn plain(given: &str, family: &str) -> Self {
+        let (given, family) = (given.to_owned(), family.to_owned());
+        Self { locale: 0, given_latin: given.clone(), family_latin: family.clone(), given, family, form: Form::Any }
     }
 
     /// The same person with another family name of the same language (a marriage).
     pub fn with_other_family(&self, random: &mut Random) -> Self {
-        let other = Self::of(self.locale, random);
-        Self { family: other.family, family_latin: other.family_latin, ..self.clone() }
+        let list = LOCALES.get(self.locale).map_or("", |locale| locale.family);
+        let (family, family_latin, _) = word(list, self.form, random);
+        Self { family, family_latin, ..self.clone() }
     }
 
     fn joined(&self, given: &str, family: &str, by: &str) -> String {
@@ -162,14 +185,24 @@ pub fn random_locale(random: &mut Random) -> usize {
     0
 }
 
-fn word(list: &str, random: &mut Random) -> (String, String) {
-    let words: Vec<&str> = list.split_ascii_whitespace().collect();
-    let word = random.pick(&words).copied().unwrap_or("Alder").replace('_', " ");
+/// A random word that goes with a form: itself, its Latin spelling, its own form.
+fn word(list: &str, with: Form, random: &mut Random) -> (String, String, Form) {
+    let words: Vec<(&str, Form)> = list
+        .split_ascii_whitespace()
+        .map(|word| match word.split_once('^') {
+            Some((word, "f")) => (word, Form::Female),
+            Some((word, _)) => (word, Form::Male),
+            None => (word, Form::Any),
+        })
+        .filter(|(_, form)| form.goes_with(with))
+        .collect();
+    let (word, form) = random.pick(&words).copied().unwrap_or(("Alder", Form::Any));
+    let word = word.replace('_', " ");
     match word.split_once('=') {
-        Some((native, latin)) => (native.to_owned(), latin.to_owned()),
+        Some((native, latin)) => (native.to_owned(), latin.to_owned(), form),
         None => {
             let latin = ascii(&word);
-            (word, latin)
+            (word, latin, form)
         }
     }
 }

@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use jiff::{Span, Timestamp};
 use uuid::Uuid;
 
-use super::{names::{LOCALES, Name, random_locale}, random::Random};
+use super::{
+    names::{LOCALES, Name, random_locale},
+    random::Random,
+};
 
 /// An office: its city, its group, the start of its telephone numbers.
 pub struct Site {
@@ -262,7 +265,7 @@ impl Organisation {
             it.join(kind, hired, &mut random);
         }
         it.fill_states(now, &mut random);
-        it.fill_groups(now, &mut random);
+        it.fill_groups(&mut random);
         it
     }
 
@@ -369,7 +372,8 @@ impl Organisation {
             person.mails.clear();
         } else if has_second_mail {
             let short = person.name.local_part().chars().next().unwrap_or('x');
-            let family = person.name.local_part().split_once('.').map(|(_, family)| family.to_owned()).unwrap_or_default();
+            let family =
+                person.name.local_part().split_once('.').map(|(_, family)| family.to_owned()).unwrap_or_default();
             person.mails.push(format!("{short}{family}.{}@{MAIL_DOMAIN}", person.employee_number));
         }
         person.id
@@ -428,7 +432,7 @@ impl Organisation {
             ("svc-legacy-crm", "Legacy CRM connector", "To be retired; owner has left"),
         ];
         for (uid, shown, description) in accounts {
-            let name = Name { locale: 0, given: String::new(), family: shown.into(), given_latin: String::new(), family_latin: shown.into() };
+            let name = Name::plain("", shown);
             let uid = self.free_uid(uid);
             let days = 300 + random.below(2000);
             let since = earlier(now, days, random);
@@ -457,13 +461,7 @@ impl Organisation {
             let id = self.join(Kind::Contractor, since, random);
             let uid = self.free_uid(&format!("ext.{}.{}", given.to_lowercase(), family.to_lowercase()));
             if let Some(person) = self.person_mut(id) {
-                person.name = Name {
-                    locale: 0,
-                    given: given.into(),
-                    family: family.into(),
-                    given_latin: given.into(),
-                    family_latin: family.into(),
-                };
+                person.name = Name::plain(given, family);
                 person.mails = vec![format!("{uid}@{MAIL_DOMAIN}")];
                 person.uid = uid;
                 person.display_name = Some(shown.to_owned());
@@ -517,7 +515,15 @@ impl Organisation {
         }
     }
 
-    fn add_group(&mut self, name: &str, class: GroupClass, basis: Basis, description: &str, members: Vec<Member>, random: &mut Random) -> GroupId {
+    fn add_group(
+        &mut self,
+        name: &str,
+        class: GroupClass,
+        basis: Basis,
+        description: &str,
+        members: Vec<Member>,
+        random: &mut Random,
+    ) -> GroupId {
         let id = GroupId(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
         let days = 400 + random.below(2500);
         let created = earlier(self.started, days, random);
@@ -549,7 +555,11 @@ impl Organisation {
     }
 
     fn people_of(&self, basis: Basis) -> Vec<Member> {
-        self.people.iter().filter(|person| Self::belongs(person, basis)).map(|person| Member::Person(person.id)).collect()
+        self.people
+            .iter()
+            .filter(|person| Self::belongs(person, basis))
+            .map(|person| Member::Person(person.id))
+            .collect()
     }
 
     /// Some random people of a department, or of all.
@@ -558,7 +568,9 @@ impl Organisation {
             .people
             .iter()
             .filter(|person| person.kind != Kind::Service)
-            .filter(|person| department.is_none_or(|name| DEPARTMENTS.get(person.department).is_some_and(|d| d.name == name)))
+            .filter(|person| {
+                department.is_none_or(|name| DEPARTMENTS.get(person.department).is_some_and(|d| d.name == name))
+            })
             .map(|person| person.id)
             .collect();
         let mut chosen = Vec::new();
@@ -570,9 +582,8 @@ impl Organisation {
         chosen
     }
 
-    fn fill_groups(&mut self, now: Timestamp, random: &mut Random) {
+    fn fill_groups(&mut self, random: &mut Random) {
         use GroupClass::{Names, Posix, UniqueNames};
-        let _ = now;
         let mut team_groups = Vec::new();
         for (index, team) in TEAMS.iter().enumerate() {
             let members = self.people_of(Basis::Team(index));
@@ -598,7 +609,14 @@ impl Organisation {
             department_groups.push(self.add_group(department.name, Names, Basis::Fixed, &description, members, random));
         }
         let everybody = department_groups.iter().copied().map(Member::Group).collect();
-        let staff = self.add_group("All staff", Names, Basis::Fixed, "Every employee and contractor, by department", everybody, random);
+        self.add_group(
+            "All staff",
+            Names,
+            Basis::Fixed,
+            "Every employee and contractor, by department",
+            everybody,
+            random,
+        );
         for (index, site) in SITES.iter().enumerate() {
             let members = self.people_of(Basis::Site(index));
             let description = format!("People who work in {}", site.city);
@@ -614,21 +632,63 @@ impl Organisation {
         const ACCESS: &[Access] = &[
             ("VPN users", Names, "Remote access", &["Engineering", "IT Operations", "Sales", "Managers"], None, 24),
             ("Wi-Fi guest sponsors", Names, "May invite guests to the network", &["Managers"], None, 9),
-            ("Git committers", Names, "Push access to source repositories", &["Engineering", "Research"], Some("IT Operations"), 4),
+            (
+                "Git committers",
+                Names,
+                "Push access to source repositories",
+                &["Engineering", "Research"],
+                Some("IT Operations"),
+                4,
+            ),
             ("Git administrators", Names, "Repository and runner settings", &[], Some("Engineering"), 5),
             ("Production deployers", Names, "May release to customers", &["Site Reliability"], Some("Engineering"), 8),
-            ("Database administrators", Names, "Full rights on production databases", &["Database Operations"], Some("IT Operations"), 2),
-            ("Domain operators", Names, "Privileged: account operators of the domain", &["Infrastructure"], Some("IT Operations"), 3),
+            (
+                "Database administrators",
+                Names,
+                "Full rights on production databases",
+                &["Database Operations"],
+                Some("IT Operations"),
+                2,
+            ),
+            (
+                "Domain operators",
+                Names,
+                "Privileged: account operators of the domain",
+                &["Infrastructure"],
+                Some("IT Operations"),
+                3,
+            ),
             ("Domain administrators", Names, "Privileged: full control of the domain", &[], Some("IT Operations"), 3),
-            ("Backup operators", Names, "Privileged: read everything, restore anything", &["Domain operators"], Some("IT Operations"), 2),
-            ("Password reset delegates", Names, "May reset passwords of staff", &["Service Desk"], Some("People & Culture"), 2),
+            (
+                "Backup operators",
+                Names,
+                "Privileged: read everything, restore anything",
+                &["Domain operators"],
+                Some("IT Operations"),
+                2,
+            ),
+            (
+                "Password reset delegates",
+                Names,
+                "May reset passwords of staff",
+                &["Service Desk"],
+                Some("People & Culture"),
+                2,
+            ),
             ("Payroll system", Names, "Restricted: salary data", &["Payroll"], Some("People & Culture"), 3),
             ("ERP users", Names, "Enterprise resource planning", &["Finance", "Production"], None, 12),
             ("CRM users", Names, "Customer records", &["Sales", "Marketing", "Customer Care"], None, 6),
             ("CRM administrators", Names, "Customer records: settings and exports", &[], Some("Sales"), 4),
             ("Wiki editors", Names, "May write in the company wiki", &["All staff"], None, 3),
             ("On-call rotation", Names, "Woken at night", &[], Some("Engineering"), 12),
-            ("Finance, Controlling + Audit", Names, "Quarterly close; name kept from the old system", &["Accounting", "Controlling"], Some("Legal"), 2),
+            (
+                "Finance, Controlling + Audit",
+                Names,
+                "Quarterly close; name kept from the old system",
+                &["Accounting", "Controlling"],
+                Some("Legal"),
+                2,
+            ),
             ("Works council", UniqueNames, "Elected representatives", &[], None, 11),
             ("First aiders", UniqueNames, "Trained first aiders, all sites", &[], None, 26),
             ("Project Nightingale", UniqueNames, "New concert series", &["Acoustics Lab"], Some("Product & Design"), 7),
@@ -637,7 +697,8 @@ impl Organisation {
             ("build", Posix { gid: 20_020 }, "Build farm file access", &[], Some("Engineering"), 14),
         ];
         for (name, class, description, nested, department, count) in ACCESS {
-            let mut members: Vec<Member> = nested.iter().filter_map(|name| self.group_named(name)).map(Member::Group).collect();
+            let mut members: Vec<Member> =
+                nested.iter().filter_map(|name| self.group_named(name)).map(Member::Group).collect();
             members.extend(self.some_people(*department, *count, random));
             self.add_group(name, *class, Basis::Assigned, description, members, random);
         }
@@ -653,13 +714,21 @@ impl Organisation {
                 group.members.push(Member::Group(next));
             }
         }
-        let build: Vec<Member> =
-            self.people.iter().filter(|person| person.uid == "svc-build").map(|person| Member::Person(person.id)).collect();
+        let build: Vec<Member> = self
+            .people
+            .iter()
+            .filter(|person| person.uid == "svc-build")
+            .map(|person| Member::Person(person.id))
+            .collect();
         if let Some(group) = self.groups.iter_mut().find(|group| group.name == "build") {
             group.members.extend(build);
         }
-        let services = self.people.iter().filter(|person| person.kind == Kind::Service).map(|person| Member::Person(person.id)).collect();
+        let services = self
+            .people
+            .iter()
+            .filter(|person| person.kind == Kind::Service)
+            .map(|person| Member::Person(person.id))
+            .collect();
         self.add_group("Service accounts", Names, Basis::Fixed, "Accounts used by programs", services, random);
-        let _ = staff;
     }
 }

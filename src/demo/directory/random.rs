@@ -47,7 +47,8 @@ impl Random {
     /// A version 4 UUID (RFC 9562), repeatable.
     pub fn uuid(&mut self) -> uuid::Uuid {
         let mut bytes = [0_u8; 16];
-        for (slot, byte) in bytes.iter_mut().zip(self.next().to_be_bytes().into_iter().chain(self.next().to_be_bytes())) {
+        for (slot, byte) in bytes.iter_mut().zip(self.next().to_be_bytes().into_iter().chain(self.next().to_be_bytes()))
+        {
             *slot = byte;
         }
         uuid::Builder::from_random_bytes(bytes).into_uuid()

@@ -50,7 +50,8 @@ struct Rendering<'a> {
 
 /// Everything as entries, superiors first. `now` is the time of the change for what differs from `previous`.
 pub fn snapshot(organisation: &Organisation, previous: &Snapshot, now: Timestamp) -> Snapshot {
-    let by_uuid = previous.entries().iter().filter_map(|entry| Some((entry.values(&entry::ENTRY_UUID).first()?.as_str(), entry)));
+    let by_uuid =
+        previous.entries().iter().filter_map(|entry| Some((entry.values(&entry::ENTRY_UUID).first()?.as_str(), entry)));
     let mut rendering = Rendering {
         organisation,
         previous: by_uuid.collect(),
@@ -87,7 +88,15 @@ fn group_dn(group: &Group) -> String {
 
 impl Rendering<'_> {
     /// Adds an entry: the old one when nothing differs, a freshly stamped one otherwise.
-    fn push(&mut self, dn: String, mut content: Content, uuid: Uuid, structural: &str, created: Timestamp, modified: Timestamp) {
+    fn push(
+        &mut self,
+        dn: String,
+        mut content: Content,
+        uuid: Uuid,
+        structural: &str,
+        created: Timestamp,
+        modified: Timestamp,
+    ) {
         content.add(&entry::STRUCTURAL_OBJECT_CLASS, [structural]);
         let uuid = uuid.to_string();
         content.add(&entry::ENTRY_UUID, [uuid.as_str()]);
@@ -159,11 +168,14 @@ impl Rendering<'_> {
         content.add(&entry::DISPLAY_NAME, [shown]);
         content.add(&entry::MAIL, person.mails.iter().cloned());
         content.add(&entry::EMPLOYEE_NUMBER, [person.employee_number.to_string()]);
-        content.add(&entry::EMPLOYEE_TYPE, [match person.kind {
-            Kind::Employee => "employee",
-            Kind::Contractor => "contractor",
-            Kind::Service => "service",
-        }]);
+        content.add(
+            &entry::EMPLOYEE_TYPE,
+            [match person.kind {
+                Kind::Employee => "employee",
+                Kind::Contractor => "contractor",
+                Kind::Service => "service",
+            }],
+        );
         let department = DEPARTMENTS.get(person.department).map(|department| department.name);
         content.add(&entry::DEPARTMENT_NUMBER, department);
         content.add(&entry::OU, person.team.and_then(|team| TEAMS.get(team)).map(|team| team.name).or(department));

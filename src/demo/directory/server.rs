@@ -55,7 +55,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_max: 32, message_bytes_max: 64 * 1024, idle_ms: 300_000, handshake_ms: 10_000, write_ms: 30_000 }
+        Self {
+            connections_max: 32,
+            message_bytes_max: 64 * 1024,
+            idle_ms: 300_000,
+            handshake_ms: 10_000,
+            write_ms: 30_000,
+        }
     }
 }
 
@@ -289,7 +295,9 @@ fn answer(directory: &SampleDirectory, session: &mut Session, message: LdapMsg) 
         LdapOp::UnbindRequest => return None,
         // Every answer is whole before the next request is read: there is never anything left to abandon.
         LdapOp::AbandonRequest(_) => return Some((Box::new(std::iter::empty()), None)),
-        LdapOp::BindRequest(_) if is_refused => LdapOp::BindResponse(LdapBindResponse { res: refusal(), saslcreds: None }),
+        LdapOp::BindRequest(_) if is_refused => {
+            LdapOp::BindResponse(LdapBindResponse { res: refusal(), saslcreds: None })
+        }
         LdapOp::BindRequest(request) => {
             // A bind ends what the identity before it had begun (§4.2.1).
             *session = Session::default();
@@ -352,8 +360,9 @@ fn compare(directory: &SampleDirectory, session: &Session, request: &LdapCompare
     if entry::attribute_type(&request.atype).is_none() {
         return result(LdapResultCode::UndefinedAttributeType, "");
     }
-    let is_equal = String::from_utf8(request.val.clone())
-        .is_ok_and(|value| Filter::new(&LdapFilter::Equality(request.atype.clone(), value)).is_ok_and(|f| f.matches(entry)));
+    let is_equal = String::from_utf8(request.val.clone()).is_ok_and(|value| {
+        Filter::new(&LdapFilter::Equality(request.atype.clone(), value)).is_ok_and(|f| f.matches(entry))
+    });
     result(if is_equal { LdapResultCode::CompareTrue } else { LdapResultCode::CompareFalse }, "")
 }
 
@@ -377,7 +386,13 @@ fn root_dse() -> Entry {
     Entry { dn: String::new(), key: String::new(), content, stamps: Content::default() }
 }
 
-fn search(directory: &SampleDirectory, session: &mut Session, id: i32, request: LdapSearchRequest, ctrl: &[LdapControl]) -> Answer {
+fn search(
+    directory: &SampleDirectory,
+    session: &mut Session,
+    id: i32,
+    request: LdapSearchRequest,
+    ctrl: &[LdapControl],
+) -> Answer {
     let fail = |res: LdapResult| -> Answer {
         (Box::new(std::iter::empty()), Some(LdapMsg::new(id, LdapOp::SearchResultDone(res))))
     };
@@ -401,7 +416,12 @@ fn search(directory: &SampleDirectory, session: &mut Session, id: i32, request: 
             let paged = known.and_then(|index| session.paged.remove(index));
             match paged.filter(|paged| paged.request == request) {
                 Some(paged) => (paged.left, paged.allowance),
-                None => return fail(result(LdapResultCode::UnwillingToPerform, "the paging cookie is not valid (any more)")),
+                None => {
+                    return fail(result(
+                        LdapResultCode::UnwillingToPerform,
+                        "the paging cookie is not valid (any more)",
+                    ));
+                }
             }
         }
         _ => match found(directory, session, &request) {
@@ -450,13 +470,17 @@ fn found(
 ) -> Result<VecDeque<Arc<Entry>>, LdapResult> {
     let filter = Filter::new(&request.filter)
         .map_err(|_| result(LdapResultCode::AdminLimitExceeded, "the filter has too many conditions"))?;
-    let base = Dn::parse(&request.base).ok_or_else(|| result(LdapResultCode::InvalidDNSyntax, "the base is not a DN"))?;
+    let base =
+        Dn::parse(&request.base).ok_or_else(|| result(LdapResultCode::InvalidDNSyntax, "the base is not a DN"))?;
     if base.key.is_empty() && request.scope == LdapSearchScope::Base {
         let entry = root_dse();
         return Ok(filter.matches(&entry).then(|| Arc::new(entry)).into_iter().collect());
     }
     if !session.is_reader {
-        return Err(result(LdapResultCode::InsufficentAccessRights, "bind first; anonymous users may read the root DSE only"));
+        return Err(result(
+            LdapResultCode::InsufficentAccessRights,
+            "bind first; anonymous users may read the root DSE only",
+        ));
     }
     let snapshot = directory.snapshot();
     if snapshot.find(&base.key).is_none() {
