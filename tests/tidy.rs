@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use regex::Regex;
 
@@ -158,9 +159,9 @@ fn no_test_is_switched_off() {
 fn nothing_is_left_to_be_done_later() {
     // Written apart, or this line would find itself.
     let marker = pattern(&format!(r"\b({}|{})\b", ["TO", "DO"].concat(), ["FIX", "ME"].concat()));
-    let ours = ["src", "tests", "templates", "benches"].iter().flat_map(|folder| {
-        ["rs", "html", "txt", "sh"].iter().flat_map(move |extension| files(folder, extension))
-    });
+    let ours = ["src", "tests", "templates", "benches"]
+        .iter()
+        .flat_map(|folder| ["rs", "html", "txt", "sh"].iter().flat_map(move |extension| files(folder, extension)));
     let ours: Vec<_> = ours.chain(files("migrations", "sql")).collect();
     assert_none(lines_matching(&ours, &marker), "Finish it, or write an issue: such a note in the code is never read.");
 }
@@ -318,10 +319,13 @@ fn tables_used_in(text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn every_migration_names_the_room_that_owns_it() {
-    let wrong = files("migrations", "sql").into_iter().filter(|m| {
-        migration_owner(m).is_none_or(|owner| floor_of(&owner).is_none())
-    });
-    assert_none(wrong.map(|m| m.path).collect(), "The first line of a migration is `-- owner: <room>`, a room of FLOORS.");
+    let wrong = files("migrations", "sql")
+        .into_iter()
+        .filter(|m| migration_owner(m).is_none_or(|owner| floor_of(&owner).is_none()));
+    assert_none(
+        wrong.map(|m| m.path).collect(),
+        "The first line of a migration is `-- owner: <room>`, a room of FLOORS.",
+    );
 }
 
 #[test]
@@ -364,7 +368,9 @@ fn no_value_is_formatted_into_sql() {
     for file in sources() {
         let lines = file.product_lines();
         let text = file.product_text();
-        found.extend(wrong.find_iter(&text).map(|m| format!("{}:{}", file.path, lines[line_of(&text, m.start()) - 1].0)));
+        found.extend(
+            wrong.find_iter(&text).map(|m| format!("{}:{}", file.path, lines[line_of(&text, m.start()) - 1].0)),
+        );
     }
     assert_none(found, "Write the SQL as a literal and pass values as ?1, ?2.");
 }
@@ -391,7 +397,10 @@ fn templates_hold_nothing_that_the_content_security_policy_blocks() {
     let wrong = pattern(
         r#"(?i)\sstyle\s*=\s*["']|<style\b|<script(?:\s+(?:defer|async|type="[^"]*"))*\s*>|\son[a-z]+\s*=\s*["'{]|\shx-on|javascript:|\shx-vals=['"]js:"#,
     );
-    assert_none(lines_matching(&templates(), &wrong), "Put it in a file under static/: nothing inline runs or applies.");
+    assert_none(
+        lines_matching(&templates(), &wrong),
+        "Put it in a file under static/: nothing inline runs or applies.",
+    );
 }
 
 #[test]
@@ -443,4 +452,28 @@ fn every_dependency_says_why_it_is_there() {
     }
     assert!(seen > 10, "only {seen} dependencies found in Cargo.toml: the check no longer reads it");
     assert_none(wrong, "Say on the line, after `#`, why the product needs it.");
+}
+
+// --- packaging -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_unit_is_rated_1_6_or_better() {
+    let rating = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=16", "--no-pager", "packaging/systemd/bailiwick.service"])
+        .current_dir(root())
+        .output()
+        .expect("systemd-analyze must be installed: run tests/run");
+    let printed = String::from_utf8_lossy(&rating.stdout);
+    assert!(printed.contains("Overall exposure level"), "no rating: {}", String::from_utf8_lossy(&rating.stderr));
+    assert!(rating.status.success(), "the unit takes too little away:\n{printed}");
+}
+
+#[test]
+fn the_shipped_settings_stay_valid_when_every_key_is_uncommented() {
+    let shipped = fs::read_to_string(root().join("packaging/config/bailiwick.toml")).unwrap();
+    let uncommented = pattern(r"(?m)^#([\[a-z])").replace_all(&shipped, "$1");
+    let settings: toml::Table = uncommented.parse().unwrap();
+    let keys: Vec<_> = settings.keys().map(String::as_str).collect();
+    let expected = ["base_url", "data_dir", "listen", "log", "plain_http", "region", "tls", "trusted_proxies"];
+    assert_eq!(keys, expected, "add a new key to the file that explains them, too");
 }

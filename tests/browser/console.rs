@@ -61,7 +61,8 @@ impl Demo {
                 if let Some(found) = pattern.captures(&printed) {
                     return found[1].to_owned();
                 }
-                let line = lines.next().unwrap_or_else(|| panic!("the demo ended without {pattern}; it said:\n{printed}"));
+                let line =
+                    lines.next().unwrap_or_else(|| panic!("the demo ended without {pattern}; it said:\n{printed}"));
                 printed.push_str(&line.unwrap());
                 printed.push('\n');
             }

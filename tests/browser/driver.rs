@@ -61,6 +61,7 @@ impl Browser {
         let profile = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
+            .env("HOME", profile.path()) // or crash reports land in the home of whoever runs the tests
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
@@ -154,7 +155,12 @@ impl Browser {
             if let Some(element) = self.find_all(css).await.into_iter().next() {
                 return element;
             }
-            assert!(since.elapsed() < WAIT_MAX, "no element {css} on {}:\n{}", self.url().await, self.page_text().await);
+            assert!(
+                since.elapsed() < WAIT_MAX,
+                "no element {css} on {}:\n{}",
+                self.url().await,
+                self.page_text().await
+            );
             tokio::time::sleep(WAIT_STEP).await;
         }
     }

@@ -27,14 +27,17 @@ fn serve_pages() -> String {
             let read = connection.read(&mut request).unwrap_or(0);
             let request = String::from_utf8_lossy(&request[..read]).into_owned();
             let path = request.split(' ').nth(1).unwrap_or("/");
-            let policy = if path == "/faulty" { "Content-Security-Policy: script-src 'none'; font-src 'none'\r\n" } else { "" };
+            let policy =
+                if path == "/faulty" { "Content-Security-Policy: script-src 'none'; font-src 'none'\r\n" } else { "" };
             let body = match path {
                 "/sound" => SOUND.to_owned(),
                 "/faulty" => FAULTY.to_owned(),
                 other => format!("<!doctype html><title>Echo</title><p>{other}</p>"),
             };
             let length = body.len();
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n{policy}Content-Length: {length}");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n{policy}Content-Length: {length}"
+            );
             let _ = write!(connection, "{head}\r\nConnection: close\r\n\r\n{body}");
         }
     });
@@ -96,6 +99,7 @@ async fn every_fault_of_a_page_is_named() {
     }
     assert!(!browser.page_text().await.contains("ran"), "the policy must have blocked the script");
 
-    let skip_link = tokio::spawn(async move { page_rules::assert_tab_reaches_the_skip_link_first(&browser).await }).await;
+    let skip_link =
+        tokio::spawn(async move { page_rules::assert_tab_reaches_the_skip_link_first(&browser).await }).await;
     assert!(skip_link.is_err(), "a link that leaves the page is no skip link");
 }
