@@ -4,12 +4,13 @@
 //! screenshot. Faults are gathered over the whole walk, so that one run tells them all.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use regex::Regex;
 
-use super::driver::Browser;
+use super::driver::{Browser, end_group};
 use super::page_rules;
 
 /// Pages with an address of their own, and the name of their screenshot.
@@ -51,6 +52,7 @@ impl Demo {
         let mut process = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
             .args(["demo", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -82,8 +84,7 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        end_group(&mut self.process);
     }
 }
 

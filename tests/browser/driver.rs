@@ -272,17 +272,22 @@ fn port_of(driver: &mut Child) -> u16 {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to end, chromedriver closes its browser. The whole group follows, in case it did not.
-        let group = format!("-{}", self.driver.id());
-        let send = |signal: &str| Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
-        let _ = send("-TERM");
-        let since = Instant::now();
-        while since.elapsed() < Duration::from_secs(3) && matches!(self.driver.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = send("-KILL");
-        let _ = self.driver.wait();
+        // Asked to end, chromedriver closes its browser.
+        end_group(&mut self.driver);
     }
+}
+
+/// Asks a process that leads its own group to end, waits for it, and then ends what is left of the group.
+pub fn end_group(leader: &mut Child) {
+    let group = format!("-{}", leader.id());
+    let send = |signal: &str| Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
+    let _ = send("-TERM");
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(5) && matches!(leader.try_wait(), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = send("-KILL");
+    let _ = leader.wait();
 }
 
 impl Element<'_> {
