@@ -1,0 +1,205 @@
+//! The walk through the console as an administrator takes it, on the demo's sample directory.
+//!
+//! Each page is opened in light and dark, wide (1280 px) and narrow (360 px), must hold the page rules, and leaves a
+//! screenshot. Faults are gathered over the whole walk, so that one run tells them all.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::driver::{Browser, end_group};
+use super::page_rules;
+
+/// Pages with an address of their own, and the name of their screenshot.
+const PAGES: &[(&str, &str)] = &[
+    ("/", "overview"),
+    ("/directories", "directories"),
+    ("/directories/new", "directory-new"),
+    ("/runs", "runs"),
+    ("/identities", "identities"),
+    ("/groups", "groups"),
+    ("/audit-log", "audit-log"),
+    ("/api-keys", "api-keys"),
+    ("/profile", "profile"),
+];
+
+/// Lists whose first entry is opened too: the list, and the name of the detail page's screenshot.
+const DETAILS: &[(&str, &str)] = &[
+    ("/directories", "directory"),
+    ("/runs", "run"),
+    ("/identities", "identity"),
+    ("/groups", "group"),
+    ("/audit-log", "audit-record"),
+];
+
+/// An address that does not exist, opened last: the console reports the 404 itself as a failed load.
+const NOT_FOUND: &str = "/identities/0";
+
+/// A running `bailiwick demo`: a throw-away appliance with a sample directory that has been synced once.
+struct Demo {
+    process: Child,
+    url: String,
+    email: String,
+    password: String,
+}
+
+impl Demo {
+    /// Starts it on a free port and waits until it has printed how to sign in.
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
+            .args(["demo", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut printed = String::new();
+        let mut next = |pattern: &str| {
+            let pattern = Regex::new(pattern).unwrap();
+            loop {
+                if let Some(found) = pattern.captures(&printed) {
+                    return found[1].to_owned();
+                }
+                let line =
+                    lines.next().unwrap_or_else(|| panic!("the demo ended without {pattern}; it said:\n{printed}"));
+                printed.push_str(&line.unwrap());
+                printed.push('\n');
+            }
+        };
+        let url = next(r"(https?://[^\s/]+)");
+        let email = next(r"(\S+@\S+)");
+        let password = next(r"(?i)password\W+(\S+)\s*\n");
+        // A full pipe would stop the demo at its next line.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, url, email, password }
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        end_group(&mut self.process);
+    }
+}
+
+async fn sign_in(browser: &Browser, demo: &Demo) {
+    browser.goto(&demo.at("/sign-in")).await;
+    browser.find("input[name=email]").await.enter(&demo.email).await;
+    browser.find("input[name=password]").await.enter(&demo.password).await;
+    browser.find("main form button").await.click().await;
+    browser.wait_for_path("/").await;
+}
+
+/// Looks at the page that is shown: its faults, and a screenshot named after page, width and scheme.
+async fn look(browser: &Browser, page: &str, width_px: u32, scheme: &str, faults: &mut Vec<String>) {
+    let view = format!("{page}-{width_px}-{scheme}");
+    browser.screenshot(&view).await;
+    faults.extend(page_rules::faults(browser).await.into_iter().map(|fault| format!("{view}: {fault}")));
+}
+
+#[tokio::test]
+async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    let mut faults = Vec::new();
+    let views = [(1280, false), (1280, true), (360, false), (360, true)];
+
+    for (width_px, is_dark) in views {
+        let scheme = if is_dark { "dark" } else { "light" };
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        browser.goto(&demo.at("/sign-in")).await;
+        look(&browser, "sign-in", width_px, scheme, &mut faults).await;
+    }
+    sign_in(&browser, &demo).await;
+    for (width_px, is_dark) in views {
+        let scheme = if is_dark { "dark" } else { "light" };
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        for (path, page) in PAGES {
+            browser.goto(&demo.at(path)).await;
+            assert_eq!(browser.url().await, demo.at(path), "{path} must be a page of its own");
+            look(&browser, page, width_px, scheme, &mut faults).await;
+        }
+        for (list, page) in DETAILS {
+            browser.goto(&demo.at(list)).await;
+            let first = browser.find(&format!("main a[href^='{list}/']:not([href$='/new'])")).await;
+            let target = first.attribute("href").await.unwrap_or_default();
+            browser.goto(&demo.at(&target)).await;
+            look(&browser, page, width_px, scheme, &mut faults).await;
+        }
+        browser.goto(&demo.at(NOT_FOUND)).await;
+        browser.screenshot(&format!("not-found-{width_px}-{scheme}")).await;
+        let console = browser.take_console().await;
+        faults.extend(console.into_iter().filter(|line| !line.message.contains("404")).map(|line| line.message));
+    }
+    assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
+}
+
+#[tokio::test]
+async fn the_keyboard_reaches_the_skip_link_first_on_every_page() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    for (path, _) in PAGES {
+        browser.goto(&demo.at(path)).await;
+        page_rules::assert_tab_reaches_the_skip_link_first(&browser).await;
+    }
+}
+
+#[tokio::test]
+async fn identities_are_found_while_typing() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    browser.goto(&demo.at("/identities")).await;
+    let name = browser.find("main tbody tr a[href^='/identities/']").await.text().await;
+    let before = browser.find_all("main tbody tr").await.len();
+    browser.find("main input[type=search]").await.enter(&name).await;
+    let narrowed = format!(
+        "(rows => rows.length > 0 && rows.length < {before} && rows.every(r => r.innerText.includes({})))\
+         ([...document.querySelectorAll('main tbody tr')])",
+        serde_json::json!(name)
+    );
+    browser.wait_until(&narrowed, Duration::from_secs(5)).await;
+    browser.wait_until("new URLSearchParams(location.search).has('q')", Duration::from_secs(5)).await;
+    page_rules::assert_sound(&browser, "the search's answer").await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_without_saying_what_was_wrong() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    let mut answers = Vec::new();
+    for email in [demo.email.as_str(), "nobody@example.test"] {
+        browser.goto(&demo.at("/sign-in")).await;
+        browser.find("input[name=email]").await.enter(email).await;
+        browser.find("input[name=password]").await.enter("not the password").await;
+        browser.find("main form button").await.click().await;
+        answers.push(browser.find("main [role=alert]").await.text().await);
+    }
+    assert_eq!(answers[0], answers[1], "the answer must not tell whether the user exists");
+    assert!(!answers[0].is_empty());
+}
+
+#[tokio::test]
+async fn the_lists_work_without_javascript() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    browser.devtools("Emulation.setScriptExecutionDisabled", serde_json::json!({"value": true})).await;
+    browser.goto(&demo.at("/sign-in")).await;
+    browser.find("input[name=email]").await.enter(&demo.email).await;
+    browser.find("input[name=password]").await.enter(&demo.password).await;
+    browser.find("main form button").await.click().await;
+    for list in ["/directories", "/runs", "/identities", "/groups", "/audit-log"] {
+        browser.goto(&demo.at(list)).await;
+        let rows = browser.find_all(&format!("main a[href^='{list}/']")).await;
+        assert!(!rows.is_empty(), "{list} shows no entry without JavaScript");
+    }
+}
