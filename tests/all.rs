@@ -4,6 +4,7 @@
 //! The modules are marked as test code so that clippy lets them unwrap.
 
 #[cfg(test)]
+#[expect(dead_code, reason = "the benchmark is built on the same fixtures and uses what the tests do not")]
 mod fixtures;
 #[cfg(test)]
 mod real;

@@ -177,3 +177,25 @@ fn three_wrong_passwords_lock_an_account() {
     assert!(!slapd.accepts(&dn, "canary-secret-u000300"));
     assert_eq!(ldapsearch::entry(&slapd, &dn).texts("pwdAccountLockedTime").len(), 1);
 }
+
+mod long {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn the_large_directory_is_as_large_as_it_says() {
+        for shape in [Shape::LARGE, Shape::BENCH] {
+            let begun = Instant::now();
+            let slapd = Slapd::start(Options::of(shape));
+            println!("{} people ready after {:?}", shape.people, begun.elapsed());
+            let truth = Truth::read_attributes(&slapd, &["*"]);
+            println!("and read by ldapsearch after {:?}", begun.elapsed());
+            assert_eq!(truth.people.len(), shape.people);
+            let largest = truth.members.values().map(BTreeSet::len).max().expect("groups");
+            assert_eq!(largest, shape.giant.max(shape.members));
+            assert!(truth.membership_count() >= shape.groups * shape.members + shape.giant);
+            assert!(truth.groups.len() >= shape.groups);
+        }
+    }
+}
