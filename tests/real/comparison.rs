@@ -61,7 +61,8 @@ impl Copy {
     pub async fn read(api: &Api, directory: &str) -> Self {
         let identities = once_each(api.identities(directory).await);
         let groups = once_each(api.groups(directory).await);
-        let external = identities.iter().chain(&groups).map(|(external, item)| (text(item, "id"), external.clone())).collect();
+        let external =
+            identities.iter().chain(&groups).map(|(external, item)| (text(item, "id"), external.clone())).collect();
         Self { identities, groups, external }
     }
 
@@ -91,11 +92,13 @@ impl Copy {
 
     /// How the API writes a member: the id of an identity or of a group, or the text of what points at nothing.
     fn member(&self, item: &Value) -> Member {
-        let external = item["id"].as_str().and_then(|id| self.external.get(id));
-        match external {
-            Some(id) if self.groups.contains_key(id) => Member::Group(id.clone()),
-            Some(id) => Member::Person(id.clone()),
-            None => Member::Dangling(text(item, "name")),
+        let external =
+            |item| self.external.get(&text(item, "id")).unwrap_or_else(|| panic!("{item} is in the copy")).clone();
+        match text(item, "type").as_str() {
+            "identity" => Member::Person(external(item)),
+            "group" => Member::Group(external(item)),
+            "reference" => Member::Dangling(text(item, "detail")),
+            other => panic!("{other} is no type of member: {item}"),
         }
     }
 }
@@ -184,9 +187,11 @@ pub fn assert_same_group(group: &Value, entry: &Entry) {
 }
 
 /// What the password policy states mean (draft-behera-ldap-password-policy-10), for the test data's policy: locked until
-/// unlocked, passwords expire after 90 days.
+/// unlocked, passwords expire after 90 days. Locked for good is what an administrator does to switch an account off.
 fn status(entry: &Entry) -> &'static str {
-    if !entry.texts("pwdAccountLockedTime").is_empty() {
+    if entry.texts("pwdAccountLockedTime") == ["000001010000Z"] {
+        "disabled"
+    } else if !entry.texts("pwdAccountLockedTime").is_empty() {
         "locked"
     } else if entry.text("pwdChangedTime").is_some_and(|time| time.starts_with("2020")) {
         "expired"
@@ -208,14 +213,18 @@ fn assert_same_attributes(shown: &Value, entry: &Entry, left_out: &[&str]) {
         } else if left_out.contains(&base) {
             continue;
         } else if let Some(found) = shown.get(name) {
-            assert_eq!(sorted(values(found)), sorted(wanted.clone()), "{name} of {dn}");
+            let wanted = wanted.iter().map(|value| as_kept(value)).collect();
+            assert_eq!(sorted(values(found)), sorted(wanted), "{name} of {dn}");
         } else {
             assert!(OPERATIONAL.contains(&base), "{name} of {dn} is not in the copy");
         }
     }
     for name in shown.keys().filter(|name| *name != "dn") {
         assert!(entry.attributes.contains_key(name), "{name} of {dn} is in the copy only");
-        assert!(!SECRET.iter().any(|secret| name.to_lowercase().starts_with(secret)), "{name} of {dn} must not be kept");
+        assert!(
+            !SECRET.iter().any(|secret| name.to_lowercase().starts_with(secret)),
+            "{name} of {dn} must not be kept"
+        );
     }
 }
 
@@ -229,7 +238,81 @@ fn values(shown: &Value) -> Vec<Vec<u8>> {
     list.iter().map(value).collect()
 }
 
+/// A binary value over this size is kept as its length and hash, so that a copy of 100,000 photographs stays small and
+/// a changed photograph still shows.
+const BINARY_MAX: usize = 8 * 1024;
+
+fn as_kept(value: &[u8]) -> Vec<u8> {
+    let is_text = std::str::from_utf8(value).is_ok() && !value.contains(&0);
+    if is_text || value.len() <= BINARY_MAX {
+        return value.to_vec();
+    }
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value);
+    let hash: String = hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("({} bytes, SHA-256 {hash}…, not kept)", value.len()).into_bytes()
+}
+
 fn sorted(mut values: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     values.sort();
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry() -> Entry {
+        let values = |values: &[&[u8]]| values.iter().map(|value| value.to_vec()).collect::<Vec<_>>();
+        let attributes = BTreeMap::from([
+            ("entryUUID".to_owned(), values(&[b"id-1"])),
+            ("uid".to_owned(), values(&[b"anna"])),
+            ("sn".to_owned(), values(&[b"Berg"])),
+            ("mail".to_owned(), values(&[b"a@x", b"b@x"])),
+            ("jpegPhoto".to_owned(), values(&[&[0xff, 0xd8]])),
+            ("userPassword".to_owned(), values(&[b"secret"])),
+            ("memberOf".to_owned(), values(&[b"cn=g"])),
+        ]);
+        Entry { dn: "uid=anna,dc=x".into(), attributes }
+    }
+
+    fn identity() -> Value {
+        json!({
+            "externalId": "id-1", "userName": "anna", "familyName": "Berg", "mail": "a@x", "mails": ["a@x", "b@x"], "status": "active",
+            "attributes": {
+                "dn": ["uid=anna,dc=x"], "uid": ["anna"], "sn": ["Berg"], "mail": ["a@x", "b@x"],
+                "jpegPhoto": [{"base64": "/9g="}],
+            },
+        })
+    }
+
+    #[test]
+    fn a_true_copy_passes_and_each_small_lie_is_caught() {
+        assert_same_person(&identity(), &entry());
+        for (pointer, lie) in [
+            ("/userName", json!("Anna")),
+            ("/mail", json!("b@x")),
+            ("/mails", json!(["a@x"])),
+            ("/status", json!("locked")),
+            ("/displayName", json!("Anna")),
+            ("/attributes/dn", json!(["uid=other"])),
+            ("/attributes/mail", json!(["a@x"])),
+            ("/attributes/sn", json!(["berg"])),
+            ("/attributes/jpegPhoto", json!([{"base64": "/9k="}])),
+            ("/attributes/userPassword", json!(["secret"])),
+            ("/attributes/memberOf", json!(["cn=other"])),
+            ("/attributes/invented", json!(["x"])),
+            ("/attributes/uid", json!([])),
+        ] {
+            let mut told = identity();
+            let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+            told.pointer_mut(parent).and_then(Value::as_object_mut).expect("there").insert(field.into(), lie);
+            let caught = std::panic::catch_unwind(|| assert_same_person(&told, &entry()));
+            assert!(caught.is_err(), "{pointer} went unnoticed");
+        }
+        let mut silent = identity();
+        silent["attributes"].as_object_mut().expect("there").remove("sn");
+        assert!(std::panic::catch_unwind(|| assert_same_person(&silent, &entry())).is_err());
+    }
 }

@@ -44,7 +44,8 @@ async fn assert_whole(appliance: &Appliance, directory: &str, truth: &Truth) {
     assert_same_objects(&copy, truth);
     for name in ["giant", "escaped", "nest-0", "g00009", "g00123"] {
         let found = truth.groups.iter().find(|(_, entry)| entry.text("cn").is_some_and(|cn| cn == name));
-        let group = found.map_or_else(|| truth.group(&format!("cn=odd\\, group \\+ more \\\\ end,{GROUPS}")), |(id, _)| id);
+        let group =
+            found.map_or_else(|| truth.group(&format!("cn=odd\\, group \\+ more \\\\ end,{GROUPS}")), |(id, _)| id);
         assert_same_members(&appliance.api, &copy, truth, group).await;
     }
 }
@@ -56,7 +57,9 @@ async fn a_kill_during_the_first_apply_doubles_nothing_and_loses_nothing() {
     let mut appliance = Appliance::start().await;
     let mut killed_in_apply = 0;
     for (round, (state, later_ms)) in
-        [("applying", 0), ("applying", 5), ("applying", 25), ("applying", 80), ("planned", 0), ("reading", 40)].into_iter().enumerate()
+        [("applying", 0), ("applying", 5), ("applying", 25), ("applying", 80), ("planned", 0), ("reading", 40)]
+            .into_iter()
+            .enumerate()
     {
         let name = json!(format!("round {round}"));
         let directory = appliance.api.create_directory(&draft_with(&slapd, &[("/name", name)])).await;
@@ -86,9 +89,7 @@ async fn a_kill_while_changes_are_applied_keeps_ids_and_history() {
     for (round, later_ms) in [0, 10, 40].into_iter().enumerate() {
         // Half of the people get a new title.
         let records: String = (1_000..5_000)
-            .map(|i| {
-                format!("dn: uid=u{i:06},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Round {round}\n\n")
-            })
+            .map(|i| format!("dn: uid=u{i:06},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Round {round}\n\n"))
             .collect();
         slapd.modify(&records);
         let run = text(&appliance.api.request_run(&directory).await.expect(202), "id");

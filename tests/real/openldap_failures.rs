@@ -8,7 +8,7 @@ use super::comparison::{Copy, assert_same_objects};
 use crate::fixtures::{
     appliance::{Api, Appliance, PATIENCE, draft, draft_with, text},
     people::SUFFIX,
-    process::free_port,
+    programs::free_port,
     proxy::Proxy,
     slapd::{Certificate, LIMITED_DN, Options, SYNC_DN, SYNC_PASSWORD, Slapd, UNPAGED_DN, other_ca_pem},
     truth::Truth,
@@ -64,7 +64,9 @@ async fn each_failure_has_its_own_sentence_and_leaves_the_copy_alone() {
         change(api, &directory, &credentials(SYNC_DN, SYNC_PASSWORD)).await;
     }
     // A server that changed.
-    for (name, certificate) in [("expired certificate", Certificate::Expired), ("wrong host name", Certificate::WrongName)] {
+    for (name, certificate) in
+        [("expired certificate", Certificate::Expired), ("wrong host name", Certificate::WrongName)]
+    {
         slapd.restart_with(certificate);
         reasons.insert(name, api.run_failed(&directory).await);
     }

@@ -1,15 +1,19 @@
 //! The same promises with 100,000 people and a group of 50,000.
 
 mod long {
-    use std::{collections::BTreeSet, time::{Duration, Instant}};
+    use std::{
+        collections::BTreeSet,
+        time::{Duration, Instant},
+    };
 
     use serde_json::json;
 
     use crate::{
         fixtures::{
-            appliance::{Appliance, draft, number, text},
+            appliance::{Appliance, draft, draft_with, number, text},
             ldapsearch,
             people::{GROUPS, PEOPLE, Shape, uid},
+            proxy::Proxy,
             slapd::{Options, Slapd},
             truth::Truth,
         },
@@ -72,31 +76,34 @@ mod long {
     #[tokio::test]
     async fn a_large_server_killed_while_it_answers_costs_the_run_and_nothing_else() {
         let slapd = Slapd::start(Options::of(Shape::LARGE));
+        let wire = Proxy::start(slapd.tls_port);
         let appliance = Appliance::start().await;
         let api = &appliance.api;
-        let directory = api.create_directory(&draft(&slapd)).await;
+        let server = json!([format!("ldaps://127.0.0.1:{}", wire.port)]);
+        let directory = api.create_directory(&draft_with(&slapd, &[("/settings/servers", server)])).await;
         let run = api.run_full_within(&directory, PATIENCE).await;
         assert_eq!(run["state"], "applied", "{run}");
         let outline = Copy::read(api, &directory).await.outline();
 
-        let run = text(&api.request_run(&directory).await.expect(202), "id");
-        loop {
-            let seen = api.get(&format!("/api/runs/{run}")).await;
-            assert_eq!(seen["state"], "reading", "killed too late: {seen}");
-            if number(&seen, "/counts/read") > 5_000 {
-                break;
-            }
+        // In the middle of the people, and among the members of the groups, which come last.
+        let whole = wire.passed();
+        for percent in [40, 97] {
+            wire.stall_after(whole * percent / 100);
+            let run = text(&api.request_run(&directory).await.expect(202), "id");
+            wire.wait_until_stalled();
+            slapd.kill();
+            wire.cut();
+            let run = api.wait_for_end(&run, PATIENCE).await;
+            assert_eq!(run["state"], "failed", "{run}");
+            assert_eq!(Copy::read(api, &directory).await.outline(), outline);
+            slapd.restart();
         }
-        slapd.kill();
-        let run = api.wait_for_end(&run, PATIENCE).await;
-        assert_eq!(run["state"], "failed", "{run}");
-        assert_eq!(Copy::read(api, &directory).await.outline(), outline);
-        slapd.restart();
 
         // A change to the giant group is two lines, not fifty thousand.
         slapd.modify(&format!(
-            "dn: cn=giant,{GROUPS}\nchangetype: modify\ndelete: member\nmember: {dn}\n-\nadd: member\nmember: uid=odd-mails,{PEOPLE}\n",
-            dn = format!("uid={},{PEOPLE}", uid(99_000)),
+            "dn: cn=giant,{GROUPS}\nchangetype: modify\ndelete: member\nmember: uid={},{PEOPLE}\n-\nadd: member\n\
+             member: uid=odd-mails,{PEOPLE}\n",
+            uid(99_000)
         ));
         let run = api.run_full_within(&directory, PATIENCE).await;
         assert_eq!(run["state"], "applied", "{run}");

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use crate::fixtures::{
     ldapsearch,
     people::{GROUPS, NEST_DEPTH, ODD_UNIT, PEOPLE, SUFFIX, Shape, TWIN_MAIL},
-    slapd::{Certificate, LIMITED_DN, Options, SYNC_PASSWORD, Slapd, UNPAGED_DN, ca_pem},
+    programs::{Running, wait_until},
+    proxy::Proxy,
+    slapd::{Certificate, LIMITED_DN, Options, SYNC_DN, SYNC_PASSWORD, Slapd, UNPAGED_DN, ca_pem},
     truth::{Member, Truth, normalise},
 };
 
@@ -64,7 +66,8 @@ fn groups_of_all_classes_are_nested_and_point_where_they_should() {
     assert_eq!(truth.effective(&group("giant-parent")).len(), Shape::SMALL.giant + 1);
     assert_eq!(truth.effective(&group("respelt")).len(), 4, "other spellings of a DN are the same DN");
     assert_eq!(truth.members[&group("empty")].len(), 0);
-    let dangling: BTreeSet<_> = truth.members.values().flatten().filter(|member| matches!(member, Member::Dangling(_))).collect();
+    let dangling: BTreeSet<_> =
+        truth.members.values().flatten().filter(|member| matches!(member, Member::Dangling(_))).collect();
     let expected = [Member::Dangling("nobody-here".into()), Member::Dangling(format!("cn=nobody,{SUFFIX}"))];
     assert_eq!(dangling, BTreeSet::from_iter(&expected));
     // memberOf in the data is what the overlay would have written.
@@ -76,7 +79,10 @@ fn groups_of_all_classes_are_nested_and_point_where_they_should() {
         .flat_map(|(_, members)| members)
         .filter(|member| matches!(member, Member::Person(_)))
         .count();
-    assert!(with_member_of.abs_diff(in_group_of_names) <= 4, "{with_member_of} {in_group_of_names}: only `respelt` differs");
+    assert!(
+        with_member_of.abs_diff(in_group_of_names) <= 4,
+        "{with_member_of} {in_group_of_names}: only `respelt` differs"
+    );
 }
 
 #[test]
@@ -176,6 +182,59 @@ fn three_wrong_passwords_lock_an_account() {
     }
     assert!(!slapd.accepts(&dn, "canary-secret-u000300"));
     assert_eq!(ldapsearch::entry(&slapd, &dn).texts("pwdAccountLockedTime").len(), 1);
+}
+
+#[test]
+fn the_wire_can_be_stopped_and_cut_in_the_middle_of_an_answer() {
+    let slapd = Slapd::shared();
+    let wire = Proxy::start(slapd.port);
+    let search = || {
+        let mut command = std::process::Command::new("ldapsearch");
+        command.env("LDAPNOINIT", "1").args(["-x", "-LLL", "-H", &format!("ldap://127.0.0.1:{}", wire.port)]);
+        command.args(["-D", SYNC_DN, "-w", SYNC_PASSWORD, "-b", PEOPLE, "(objectClass=inetOrgPerson)", "cn"]);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("ldapsearch is installed")
+    };
+    let whole = search().wait_with_output().expect("it ends");
+    assert!(whole.status.success());
+    for goes_on in [true, false] {
+        wire.stall_after(10_000);
+        let running = search();
+        wire.wait_until_stalled();
+        if goes_on {
+            wire.release();
+        } else {
+            wire.cut();
+        }
+        let output = running.wait_with_output().expect("it ends");
+        assert_eq!(output.status.success(), goes_on);
+        assert_eq!(output.stdout.len() == whole.stdout.len(), goes_on);
+    }
+}
+
+#[test]
+fn a_program_ends_with_its_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("output");
+    let start = || Running::start(std::path::Path::new("/bin/sleep"), &["1000".to_owned()], &[], &output);
+    let is_alive = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    };
+    let running = start();
+    let pid = running.pid();
+    assert!(is_alive(pid));
+    drop(running);
+    assert!(!is_alive(pid));
+
+    // When nobody drops it, because the tests themselves were killed: the pipe closes all the same.
+    let mut running = start();
+    let pid = running.pid();
+    running.let_go_of_the_pipe();
+    wait_until("the program is gone", std::time::Duration::from_secs(10), || !is_alive(pid));
 }
 
 mod long {
