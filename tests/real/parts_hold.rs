@@ -216,25 +216,35 @@ fn the_wire_can_be_stopped_and_cut_in_the_middle_of_an_answer() {
 }
 
 #[test]
-fn a_program_ends_with_its_owner() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = folder.path().join("output");
-    let start = || Running::start(std::path::Path::new("/bin/sleep"), &["1000".to_owned()], &[], &output);
+fn a_program_and_its_files_end_with_their_owner() {
+    let folders = tempfile::tempdir().expect("a folder");
+    let start = |name: &str| {
+        let folder = folders.path().join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        (Running::start(None, std::path::Path::new("/bin/sleep"), &["1000".to_owned()], &folder), folder)
+    };
     let is_alive = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     };
-    let running = start();
+    let (running, folder) = start("dropped");
     let pid = running.pid();
     assert!(is_alive(pid));
     drop(running);
-    assert!(!is_alive(pid));
+    assert!(!is_alive(pid) && !folder.exists());
 
     // When nobody drops it, because the tests themselves were killed: the pipe closes all the same.
-    let mut running = start();
+    let (mut running, folder) = start("abandoned");
     let pid = running.pid();
     running.let_go_of_the_pipe();
-    wait_until("the program is gone", std::time::Duration::from_secs(10), || !is_alive(pid));
+    wait_until("the program is gone", std::time::Duration::from_secs(10), || !is_alive(pid) && !folder.exists());
+
+    // What was killed on purpose may start again on the same files.
+    let (mut running, folder) = start("killed");
+    running.kill();
+    assert!(!is_alive(running.pid()));
+    drop(running);
+    assert!(folder.exists());
 }
 
 mod long {
