@@ -7,4 +7,9 @@
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+#[expect(dead_code, reason = "the benchmark is built on the same fixtures and uses what the tests do not")]
+mod fixtures;
+#[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tidy;

@@ -1,0 +1,12 @@
+//! Tests against real parts: OpenLDAP, and the program itself as a process.
+//!
+//! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
+
+mod comparison;
+mod openldap;
+mod openldap_crash;
+mod openldap_failures;
+mod openldap_large;
+mod openldap_probe;
+mod openldap_schedule;
+mod parts_hold;

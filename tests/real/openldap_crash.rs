@@ -1,0 +1,130 @@
+//! SIGKILL in the middle: what was begun goes on or is redone, nothing is doubled, nothing is lost.
+
+use std::time::{Duration, Instant};
+
+use super::comparison::{Copy, assert_same_members, assert_same_objects};
+use crate::fixtures::{
+    appliance::{Appliance, PATIENCE, draft_with, text},
+    people::{GROUPS, PEOPLE, Shape},
+    slapd::{Options, Slapd},
+    truth::Truth,
+};
+use serde_json::{Value, json};
+
+/// Kills the appliance as soon as the run is in `state` and `later` more has passed; answers the state seen last.
+async fn kill_when(appliance: &mut Appliance, run: &str, state: &str, later: Duration) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let seen = loop {
+        let seen = text(&appliance.api.get(&format!("/api/runs/{run}")).await, "state");
+        if seen == state || !matches!(seen.as_str(), "reading" | "planned" | "applying") {
+            break seen;
+        }
+        assert!(Instant::now() < deadline, "run {run} still is {seen}");
+    };
+    // The point is to hit different moments of the work, so here time itself is the condition.
+    tokio::time::sleep(later).await;
+    appliance.kill();
+    seen
+}
+
+/// After a restart: waits for the interrupted run to end; runs again when it was given up.
+async fn settle(appliance: &Appliance, directory: &str, run: &str) -> Value {
+    let run = appliance.api.wait_for_end(run, PATIENCE).await;
+    if run["state"] == "applied" {
+        return run;
+    }
+    assert_eq!(run["state"], "failed", "an interrupted run goes on or is failed: {run}");
+    assert!(!text(&run, "reason").is_empty(), "{run}");
+    appliance.api.run_applied(directory).await
+}
+
+/// The copy is the directory, to the last member of a few telling groups.
+async fn assert_whole(appliance: &Appliance, directory: &str, truth: &Truth) {
+    let copy = Copy::read(&appliance.api, directory).await;
+    assert_same_objects(&copy, truth);
+    for name in ["giant", "escaped", "nest-0", "g00009", "g00123"] {
+        let found = truth.groups.iter().find(|(_, entry)| entry.text("cn").is_some_and(|cn| cn == name));
+        let group =
+            found.map_or_else(|| truth.group(&format!("cn=odd\\, group \\+ more \\\\ end,{GROUPS}")), |(id, _)| id);
+        assert_same_members(&appliance.api, &copy, truth, group).await;
+    }
+}
+
+#[tokio::test]
+async fn a_kill_during_the_first_apply_doubles_nothing_and_loses_nothing() {
+    let slapd = Slapd::start(Options::of(Shape::MEDIUM));
+    let truth = Truth::read_attributes(&slapd, &[]);
+    let mut appliance = Appliance::start().await;
+    let mut killed_in_apply = 0;
+    for (round, (state, later_ms)) in
+        [("applying", 0), ("applying", 5), ("applying", 25), ("applying", 80), ("planned", 0), ("reading", 40)]
+            .into_iter()
+            .enumerate()
+    {
+        let name = json!(format!("round {round}"));
+        let directory = appliance.api.create_directory(&draft_with(&slapd, &[("/name", name)])).await;
+        let run = text(&appliance.api.request_run(&directory).await.expect(202), "id");
+        let seen = kill_when(&mut appliance, &run, state, Duration::from_millis(later_ms)).await;
+        killed_in_apply += u32::from(seen == "applying");
+        appliance.restart().await;
+        appliance.assert_audit_verifies();
+        settle(&appliance, &directory, &run).await;
+        assert_whole(&appliance, &directory, &truth).await;
+        appliance.assert_audit_verifies();
+        // Nothing is left over that a further run would find.
+        let next = appliance.api.run_applied(&directory).await;
+        let read = next["counts"]["read"].clone();
+        assert_eq!(next["counts"]["unchanged"], read, "round {round}: {next}");
+    }
+    assert!(killed_in_apply >= 2, "only {killed_in_apply} kills came while a run was applying");
+}
+
+#[tokio::test]
+async fn a_kill_while_changes_are_applied_keeps_ids_and_history() {
+    let slapd = Slapd::start(Options::of(Shape::MEDIUM));
+    let mut appliance = Appliance::start().await;
+    let directory = appliance.api.create_directory(&draft_with(&slapd, &[("/name", json!("changing"))])).await;
+    appliance.api.run_applied(&directory).await;
+    let before = Copy::read(&appliance.api, &directory).await;
+    for (round, later_ms) in [0, 10, 40].into_iter().enumerate() {
+        // Half of the people get a new title.
+        let records: String = (1_000..5_000)
+            .map(|i| format!("dn: uid=u{i:06},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Round {round}\n\n"))
+            .collect();
+        slapd.modify(&records);
+        let run = text(&appliance.api.request_run(&directory).await.expect(202), "id");
+        kill_when(&mut appliance, &run, "applying", Duration::from_millis(later_ms)).await;
+        appliance.restart().await;
+        settle(&appliance, &directory, &run).await;
+        let after = Copy::read(&appliance.api, &directory).await;
+        assert_eq!(after.outline(), before.outline(), "round {round}");
+        let truth = Truth::read_attributes(&slapd, &["title"]);
+        for (external, entry) in &truth.people {
+            assert_eq!(after.identities[external]["title"].as_str(), entry.text("title").as_deref(), "{}", entry.dn);
+        }
+        // The history has the change once, not once for each attempt.
+        let id = before.id(truth.person("u002000"));
+        let history = appliance.api.all(&format!("/api/identities/{id}/changes"), "changes").await;
+        let titles: Vec<&Value> = history.iter().filter(|change| change["field"] == "title").collect();
+        assert_eq!(titles.len(), round + 1, "{titles:?}");
+        appliance.assert_audit_verifies();
+    }
+}
+
+#[tokio::test]
+async fn a_stop_in_mid_run_is_quick_and_clean() {
+    let slapd = Slapd::shared();
+    let wire = crate::fixtures::proxy::Proxy::start(slapd.tls_port);
+    let mut appliance = Appliance::start().await;
+    let server = json!([format!("ldaps://127.0.0.1:{}", wire.port)]);
+    let directory = appliance.api.create_directory(&draft_with(slapd, &[("/settings/servers", server)])).await;
+    wire.stall_after(100_000);
+    let run = text(&appliance.api.request_run(&directory).await.expect(202), "id");
+    wire.wait_until_stalled();
+    appliance.stop();
+    wire.release();
+    appliance.restart().await;
+    settle(&appliance, &directory, &run).await;
+    assert_same_objects(&Copy::read(&appliance.api, &directory).await, &Truth::read(slapd));
+    appliance.assert_audit_verifies();
+}
