@@ -8,6 +8,8 @@
 //! Base ability: probe and read. Optional abilities (delta, act, authenticate) are separate small traits that later
 //! connectors add.
 
+pub mod ldap;
+pub mod openldap;
 
 use std::{collections::BTreeMap, future::Future, pin::Pin};
 
