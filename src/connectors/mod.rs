@@ -8,12 +8,16 @@
 //! Base ability: probe and read. Optional abilities (delta, act, authenticate) are separate small traits that later
 //! connectors add.
 
+pub mod ldap;
+pub mod openldap;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub use crate::kernel::BoxFuture;
+use crate::{clock::Time, error::FieldError, secret::Secret};
 
 /// The kinds of directory there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -51,6 +55,81 @@ pub trait Connector: Send + Sync {
 
     /// One user entry as the directory holds it and as the mapping reads it, for the mapping form.
     fn sample(&self) -> BoxFuture<'_, Result<Sample, Failure>>;
+}
+
+/// The key of a distinguished name as written; `None` when it is not one.
+pub fn dn_key(text: &str) -> Option<Key> {
+    ldap::dn::normalise(text).ok().map(|normalised| Key::of_dn(&normalised))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(prefix: &str, json: &str) -> Result<T, FieldError> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+        let path = e.path().to_string();
+        let field = if path == "." { prefix.to_owned() } else { format!("{prefix}.{path}") };
+        // Only names of fields and types, never the value: it may be a secret.
+        let message = match e.inner().classify() {
+            serde_json::error::Category::Data if prefix == "settings" => {
+                e.inner().to_string().split(" at line ").next().unwrap_or_default().to_owned()
+            }
+            _ => "This field has the wrong type, is missing, or is not known.".to_owned(),
+        };
+        FieldError::new(field, message)
+    })
+}
+
+/// Puts the names of fields below the one that holds them.
+fn below(prefix: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
+    errors.into_iter().map(|e| FieldError::new(format!("{prefix}.{}", e.field), e.message)).collect()
+}
+
+fn openldap_parts(
+    settings: &serde_json::Value,
+    credentials: &Secret<String>,
+) -> Result<(openldap::Settings, openldap::Credentials), Vec<FieldError>> {
+    let read_settings = read_json::<openldap::Settings>("settings", &settings.to_string());
+    let read_credentials = read_json::<openldap::Credentials>("credentials.read", credentials.expose());
+    match (read_settings, read_credentials) {
+        (Ok(settings), Ok(credentials)) => {
+            let mut errors = below("settings", settings.check());
+            errors.extend(below("credentials.read", credentials.check()));
+            if errors.is_empty() { Ok((settings, credentials)) } else { Err(errors) }
+        }
+        (settings, credentials) => {
+            let mut errors: Vec<FieldError> =
+                settings.as_ref().map_or_else(|e| vec![e.clone()], |s| below("settings", s.check()));
+            errors.extend(credentials.err());
+            Err(errors)
+        }
+    }
+}
+
+/// Checks settings and credentials (JSON, as the kind of directory needs them) without opening anything. Answers who
+/// the directory is read as, which is shown; or every field that is wrong.
+pub fn check(
+    kind: Kind,
+    settings: &serde_json::Value,
+    credentials: &Secret<String>,
+) -> Result<String, Vec<FieldError>> {
+    match kind {
+        Kind::Openldap => openldap_parts(settings, credentials).map(|(_, credentials)| credentials.bind_dn.clone()),
+    }
+}
+
+/// Opens a directory with settings and credentials that [`check`] accepted. `now` is what expiry times are compared
+/// with.
+pub fn open(
+    kind: Kind,
+    settings: &serde_json::Value,
+    credentials: &Secret<String>,
+    now: Time,
+) -> Result<Box<dyn Connector>, Vec<FieldError>> {
+    match kind {
+        Kind::Openldap => {
+            let (settings, credentials) = openldap_parts(settings, credentials)?;
+            Ok(Box::new(openldap::OpenLdap::new(settings, credentials, now.timestamp())))
+        }
+    }
 }
 
 /// What ended a complete reading.

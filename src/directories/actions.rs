@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::{
     model::{Directory, Guard, Mode, Run, Schedule},
-    queries, run::Runner,
+    queries,
+    run::Runner,
 };
 use crate::{
     audit::{self, Entry},
@@ -108,7 +109,11 @@ fn recorded(directory: &Directory) -> serde_json::Value {
 }
 
 /// Checks everything about settings and credentials together: all fields that are wrong are named at once.
-fn check_connector(kind: Kind, settings: &serde_json::Value, credentials: &Secret<String>) -> Result<String, Vec<FieldError>> {
+fn check_connector(
+    kind: Kind,
+    settings: &serde_json::Value,
+    credentials: &Secret<String>,
+) -> Result<String, Vec<FieldError>> {
     connectors::check(kind, settings, credentials)
 }
 
@@ -268,7 +273,8 @@ pub async fn remove(kernel: &Kernel, principal: &Principal, runner: &Runner, id:
 
 async fn stored_credentials(kernel: &Kernel, id: i64) -> Result<Secret<String>> {
     let sealed = kernel.db.read(move |c| queries::credentials(c, id)).await?;
-    let opened = kernel.key.open(&place(id), &sealed).map_err(|e| Error::caused("stored credentials do not open", e))?;
+    let opened =
+        kernel.key.open(&place(id), &sealed).map_err(|e| Error::caused("stored credentials do not open", e))?;
     String::from_utf8(opened.expose().clone())
         .map(Secret::new)
         .map_err(|_| Error::internal("stored credentials are not text"))
@@ -332,7 +338,10 @@ pub async fn sample_trial(kernel: &Kernel, principal: &Principal, input: TrialIn
     let servers = input.settings.get("servers").cloned().unwrap_or_default();
     let entry = Entry::new("audit.directory_sampled.v1").detail("servers", servers);
     audit::record(kernel, principal, vec![entry]).await?;
-    trial(kernel, input)?.sample().await.map_err(|failure| Error::Conflict(format!("{} {}", failure.message, failure.next_step)))
+    trial(kernel, input)?
+        .sample()
+        .await
+        .map_err(|failure| Error::Conflict(format!("{} {}", failure.message, failure.next_step)))
 }
 
 /// One entry of a stored directory, raw and mapped.

@@ -118,7 +118,12 @@ async fn runs_page(ctx: &Ctx, runner: &Runner, directory: Option<i64>, query: &L
 /// The runs of one directory, newest first.
 #[utoipa::path(get, path = "/api/directories/{id}/runs", tag = "runs", params(("id" = String, Path), ListQuery),
     responses((status = 200, description = "`{\"runs\": […], \"next\"}`", body = [RunJson])))]
-pub(super) async fn runs_of(ctx: Ctx, id: PathId<i64>, query: Query<ListQuery>, runner: Data<Runner>) -> Result<HttpResponse> {
+pub(super) async fn runs_of(
+    ctx: Ctx,
+    id: PathId<i64>,
+    query: Query<ListQuery>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
     actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
     runs_page(&ctx, &runner, Some(id.0), &query.0).await
 }
@@ -164,7 +169,9 @@ pub(super) async fn run_changes(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQ
         Some(kind) => vec![
             ChangeKind::parse(kind)
                 .ok_or_else(|| {
-                    Error::BadRequest("kind must be added, changed, missing, returned, member-added or member-removed.".into())
+                    Error::BadRequest(
+                        "kind must be added, changed, missing, returned, member-added or member-removed.".into(),
+                    )
                 })?
                 .as_str(),
         ],

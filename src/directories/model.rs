@@ -3,13 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{plan::Counts, progress::Figures};
-use crate::{
-    clock::Time,
-    connectors::Kind,
-    error::FieldError,
-    principal::AccountId,
-    schedule::SpecInput,
-};
+use crate::{clock::Time, connectors::Kind, error::FieldError, principal::AccountId, schedule::SpecInput};
 
 /// When a directory is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

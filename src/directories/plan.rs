@@ -175,7 +175,13 @@ impl Planner {
         }
     }
 
-    fn unreadable(&mut self, connection: &Connection, external_id: Option<String>, name: String, reason: String) -> Result<()> {
+    fn unreadable(
+        &mut self,
+        connection: &Connection,
+        external_id: Option<String>,
+        name: String,
+        reason: String,
+    ) -> Result<()> {
         self.counts.quarantined += 1;
         // It exists, we just cannot read it: it must not be taken for missing.
         if let Some(external_id) = &external_id {
@@ -217,7 +223,14 @@ impl Planner {
             None => {
                 self.counts.added += 1;
                 let name = fields.display_name.clone().unwrap_or_else(|| fields.user_name.clone());
-                self.line(subject, id, ChangeKind::Added, None, None, Some(serde_json::Value::String(name).to_string()));
+                self.line(
+                    subject,
+                    id,
+                    ChangeKind::Added,
+                    None,
+                    None,
+                    Some(serde_json::Value::String(name).to_string()),
+                );
             }
             Some(known) if known.content_hash == hash && !known.is_gone => {
                 self.counts.unchanged += 1;
@@ -236,7 +249,8 @@ impl Planner {
     }
 
     fn group_seen(&mut self, connection: &Connection, external_id: String, keys: Keys) -> Result<()> {
-        if external_id.is_empty() || external_id.len() > EXTERNAL_ID_BYTES_MAX || self.groups.contains_key(&external_id) {
+        if external_id.is_empty() || external_id.len() > EXTERNAL_ID_BYTES_MAX || self.groups.contains_key(&external_id)
+        {
             // Counted and listed when its content comes.
             return Ok(());
         }
@@ -419,7 +433,9 @@ impl Planner {
 
     fn wait_one(&mut self) -> Result<()> {
         match self.waiting.pop_front() {
-            Some(part) => part.blocking_recv().map_err(|_| Error::internal("the writer stopped in the middle of a plan"))?,
+            Some(part) => {
+                part.blocking_recv().map_err(|_| Error::internal("the writer stopped in the middle of a plan"))?
+            }
             None => Ok(()),
         }
     }

@@ -17,7 +17,8 @@ use crate::{
 /// The job under which full runs are scheduled.
 pub(super) const FULL_JOB: &str = "directory-full";
 
-const COLUMNS: &str = "id, account_id, kind, name, settings, read_principal, schedule, guard, applied_run_id, applied_at,
+const COLUMNS: &str =
+    "id, account_id, kind, name, settings, read_principal, schedule, guard, applied_run_id, applied_at,
      identity_count, group_count, created_at, updated_at";
 
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
@@ -80,9 +81,16 @@ pub(super) fn account_of(connection: &Connection, id: i64) -> Result<Option<Acco
         .optional()?)
 }
 
-pub(super) fn is_name_taken(connection: &Connection, account: AccountId, name: &str, except: Option<i64>) -> Result<bool> {
+pub(super) fn is_name_taken(
+    connection: &Connection,
+    account: AccountId,
+    name: &str,
+    except: Option<i64>,
+) -> Result<bool> {
     Ok(connection
-        .prepare_cached("SELECT 1 FROM directory WHERE account_id = ?1 AND name = ?2 AND removed_at IS NULL AND id IS NOT ?3")?
+        .prepare_cached(
+            "SELECT 1 FROM directory WHERE account_id = ?1 AND name = ?2 AND removed_at IS NULL AND id IS NOT ?3",
+        )?
         .exists(params![account, name, except])?)
 }
 
@@ -344,7 +352,13 @@ pub(super) fn set_run_applied(connection: &Connection, run: i64, now: Time) -> R
     Ok(())
 }
 
-pub(super) fn set_failed(connection: &Connection, run: i64, failure: &Failure, counts: &Counts, now: Time) -> Result<()> {
+pub(super) fn set_failed(
+    connection: &Connection,
+    run: i64,
+    failure: &Failure,
+    counts: &Counts,
+    now: Time,
+) -> Result<()> {
     let kind = serde_json::to_value(failure.kind)?;
     connection
         .prepare_cached(

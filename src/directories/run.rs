@@ -246,7 +246,8 @@ impl Runner {
     async fn fail(&self, run: &Run, stop: Stop, progress: &Arc<Progress>) {
         let account = run.account_id;
         let id = run.id;
-        let state = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await.ok().flatten().map(|r| r.state);
+        let state =
+            self.kernel.db.read(move |c| queries::find_run(c, account, id)).await.ok().flatten().map(|r| r.state);
         if state == Some(RunState::Applying) {
             // The plan stands and is going to be finished: at the next start, or by the next scheduled look.
             if let Stop::Broken(error) = stop {

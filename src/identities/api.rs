@@ -68,17 +68,13 @@ impl IdentityQuery {
         let list = ListQuery { limit: self.limit, cursor: self.cursor.clone() };
         let after = list.position::<Position>()?;
         let asked = filter.clone();
-        let rows =
-            ctx.kernel.db.read(move |c| queries::list_identities(c, account, &asked, after, limit + 1)).await?;
+        let rows = ctx.kernel.db.read(move |c| queries::list_identities(c, account, &asked, after, limit + 1)).await?;
         Ok(Listing::cut(rows, limit, |row| queries::position(&filter, &row.sort_key, row.id)))
     }
 }
 
 /// The manager's identity, by the distinguished name in the `manager` field.
-pub(super) fn manager(
-    connection: &rusqlite::Connection,
-    row: &IdentityRow,
-) -> Result<Option<(ObjectId, String)>> {
+pub(super) fn manager(connection: &rusqlite::Connection, row: &IdentityRow) -> Result<Option<(ObjectId, String)>> {
     match row.fields.manager.as_deref().and_then(connectors::dn_key) {
         Some(key) => queries::find_by_dn(connection, row.directory_id, key),
         None => Ok(None),

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{clock::Time, connectors::{GroupFields, IdentityFields}};
+use crate::{
+    clock::Time,
+    connectors::{GroupFields, IdentityFields},
+};
 
 /// A number of the common space of identities, groups and references.
 pub type ObjectId = i64;

@@ -57,7 +57,8 @@ fn search(q: &str) -> Search {
     }
 }
 
-const IDENTITY_COLUMNS: &str = "i.id, i.directory_id, d.name, i.user_name, i.display_name, i.mail, i.status, i.missing_since_at,
+const IDENTITY_COLUMNS: &str =
+    "i.id, i.directory_id, d.name, i.user_name, i.display_name, i.mail, i.status, i.missing_since_at,
      i.sort_key, i.fields, i.external_id, i.changed_at";
 
 fn read_identity(row: &Row<'_>) -> rusqlite::Result<IdentityRow> {
@@ -112,7 +113,8 @@ fn identity_sql(account: AccountId, filter: &Filter, after: Option<Position>) ->
     // One access path for each way to ask; `+column` keeps the planner from choosing another index for a filter.
     match (&search, filter.group, filter.status.as_deref(), filter.directory) {
         (Search::Inside(expression), ..) => {
-            sql.from = "identity_text t CROSS JOIN identity i ON i.id = t.rowid JOIN directory d ON d.id = i.directory_id";
+            sql.from =
+                "identity_text t CROSS JOIN identity i ON i.id = t.rowid JOIN directory d ON d.id = i.directory_id";
             sql.with("t.text MATCH :expression", ":expression", expression.clone());
             sql.order = "t.rowid";
         }
@@ -223,7 +225,8 @@ pub fn find_by_dn(connection: &Connection, directory: i64, key: Key) -> Result<O
         .optional()?)
 }
 
-const GROUP_COLUMNS: &str = "g.id, g.directory_id, d.name, g.external_id, g.name, g.description, g.member_count, g.missing_since_at,
+const GROUP_COLUMNS: &str =
+    "g.id, g.directory_id, d.name, g.external_id, g.name, g.description, g.member_count, g.missing_since_at,
      g.sort_key, g.fields, g.changed_at";
 
 fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
@@ -249,11 +252,14 @@ fn group_sql(account: AccountId, filter: &Filter, after: Option<Position>) -> Sq
     let search = search(&filter.q);
     match (&search, filter.directory) {
         (Search::Inside(expression), _) => {
-            sql.from = "group_text t CROSS JOIN directory_group g ON g.id = t.rowid JOIN directory d ON d.id = g.directory_id";
+            sql.from =
+                "group_text t CROSS JOIN directory_group g ON g.id = t.rowid JOIN directory d ON d.id = g.directory_id";
             sql.with("t.text MATCH :expression", ":expression", expression.clone());
             sql.order = "t.rowid";
         }
-        (_, Some(_)) => sql.from = "directory_group g INDEXED BY group_by_directory JOIN directory d ON d.id = g.directory_id",
+        (_, Some(_)) => {
+            sql.from = "directory_group g INDEXED BY group_by_directory JOIN directory d ON d.id = g.directory_id"
+        }
         _ => sql.from = "directory_group g INDEXED BY group_by_name JOIN directory d ON d.id = g.directory_id",
     }
     sql.with("g.account_id = :account", ":account", account);
@@ -310,7 +316,14 @@ fn describe(connection: &Connection, id: ObjectId) -> Result<(String, String, St
     Ok(found.unwrap_or_else(|| ("reference".into(), format!("object {id}"), String::new())))
 }
 
-fn members(connection: &Connection, sql: &str, of: ObjectId, after: ObjectId, limit: usize, direct_sql: &str) -> Result<Vec<Member>> {
+fn members(
+    connection: &Connection,
+    sql: &str,
+    of: ObjectId,
+    after: ObjectId,
+    limit: usize,
+    direct_sql: &str,
+) -> Result<Vec<Member>> {
     let ids: Vec<ObjectId> = connection
         .prepare_cached(sql)?
         .query_map(params![of, FOREVER, after, limit], |row| row.get(0))?
@@ -335,7 +348,12 @@ pub fn direct_members(connection: &Connection, group: ObjectId, after: ObjectId,
 }
 
 /// Everything that is a member of a group through any depth of groups; cycles end, the group itself is left out.
-pub fn effective_members(connection: &Connection, group: ObjectId, after: ObjectId, limit: usize) -> Result<Vec<Member>> {
+pub fn effective_members(
+    connection: &Connection,
+    group: ObjectId,
+    after: ObjectId,
+    limit: usize,
+) -> Result<Vec<Member>> {
     let sql = "WITH RECURSIVE reach (id) AS (
                    SELECT ?1 UNION SELECT m.member_id FROM reach r JOIN member m ON m.group_id = r.id AND m.until_at = ?2)
                SELECT id FROM reach WHERE id <> ?1 AND id > ?3 ORDER BY id LIMIT ?4";
@@ -343,7 +361,13 @@ pub fn effective_members(connection: &Connection, group: ObjectId, after: Object
 }
 
 /// The groups that an object is a member of, directly or through groups, by number.
-pub fn groups_of(connection: &Connection, member: ObjectId, effective: bool, after: ObjectId, limit: usize) -> Result<Vec<Member>> {
+pub fn groups_of(
+    connection: &Connection,
+    member: ObjectId,
+    effective: bool,
+    after: ObjectId,
+    limit: usize,
+) -> Result<Vec<Member>> {
     let sql = if effective {
         "WITH RECURSIVE reach (id) AS (
              SELECT ?1 UNION SELECT m.group_id FROM reach r JOIN member m ON m.member_id = r.id AND m.until_at = ?2)

@@ -8,7 +8,10 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{fold::fold, model::{ChangeKind, FOREVER, ObjectId, SubjectType}};
+use super::{
+    fold::fold,
+    model::{ChangeKind, FOREVER, ObjectId, SubjectType},
+};
 use crate::{
     clock::Time,
     connectors::{GroupFields, IdentityFields, Key, Keys},
@@ -82,7 +85,14 @@ pub fn group_content(fields: &GroupFields, keys: &Keys) -> Result<(String, Hash)
 
 impl Staged {
     /// An identity with the content that [`identity_content`] answered.
-    pub fn identity(id: ObjectId, external_id: String, keys: Keys, fields: IdentityFields, json: String, hash: Hash) -> Self {
+    pub fn identity(
+        id: ObjectId,
+        external_id: String,
+        keys: Keys,
+        fields: IdentityFields,
+        json: String,
+        hash: Hash,
+    ) -> Self {
         let mut parts: Vec<String> = Vec::with_capacity(6);
         let mut add = |text: Option<&str>| {
             if let Some(text) = text {
@@ -230,7 +240,12 @@ pub fn find_group(connection: &Connection, directory: i64, external_id: &str) ->
              FROM directory_group WHERE directory_id = ?1 AND external_id = ?2",
         )?
         .query_row(params![directory, external_id], |row| {
-            Ok(Known { id: row.get(0)?, content_hash: row.get(1)?, is_gone: row.get(2)?, member_hash: Some(row.get(3)?) })
+            Ok(Known {
+                id: row.get(0)?,
+                content_hash: row.get(1)?,
+                is_gone: row.get(2)?,
+                member_hash: Some(row.get(3)?),
+            })
         })
         .optional()?)
 }
@@ -242,7 +257,9 @@ pub fn identity_fields(connection: &Connection, id: ObjectId) -> Result<String> 
 
 /// The stored content of a group, as JSON.
 pub fn group_fields(connection: &Connection, id: ObjectId) -> Result<String> {
-    Ok(connection.prepare_cached("SELECT fields FROM directory_group WHERE id = ?1")?.query_row([id], |row| row.get(0))?)
+    Ok(connection
+        .prepare_cached("SELECT fields FROM directory_group WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))?)
 }
 
 pub fn find_reference(connection: &Connection, directory: i64, key: Key) -> Result<Option<ObjectId>> {
@@ -339,7 +356,9 @@ pub fn forget_plan(connection: &Connection, run: i64, limit: i64, with_changes: 
         .execute(params![run, limit])?;
     let changes = if with_changes {
         connection
-            .prepare_cached("DELETE FROM change WHERE id IN (SELECT id FROM change WHERE run_id = ?1 ORDER BY id LIMIT ?2)")?
+            .prepare_cached(
+                "DELETE FROM change WHERE id IN (SELECT id FROM change WHERE run_id = ?1 ORDER BY id LIMIT ?2)",
+            )?
             .execute(params![run, limit])?
     } else {
         0
@@ -484,7 +503,9 @@ pub fn counts(connection: &Connection, directory: i64) -> Result<(i64, i64)> {
 /// was left.
 pub fn forget_directory(connection: &Connection, directory: i64, limit: i64) -> Result<bool> {
     let mut left = false;
-    for (table, text) in [("identity", Some("identity_text")), ("directory_group", Some("group_text")), ("reference", None)] {
+    for (table, text) in
+        [("identity", Some("identity_text")), ("directory_group", Some("group_text")), ("reference", None)]
+    {
         let sql = match table {
             "identity" => "SELECT id FROM identity WHERE directory_id = ?1 LIMIT ?2",
             "directory_group" => "SELECT id FROM directory_group WHERE directory_id = ?1 LIMIT ?2",
