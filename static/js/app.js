@@ -16,8 +16,10 @@
   // ---- times
 
   const locale = (() => {
-    const wanted = root.dataset.locale || root.lang || undefined;
-    try { return Intl.DateTimeFormat.supportedLocalesOf(wanted).length ? wanted : undefined; } catch { return undefined; }
+    // "en" alone would mean American dates: take the browser's region if it speaks the same language.
+    const wanted = root.lang || navigator.language;
+    const own = wanted.includes("-") ? wanted : navigator.languages.find((tag) => tag.startsWith(`${wanted}-`)) || wanted;
+    try { return Intl.DateTimeFormat.supportedLocalesOf(own).length ? own : undefined; } catch { return undefined; }
   })();
   const zone = (() => {
     const wanted = root.dataset.timeZone || undefined;
@@ -25,7 +27,8 @@
     try { new Intl.DateTimeFormat("en", { timeZone: wanted }); return wanted; } catch { return undefined; }
   })();
   const date = { year: "numeric", month: "short", day: "numeric" };
-  const clock = { hour: "2-digit", minute: "2-digit" };
+  // 24 hours in every language: these times stand beside logs and cron lines.
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   const formats = new Map(Object.entries({
     full: { ...date, ...clock },
     seconds: { ...date, ...clock, second: "2-digit" },
@@ -189,8 +192,8 @@
   }
   document.addEventListener("change", showParts);
 
-  // ---- filters apply themselves when there is a script; the button is for those without
-  $$("[data-hide-with-js]").forEach((part) => { part.hidden = true; });
+  // ---- filters apply themselves through htmx; their button is for readers without it
+  if (window.htmx) $$("[data-hide-with-htmx]").forEach((part) => { part.hidden = true; });
 
   // ---- htmx
 
