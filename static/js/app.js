@@ -63,6 +63,18 @@
 
   // ---- saying things: the toast region is a live region, the announcer is one that nobody sees
 
+  // An icon of the sprite; its address, with the version in it, is taken from one the server wrote.
+  function icon(name) {
+    const sprite = ($("svg use")?.getAttribute("href") || "").split("#")[0];
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("class", "icon");
+    svg.setAttribute("aria-hidden", "true");
+    const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+    use.setAttribute("href", `${sprite}#${name}`);
+    svg.append(use);
+    return svg;
+  }
+
   function toast(text, tone = "success") {
     const region = $("#toasts");
     if (!region) return;
@@ -75,9 +87,9 @@
     close.className = "btn btn--quiet btn--small";
     close.textContent = "Close";
     close.addEventListener("click", () => box.remove());
-    box.append(words, close);
+    box.append(icon(tone), words, close);
     // The same failure, polled every second, must not fill the screen.
-    for (const old of $$(".toast", region)) if (old.firstChild.textContent === text) old.remove();
+    for (const old of $$(".toast", region)) if ($("p", old).textContent === text) old.remove();
     region.append(box);
     // Bad news stays until it is closed.
     if (tone === "success") setTimeout(() => box.remove(), 6000);
@@ -115,7 +127,7 @@
       words.append(a);
     }
     body.append(words);
-    if (box.textContent.trim() !== body.textContent.trim()) box.replaceChildren(body);
+    if (box.textContent.trim() !== body.textContent.trim()) box.replaceChildren(icon("danger"), body);
   }
   const clearBanner = () => $("#connection-banner")?.remove();
 
