@@ -194,7 +194,10 @@ mod tests {
         assert_eq!(read(&[0x30]), Ok(None));
         assert_eq!(read(&[0x30, 0x84, 0, 0]), Ok(None));
         assert_eq!(read(&[0x30, 0x05]), Ok(Some(Header { tag: 0x30, content_bytes: 5, header_bytes: 2 })));
-        assert_eq!(read(&[0x30, 0x84, 0, 0, 1, 2]), Ok(Some(Header { tag: 0x30, content_bytes: 258, header_bytes: 6 })));
+        assert_eq!(
+            read(&[0x30, 0x84, 0, 0, 1, 2]),
+            Ok(Some(Header { tag: 0x30, content_bytes: 258, header_bytes: 6 }))
+        );
         assert_eq!(read(&[0x30, 0x80]), Err(BerError::IndefiniteLength));
         assert_eq!(read(&[0x30, 0x89, 0]), Err(BerError::LengthTooLarge));
         assert_eq!(read(&[0x30, 0x86, 1, 0, 0, 0, 0, 0]), Err(BerError::LengthTooLarge), "2^40");

@@ -45,7 +45,9 @@ impl Endpoint {
             return Err("The server address must not hold credentials; they have fields of their own.".to_owned());
         }
         if rest.contains(['/', '?', '#']) {
-            return Err("The server address must end after the port; base DN and filter have fields of their own.".to_owned());
+            return Err(
+                "The server address must end after the port; base DN and filter have fields of their own.".to_owned()
+            );
         }
         let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
             let (host, after) = bracketed.split_once(']').ok_or("The IPv6 address lacks its closing bracket.")?;
@@ -134,10 +136,32 @@ mod tests {
     #[test]
     fn what_would_be_ignored_is_refused() {
         for text in [
-            "", "ldap.example.com", "http://x", "ldap://", "ldap://:389", "ldap://h:0", "ldap://h:65536", "ldap://h:+1",
-            "ldap://h:0389", "ldap://h:", "ldap://h/dc=example", "ldap://h?x", "ldap://u:p@h", "ldap://2001:db8::1",
-            "ldap://[::1", "ldap://[h]:1", "ldap://[::1]x", "ldap://a b", "ldap://h\0", "ldap://h\n", "ldapi://%2Fs",
-            "ldap://exa mple", "ldap://münchen.example", "ldap://-", "ldap://a..b", "ldap://h#f",
+            "",
+            "ldap.example.com",
+            "http://x",
+            "ldap://",
+            "ldap://:389",
+            "ldap://h:0",
+            "ldap://h:65536",
+            "ldap://h:+1",
+            "ldap://h:0389",
+            "ldap://h:",
+            "ldap://h/dc=example",
+            "ldap://h?x",
+            "ldap://u:p@h",
+            "ldap://2001:db8::1",
+            "ldap://[::1",
+            "ldap://[h]:1",
+            "ldap://[::1]x",
+            "ldap://a b",
+            "ldap://h\0",
+            "ldap://h\n",
+            "ldapi://%2Fs",
+            "ldap://exa mple",
+            "ldap://münchen.example",
+            "ldap://-",
+            "ldap://a..b",
+            "ldap://h#f",
         ] {
             assert!(Endpoint::parse(text).is_err(), "{text:?}");
         }

@@ -36,7 +36,8 @@ pub fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        let is_hidden = c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        let is_hidden = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
         out.push(if is_hidden { ' ' } else { c });
     }
     out.trim().to_owned()
@@ -287,7 +288,13 @@ mod tests {
             (search, 32, "", K::NoSuchBase, "does not exist"),
             (search, 34, "", K::InvalidSettings, "base DN"),
             (search, 50, "", K::AccessDenied, "may not read"),
-            (search, 50, "Operations are restricted to bind/unbind/abandon/StartTLS/modify password", K::AccessDenied, "until its password is changed"),
+            (
+                search,
+                50,
+                "Operations are restricted to bind/unbind/abandon/StartTLS/modify password",
+                K::AccessDenied,
+                "until its password is changed",
+            ),
             (search, 3, "", K::LimitExceeded, "time limit"),
             (search, 4, "", K::LimitExceeded, "size limit"),
             (search, 11, "", K::LimitExceeded, "administrative limit"),
@@ -297,7 +304,13 @@ mod tests {
             (search, 71, "", K::Referral, "another server"),
             (search, 13, "", K::ConfidentialityRequired, "encrypted"),
             (search, 53, "", K::AccessDenied, "unwilling"),
-            (search, 1, "000004DC: LdapErr: In order to perform this operation a successful bind must be completed", K::AccessDenied, "wants a bind"),
+            (
+                search,
+                1,
+                "000004DC: LdapErr: In order to perform this operation a successful bind must be completed",
+                K::AccessDenied,
+                "wants a bind",
+            ),
             (search, 12, "", K::Other, "in pages"),
             (search, 80, "", K::Other, "refused the search"),
             (search, 9999, "", K::Other, "unknown result"),

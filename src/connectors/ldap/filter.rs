@@ -34,9 +34,9 @@ pub fn check(filter: &str) -> Result<(), String> {
     if deepest > DEPTH_MAX {
         return Err(format!("The filter is nested deeper than {DEPTH_MAX} levels."));
     }
-    ldap3::parse_filter(filter)
-        .map(|_| ())
-        .map_err(|()| "This is not a filter as RFC 4515 writes it, for example (&(objectClass=person)(mail=*)).".to_owned())
+    ldap3::parse_filter(filter).map(|_| ()).map_err(|()| {
+        "This is not a filter as RFC 4515 writes it, for example (&(objectClass=person)(mail=*)).".to_owned()
+    })
 }
 
 /// A value as it may stand in a filter.
@@ -74,12 +74,31 @@ mod tests {
 
     #[test]
     fn filters_are_checked_before_they_are_sent() {
-        for good in ["(uid=*)", "(&(objectClass=person)(!(mail=*)))", "(cn=a\\2ab)", "(cn:dn:2.4.6.8.10:=x)", "(cn=Jürgen)",
-            "(|(a=b)(c>=d))"] {
+        for good in [
+            "(uid=*)",
+            "(&(objectClass=person)(!(mail=*)))",
+            "(cn=a\\2ab)",
+            "(cn:dn:2.4.6.8.10:=x)",
+            "(cn=Jürgen)",
+            "(|(a=b)(c>=d))",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in ["", "uid=*", "(uid=*", "uid=*)", "(uid=*))((a=b)", "(&(a=b)", "()", "(uid)", "(uid=a\0)", "(uid=\\zz)",
-            "(uid=*)(uid=*)", "(uid=a\n)", "((a=b))"] {
+        for bad in [
+            "",
+            "uid=*",
+            "(uid=*",
+            "uid=*)",
+            "(uid=*))((a=b)",
+            "(&(a=b)",
+            "()",
+            "(uid)",
+            "(uid=a\0)",
+            "(uid=\\zz)",
+            "(uid=*)(uid=*)",
+            "(uid=a\n)",
+            "((a=b))",
+        ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
         assert!(check(&format!("{}(a=b){}", "(!".repeat(60), ")".repeat(60))).is_err());

@@ -18,6 +18,8 @@ pub mod dn;
 pub mod endpoint;
 pub mod entry;
 pub mod errors;
+#[cfg(test)]
+pub mod fake;
 pub mod filter;
 pub mod guard;
 pub mod tls;
@@ -25,7 +27,9 @@ pub mod wire;
 
 use std::{collections::VecDeque, os::unix::net::UnixStream as StdUnixStream, sync::Arc, time::Duration};
 
-use ldap3::{DerefAliases, Ldap, LdapConnAsync, LdapConnSettings, SearchOptions, SearchStream, StdStream, controls::RawControl};
+use ldap3::{
+    DerefAliases, Ldap, LdapConnAsync, LdapConnSettings, SearchOptions, SearchStream, StdStream, controls::RawControl,
+};
 use tokio::{net::UnixStream, sync::mpsc, task::JoinHandle, time::timeout};
 
 pub use self::{
@@ -93,7 +97,10 @@ impl Credentials {
         }
         let password = self.password.expose();
         if password.trim().is_empty() {
-            errors.push(FieldError::new("password", "The password is empty; a server may take that for an anonymous bind, so it is not sent."));
+            errors.push(FieldError::new(
+                "password",
+                "The password is empty; a server may take that for an anonymous bind, so it is not sent.",
+            ));
         } else if password.len() > CREDENTIAL_MAX {
             errors.push(FieldError::new("password", format!("The password is longer than {CREDENTIAL_MAX} bytes.")));
         } else if password.contains('\0') {
@@ -106,9 +113,11 @@ impl Credentials {
     fn require_sendable(&self) -> Result<(), Failure> {
         match self.check().into_iter().next() {
             None => Ok(()),
-            Some(error) => {
-                Err(Failure::new(FailureKind::InvalidCredentials, error.message, "Enter bind DN and password of a reading account."))
-            }
+            Some(error) => Err(Failure::new(
+                FailureKind::InvalidCredentials,
+                error.message,
+                "Enter bind DN and password of a reading account.",
+            )),
         }
     }
 }
@@ -188,7 +197,11 @@ impl Client {
         let count = failures.len();
         let mut failures = failures.into_iter();
         let Some((_, first)) = failures.next() else {
-            return Failure::new(FailureKind::InvalidSettings, "No server is configured.", "Enter at least one server.");
+            return Failure::new(
+                FailureKind::InvalidSettings,
+                "No server is configured.",
+                "Enter at least one server.",
+            );
         };
         if count == 1 {
             return first;
@@ -229,10 +242,19 @@ impl Drop for Connection {
 
 impl Connection {
     /// Puts guard and ldap3 onto a stream that is protected already.
-    pub async fn new(stream: Box<dyn wire::Stream>, endpoint: &Endpoint, timeouts: Timeouts, limits: Limits) -> Result<Self, Failure> {
+    pub async fn new(
+        stream: Box<dyn wire::Stream>,
+        endpoint: &Endpoint,
+        timeouts: Timeouts,
+        limits: Limits,
+    ) -> Result<Self, Failure> {
         let server = endpoint.to_string();
         let ours = |error: &dyn std::fmt::Display| {
-            Failure::new(FailureKind::Other, format!("The connection to {server} could not be set up: {error}."), "Look at this machine's log.")
+            Failure::new(
+                FailureKind::Other,
+                format!("The connection to {server} could not be set up: {error}."),
+                "Look at this machine's log.",
+            )
         };
         let (outer, inner) = StdUnixStream::pair().map_err(|error| ours(&error))?;
         outer.set_nonblocking(true).map_err(|error| ours(&error))?;
@@ -257,7 +279,9 @@ impl Connection {
     /// Simple bind (RFC 4513 §5.1.3).
     pub async fn bind(&mut self, credentials: &Credentials) -> Result<(), Failure> {
         credentials.require_sendable()?;
-        let answer = timeout(self.timeouts.bind, self.ldap.simple_bind(&credentials.bind_dn, credentials.password.expose())).await;
+        let answer =
+            timeout(self.timeouts.bind, self.ldap.simple_bind(&credentials.bind_dn, credentials.password.expose()))
+                .await;
         match answer {
             Err(_) => Err(Failure::new(
                 FailureKind::TimedOut,
@@ -307,7 +331,12 @@ impl Connection {
         while let Some(chunk) = search.next().await? {
             for entry in chunk.entries().filter_map(EntryView::read) {
                 let texts = |name: &str| -> Vec<String> {
-                    entry.values(name).iter().filter_map(|value| std::str::from_utf8(value).ok()).map(str::to_owned).collect()
+                    entry
+                        .values(name)
+                        .iter()
+                        .filter_map(|value| std::str::from_utf8(value).ok())
+                        .map(str::to_owned)
+                        .collect()
                 };
                 root.controls = texts("supportedControl");
                 root.naming_contexts = texts("namingContexts");
@@ -498,7 +527,8 @@ impl Search<'_> {
             Scope::One => ldap3::Scope::OneLevel,
             Scope::Sub => ldap3::Scope::Subtree,
         };
-        let started = ldap.streaming_search(&self.request.base, scope, &self.request.filter, self.request.attributes.clone());
+        let started =
+            ldap.streaming_search(&self.request.base, scope, &self.request.filter, self.request.attributes.clone());
         match timeout(self.connection.timeouts.silence, started).await {
             Err(_) => Err(self.silent()),
             Ok(Err(ldap3::LdapError::FilterParsing)) => Err(Failure::new(
@@ -527,7 +557,10 @@ impl Search<'_> {
         if self.entries > ENTRIES_MAX {
             return Err(Failure::new(
                 FailureKind::ProtocolViolation,
-                format!("{} sent more than {ENTRIES_MAX} entries, so the connection was closed.", self.connection.server),
+                format!(
+                    "{} sent more than {ENTRIES_MAX} entries, so the connection was closed.",
+                    self.connection.server
+                ),
                 "Narrow the filter or the base DN.",
             ));
         }
@@ -553,7 +586,8 @@ impl Search<'_> {
             }
             code => {
                 let refused = ServerResult { code, diagnostic: &result.text, matched: &result.matched };
-                let mut failure = errors::failure(Operation::Search(&self.request.base), &self.connection.server, refused);
+                let mut failure =
+                    errors::failure(Operation::Search(&self.request.base), &self.connection.server, refused);
                 if code == 4 && !self.is_paged && self.request.page_size > 0 {
                     failure.message.push_str(" The server does not offer paging.");
                 }
@@ -561,9 +595,8 @@ impl Search<'_> {
             }
         }
         let cookie = match result.ctrls.iter().find(|control| control.1.ctype == PAGED_RESULTS) {
-            Some(control) if self.is_paged => {
-                read_cookie(control.1.val.as_deref()).map_err(|violation| violation.into_failure(&self.connection.server))?
-            }
+            Some(control) if self.is_paged => read_cookie(control.1.val.as_deref())
+                .map_err(|violation| violation.into_failure(&self.connection.server))?,
             _ => Vec::new(),
         };
         if cookie.is_empty() {
@@ -603,7 +636,12 @@ impl Search<'_> {
         let silence = self.connection.timeouts.silence;
         Failure::new(
             FailureKind::TimedOut,
-            format!("{} fell silent for {} during the search below {}.", self.connection.server, seconds(silence), errors::printable(&self.request.base)),
+            format!(
+                "{} fell silent for {} during the search below {}.",
+                self.connection.server,
+                seconds(silence),
+                errors::printable(&self.request.base)
+            ),
             "Look at the load and the log of the LDAP server; a filter on attributes without an index can take this long.",
         )
     }

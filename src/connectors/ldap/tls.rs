@@ -50,7 +50,9 @@ impl CertificateView {
         }
         let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
         let moment = |second: i64| {
-            jiff::Timestamp::from_second(second).map(|moment| moment.to_string()).unwrap_or_else(|_| "unknown".to_owned())
+            jiff::Timestamp::from_second(second)
+                .map(|moment| moment.to_string())
+                .unwrap_or_else(|_| "unknown".to_owned())
         };
         let validity = certificate.validity();
         let mut names = Vec::new();
@@ -60,7 +62,9 @@ impl CertificateView {
                     x509_parser::extensions::GeneralName::DNSName(name) => names.push(printable(name)),
                     x509_parser::extensions::GeneralName::IPAddress(bytes) => match bytes.len() {
                         4 => names.extend(<[u8; 4]>::try_from(*bytes).map(|b| std::net::Ipv4Addr::from(b).to_string())),
-                        16 => names.extend(<[u8; 16]>::try_from(*bytes).map(|b| std::net::Ipv6Addr::from(b).to_string())),
+                        16 => {
+                            names.extend(<[u8; 16]>::try_from(*bytes).map(|b| std::net::Ipv6Addr::from(b).to_string()))
+                        }
                         _ => (),
                     },
                     _ => (),
@@ -252,21 +256,27 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
     };
     let view = seen.view();
     let shown = view.as_ref().map_or_else(String::new, |view| {
-        format!(" It is for {}, issued by {}, valid from {} to {}.", view.subject, view.issuer, view.not_before, view.not_after)
+        format!(
+            " It is for {}, issued by {}, valid from {} to {}.",
+            view.subject, view.issuer, view.not_before, view.not_after
+        )
     });
     let rustls::Error::InvalidCertificate(reason) = tls else {
         let (message, next_step) = match tls {
             rustls::Error::InvalidMessage(_) => (
                 format!("{server} does not answer with TLS."),
-                "Check the port and the scheme: ldaps:// is usually port 636; for port 389 use ldap:// with StartTLS.".to_owned(),
+                "Check the port and the scheme: ldaps:// is usually port 636; for port 389 use ldap:// with StartTLS."
+                    .to_owned(),
             ),
             other => (
                 format!("The TLS handshake with {server} failed: {}.", printable(&other.to_string())),
-                "TLS 1.2 or 1.3 with a current cipher suite is needed; check the TLS settings of the LDAP server.".to_owned(),
+                "TLS 1.2 or 1.3 with a current cipher suite is needed; check the TLS settings of the LDAP server."
+                    .to_owned(),
             ),
         };
         return Failure::new(FailureKind::Tls, message, next_step);
     };
+    let is_self_signed = view.as_ref().is_some_and(|view| view.is_self_signed);
     let (kind, why, next_step) = match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
             FailureKind::CertificateExpired,
@@ -293,8 +303,11 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
                 "Enter the server under a name that its certificate carries, or issue a certificate with this name.".to_owned(),
             )
         }
-        CertificateError::UnknownIssuer => {
-            let is_self_signed = view.as_ref().is_some_and(|view| view.is_self_signed);
+        // webpki calls a self-signed certificate that may issue others an authority in the wrong place; for the
+        // administrator it is a self-signed certificate that nobody vouches for.
+        CertificateError::UnknownIssuer | CertificateError::Other(_)
+            if is_self_signed || matches!(reason, CertificateError::UnknownIssuer) =>
+        {
             let by = if trust.is_own_ca { "the authorities in the settings" } else { "this machine's authorities" };
             let why = if is_self_signed {
                 format!("it is self-signed and not among {by}")

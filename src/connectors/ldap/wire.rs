@@ -101,7 +101,11 @@ pub async fn protect(
     }
     let server = endpoint.to_string();
     let (Some(trust), Some(name)) = (trust, endpoint.server_name()) else {
-        let failure = Failure::new(FailureKind::InvalidSettings, format!("{server} has no valid host name."), "Correct the address.");
+        let failure = Failure::new(
+            FailureKind::InvalidSettings,
+            format!("{server} has no valid host name."),
+            "Correct the address.",
+        );
         return Err((failure, None));
     };
     let (config, seen) = trust.client_config().map_err(|failure| (failure, None))?;
@@ -149,10 +153,9 @@ async fn ask_start_tls(stream: &mut TcpStream, server: &str) -> Result<(), Failu
     let limits = Limits { message_bytes: START_TLS_ANSWER_MAX, depth: 8, elements: 50 };
     let mut buffer: Vec<u8> = Vec::with_capacity(START_TLS_ANSWER_MAX + 1);
     let length = loop {
-        if let Some(length) = guard::frame_length(&buffer, &limits).map_err(broken)? {
-            if buffer.len() >= length {
-                break length;
-            }
+        match guard::frame_length(&buffer, &limits).map_err(broken)? {
+            Some(length) if buffer.len() >= length => break length,
+            _ => (),
         }
         match stream.read_buf(&mut buffer).await {
             Ok(0) => return Err(lost("end of data".to_owned())),
@@ -191,5 +194,9 @@ async fn ask_start_tls(stream: &mut TcpStream, server: &str) -> Result<(), Failu
 
 /// A duration for a sentence.
 pub fn seconds(duration: std::time::Duration) -> String {
-    if duration.as_millis() < 1000 { format!("{} ms", duration.as_millis()) } else { format!("{} s", duration.as_secs()) }
+    if duration.as_millis() < 1000 {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{} s", duration.as_secs())
+    }
 }

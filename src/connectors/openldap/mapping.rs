@@ -32,16 +32,37 @@ const NAMES_MAX: usize = 4096;
 
 /// Attributes that hold secrets, in lower case. They are not asked for where a list is asked for, and dropped always.
 const SECRETS: [&str; 24] = [
-    "userpassword", "authpassword", "unicodepwd", "dbcspwd", "pwdhistory", "sambantpassword", "sambalmpassword",
-    "sambapasswordhistory", "sambaclearttextpassword", "sambapreviouscleartextpassword", "sambacleartextpassword", "sambatrustpassword",
-    "krbprincipalkey", "krbmkey", "krbpwdhistory", "krbextradata", "ipanthash", "ntpwdhistory", "lmpwdhistory",
-    "supplementalcredentials", "userpkcs12", "usersmimeprivatekey", "oathsecret", "olcrootpw",
+    "userpassword",
+    "authpassword",
+    "unicodepwd",
+    "dbcspwd",
+    "pwdhistory",
+    "sambantpassword",
+    "sambalmpassword",
+    "sambapasswordhistory",
+    "sambaclearttextpassword",
+    "sambapreviouscleartextpassword",
+    "sambacleartextpassword",
+    "sambatrustpassword",
+    "krbprincipalkey",
+    "krbmkey",
+    "krbpwdhistory",
+    "krbextradata",
+    "ipanthash",
+    "ntpwdhistory",
+    "lmpwdhistory",
+    "supplementalcredentials",
+    "userpkcs12",
+    "usersmimeprivatekey",
+    "oathsecret",
+    "olcrootpw",
 ];
 
 /// Whether an attribute (options allowed) holds secrets.
 pub fn is_secret(name: &str) -> bool {
     let base = base_name(name);
-    SECRETS.contains(&base.as_str()) || ["password", "passwordhash", "secret", "privatekey"].iter().any(|end| base.ends_with(end))
+    SECRETS.contains(&base.as_str())
+        || ["password", "passwordhash", "secret", "privatekey"].iter().any(|end| base.ends_with(end))
 }
 
 fn base_name(name: &str) -> String {
@@ -50,8 +71,16 @@ fn base_name(name: &str) -> String {
 
 /// Operational attributes that a reading needs and must name (`*` covers user attributes only, RFC 4511 §4.5.1.8).
 const OPERATIONAL: [&str; 10] = [
-    "entryUUID", "createTimestamp", "pwdAccountLockedTime", "pwdReset", "pwdChangedTime", "pwdStartTime", "pwdEndTime",
-    "pwdPolicySubentry", "pwdLastSuccess", "authTimestamp",
+    "entryUUID",
+    "createTimestamp",
+    "pwdAccountLockedTime",
+    "pwdReset",
+    "pwdChangedTime",
+    "pwdStartTime",
+    "pwdEndTime",
+    "pwdPolicySubentry",
+    "pwdLastSuccess",
+    "authTimestamp",
 ];
 /// User attributes of other products that say that an account is not usable.
 const SIGNS: [&str; 3] = ["nsAccountLock", "loginDisabled", "shadowExpire"];
@@ -192,7 +221,9 @@ impl Mapper {
 
     fn make_plan(&self, name: &[u8]) -> Plan {
         // RFC 4512 §2.5: names are ASCII. What is not, is no attribute of ours and not kept.
-        let Some(text) = std::str::from_utf8(name).ok().filter(|text| text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic()))
+        let Some(text) = std::str::from_utf8(name)
+            .ok()
+            .filter(|text| text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic()))
         else {
             return Plan { keep: None, is_binary: false, slots: Vec::new(), is_member: None };
         };
@@ -203,11 +234,12 @@ impl Mapper {
         let is_kept = if self.kept.is_empty() { !is_own(&OPERATIONAL) } else { is_listed };
         let is_never = is_secret(text) || base == "memberof";
         let slots = if is_never { Vec::new() } else { self.slots(&full) };
-        let is_member = self.members.iter().find(|member| member.eq_ignore_ascii_case(&full)).map(|member| match *member {
-            "uniqueMember" => MemberKind::NameAndUid,
-            "memberUid" => MemberKind::UserName,
-            _ => MemberKind::Dn,
-        });
+        let is_member =
+            self.members.iter().find(|member| member.eq_ignore_ascii_case(&full)).map(|member| match *member {
+                "uniqueMember" => MemberKind::NameAndUid,
+                "memberUid" => MemberKind::UserName,
+                _ => MemberKind::Dn,
+            });
         Plan {
             keep: (is_kept && !is_never && is_member.is_none()).then(|| text.to_owned()),
             is_binary: full.split(';').skip(1).any(|option| option == "binary"),
@@ -260,7 +292,8 @@ impl Mapper {
             let index = self.plan_index(name);
             let Some(plan) = self.plans.get(index) else { continue };
             if !plan.slots.is_empty() {
-                let mut texts = values.filter_map(|value| std::str::from_utf8(value).ok()).filter(|text| !text.is_empty());
+                let mut texts =
+                    values.filter_map(|value| std::str::from_utf8(value).ok()).filter(|text| !text.is_empty());
                 if let Some(first) = texts.next() {
                     for &slot in &plan.slots {
                         fill(found, slot, first);
@@ -294,9 +327,11 @@ impl Mapper {
         let field = |index: usize| found.fields.get(index).copied().flatten().map(|(_, text)| short(text));
         let [user_name, upn, _, display_name, given_name, family_name, employee_id, department, title, manager] =
             std::array::from_fn(field);
-        let user_name = user_name.or_else(|| dn::first_value(dn).map(|text| short(&text))).unwrap_or_else(|| external_id.clone());
+        let user_name =
+            user_name.or_else(|| dn::first_value(dn).map(|text| short(&text))).unwrap_or_else(|| external_id.clone());
         let status = self.policies.status(&found.signs, self.now_second);
-        let last_sign_in_at = [found.last_success, found.auth_timestamp].into_iter().flatten().filter_map(policy::rfc3339).max();
+        let last_sign_in_at =
+            [found.last_success, found.auth_timestamp].into_iter().flatten().filter_map(policy::rfc3339).max();
         let mails: Vec<String> = found.mails.iter().map(|mail| short(mail)).collect();
         let name = found.uid.filter(|_| self.has_names).map(|uid| Key::of_name(&uid.to_lowercase()));
         attributes.insert("dn".to_owned(), vec![Value::Text(dn.to_owned())]);
@@ -340,7 +375,8 @@ impl Mapper {
             members.retain(|member| seen.insert(member.key));
         }
         let name = found.common_name.map(short).or_else(|| dn::first_value(dn).map(|text| short(&text)));
-        let kinds: Vec<&str> = entry.values("objectClass").iter().filter_map(|value| std::str::from_utf8(value).ok()).collect();
+        let kinds: Vec<&str> =
+            entry.values("objectClass").iter().filter_map(|value| std::str::from_utf8(value).ok()).collect();
         let kind = ["groupOfNames", "groupOfUniqueNames", "posixGroup"]
             .into_iter()
             .find(|kind| kinds.iter().any(|class| class.eq_ignore_ascii_case(kind)))
@@ -367,14 +403,19 @@ impl Mapper {
 fn head<'a>(entry: &EntryView<'a>, entry_uuid: Option<&str>) -> Result<(&'a str, Key, String), Observed> {
     let lossy = || short(&String::from_utf8_lossy(entry.dn));
     let external_id = entry_uuid.map(str::trim).filter(|id| is_external_id(id)).map(str::to_ascii_lowercase);
-    let unreadable = |reason: &str| Observed::Unreadable { external_id: external_id.clone(), name: lossy(), reason: reason.to_owned() };
+    let unreadable = |reason: &str| Observed::Unreadable {
+        external_id: external_id.clone(),
+        name: lossy(),
+        reason: reason.to_owned(),
+    };
     let dn = std::str::from_utf8(entry.dn).map_err(|_| unreadable("The DN is not UTF-8."))?;
     if dn.is_empty() || dn.contains('\0') {
         return Err(unreadable("The entry has no usable DN."));
     }
     let normal = dn::normalise(dn).map_err(|reason| unreadable(&format!("The DN can't be read: {reason}.")))?;
     let Some(external_id) = external_id else {
-        let reason = if entry_uuid.is_some() { "The entryUUID is not a UUID." } else { "The entry has no readable entryUUID." };
+        let reason =
+            if entry_uuid.is_some() { "The entryUUID is not a UUID." } else { "The entry has no readable entryUUID." };
         return Err(Observed::Unreadable { external_id: None, name: lossy(), reason: reason.to_owned() });
     };
     Ok((dn, Key::of_dn(&normal), external_id))
@@ -448,7 +489,10 @@ fn dn_key(text: &str) -> Key {
 fn without_uid(text: &str) -> &str {
     match text.rsplit_once('#') {
         Some((name, uid))
-            if uid.strip_prefix('\'').and_then(|uid| uid.strip_suffix("'B")).is_some_and(|bits| bits.bytes().all(|b| matches!(b, b'0' | b'1'))) =>
+            if uid
+                .strip_prefix('\'')
+                .and_then(|uid| uid.strip_suffix("'B"))
+                .is_some_and(|bits| bits.bytes().all(|b| matches!(b, b'0' | b'1'))) =>
         {
             name
         }

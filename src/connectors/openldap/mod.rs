@@ -66,7 +66,11 @@ impl OpenLdap {
         match self.settings.check().into_iter().next() {
             None => Ok(()),
             Some(error) => Err(Failure::new(
-                if error.field == "acceptPlaintext" { FailureKind::PlaintextNotAccepted } else { FailureKind::InvalidSettings },
+                if error.field == "acceptPlaintext" {
+                    FailureKind::PlaintextNotAccepted
+                } else {
+                    FailureKind::InvalidSettings
+                },
                 error.message,
                 format!("Correct “{}” in the directory's settings.", error.field),
             )),
@@ -151,7 +155,8 @@ impl OpenLdap {
     /// expiry is then unknown and nobody is called expired.
     async fn read_policies(&self, connection: &mut Connection) -> Result<Policies, Failure> {
         let mut policies = Policies::default();
-        let contexts = policy_bases(&self.settings, &tolerate(connection.root_dse().await)?.unwrap_or_default().naming_contexts);
+        let contexts =
+            policy_bases(&self.settings, &tolerate(connection.root_dse().await)?.unwrap_or_default().naming_contexts);
         let default_dn = tolerate(find_default_policy(connection).await)?.flatten();
         for base in contexts {
             let mut search = connection.search(SearchRequest {
@@ -165,7 +170,9 @@ impl OpenLdap {
             let mut named_default: Vec<i64> = Vec::new();
             while let Some(Some(chunk)) = tolerate(search.next().await)? {
                 for entry in chunk.entries().filter_map(EntryView::read) {
-                    let Some(dn) = std::str::from_utf8(entry.dn).ok().and_then(|dn| dn::normalise(dn).ok()) else { continue };
+                    let Some(dn) = std::str::from_utf8(entry.dn).ok().and_then(|dn| dn::normalise(dn).ok()) else {
+                        continue;
+                    };
                     let max_age_s = entry.text("pwdMaxAge").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
                     if default_dn.as_ref() == Some(&dn) {
                         policies.default_max_age_s = Some(max_age_s);
@@ -263,7 +270,10 @@ fn tolerate<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
         Err(failure)
             if matches!(
                 failure.kind,
-                FailureKind::TimedOut | FailureKind::ConnectionLost | FailureKind::ProtocolViolation | FailureKind::Cancelled
+                FailureKind::TimedOut
+                    | FailureKind::ConnectionLost
+                    | FailureKind::ProtocolViolation
+                    | FailureKind::Cancelled
             ) =>
         {
             Err(failure)
@@ -375,7 +385,8 @@ impl<'s> Pages<'s> {
             self.references += 1;
             if self.references <= REFERENCES_MAX {
                 let reason = "A part of the directory lies on another server; referrals are not followed.".to_owned();
-                self.push(Observed::Unreadable { external_id: None, name: address.clone(), reason }, address.len()).await?;
+                self.push(Observed::Unreadable { external_id: None, name: address.clone(), reason }, address.len())
+                    .await?;
             }
         }
         Ok(())

@@ -72,7 +72,15 @@ pub fn rfc3339(text: &str) -> Option<String> {
     if let (15, Some(b'Z')) = (bytes.len(), bytes.last()) {
         civil(text)?;
         let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default();
-        return Some(format!("{}-{}-{}T{}:{}:{}Z", part(0..4), part(4..6), part(6..8), part(8..10), part(10..12), part(12..14)));
+        return Some(format!(
+            "{}-{}-{}T{}:{}:{}Z",
+            part(0..4),
+            part(4..6),
+            part(6..8),
+            part(8..10),
+            part(10..12),
+            part(12..14)
+        ));
     }
     jiff::Timestamp::from_second(unix_second(text)?).ok().map(|moment| moment.to_string())
 }
@@ -168,7 +176,8 @@ mod tests {
             by_dn: HashMap::from([("cn=strict,dc=x".to_owned(), 86_400), ("cn=never,dc=x".to_owned(), 0)]),
             default_max_age_s: Some(90 * 86_400),
         };
-        let check = |signs: Signs<'_>, expected: Status| assert_eq!(policies.status(&signs, now), expected, "{signs:?}");
+        let check =
+            |signs: Signs<'_>, expected: Status| assert_eq!(policies.status(&signs, now), expected, "{signs:?}");
         let none = Signs::default();
         check(none, Status::Active);
         check(Signs { pwd_account_locked_time: Some("000001010000Z"), ..none }, Status::Disabled);
@@ -181,8 +190,14 @@ mod tests {
         let strict = Signs { pwd_policy_subentry: Some("CN=Strict, dc=x"), ..none };
         check(Signs { pwd_changed_time: Some("20260530000000Z"), ..strict }, Status::Expired);
         check(Signs { pwd_changed_time: Some("20260531120000Z"), ..strict }, Status::Active);
-        check(Signs { pwd_changed_time: Some("20200101000000Z"), pwd_policy_subentry: Some("cn=never,dc=x"), ..none }, Status::Active);
-        check(Signs { pwd_changed_time: Some("20200101000000Z"), pwd_policy_subentry: Some("cn=gone,dc=x"), ..none }, Status::Active);
+        check(
+            Signs { pwd_changed_time: Some("20200101000000Z"), pwd_policy_subentry: Some("cn=never,dc=x"), ..none },
+            Status::Active,
+        );
+        check(
+            Signs { pwd_changed_time: Some("20200101000000Z"), pwd_policy_subentry: Some("cn=gone,dc=x"), ..none },
+            Status::Active,
+        );
         check(Signs { shadow_expire: Some("20000"), ..none }, Status::Expired);
         check(Signs { shadow_expire: Some("-1"), ..none }, Status::Active);
         check(Signs { shadow_expire: Some("99999"), ..none }, Status::Active);

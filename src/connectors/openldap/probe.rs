@@ -7,8 +7,8 @@ use super::OpenLdap;
 use crate::connectors::{
     Ability, AbilityState, Failure, FailureKind, ProbeReport, ProbeStep, StepState,
     ldap::{
-        self, CertificateView, Connection, Endpoint, EntryView, PAGED_RESULTS, Protection, RootDse, SYNC_REQUEST, SearchRequest, Trust,
-        wire,
+        self, CertificateView, Connection, Endpoint, EntryView, PAGED_RESULTS, Protection, RootDse, SYNC_REQUEST,
+        SearchRequest, Trust, wire,
     },
 };
 
@@ -17,7 +17,13 @@ const COUNTED_MAX: u32 = 1000;
 /// A certificate that ends sooner is a warning.
 const EXPIRY_WARNING_DAYS: i64 = 30;
 
-fn step(name: &str, target: Option<&str>, state: StepState, message: impl Into<String>, fix: Option<String>) -> ProbeStep {
+fn step(
+    name: &str,
+    target: Option<&str>,
+    state: StepState,
+    message: impl Into<String>,
+    fix: Option<String>,
+) -> ProbeStep {
     ProbeStep { step: name.to_owned(), target: target.map(str::to_owned), state, message: message.into(), fix }
 }
 
@@ -56,7 +62,10 @@ impl OpenLdap {
         }
         // Servers are reached at the same time, but bound to one after the other: a password that one of them refuses
         // is not tried on the next (HOSTILE L24).
-        let reached = futures_util::future::join_all(self.client.endpoints.iter().map(|endpoint| self.reach(endpoint, trust.as_ref()))).await;
+        let reached = futures_util::future::join_all(
+            self.client.endpoints.iter().map(|endpoint| self.reach(endpoint, trust.as_ref())),
+        )
+        .await;
         let mut first: Option<Connection> = None;
         let mut is_refused = false;
         for (endpoint, mut server) in self.client.endpoints.iter().zip(reached) {
@@ -64,12 +73,17 @@ impl OpenLdap {
             report.steps.append(&mut server.steps);
             if let Some(mut connection) = server.connection.take() {
                 if is_refused {
-                    report.steps.push(skipped("bind", Some(&target), "Not tried: another server refused this password, and each try could lock the account."));
+                    report.steps.push(skipped(
+                        "bind",
+                        Some(&target),
+                        "Not tried: another server refused this password, and each try could lock the account.",
+                    ));
                     continue;
                 }
                 match connection.bind(&self.client.credentials).await {
                     Ok(()) => {
-                        let message = format!("{target} accepts {}.", ldap::errors::printable(&self.client.credentials.bind_dn));
+                        let message =
+                            format!("{target} accepts {}.", ldap::errors::printable(&self.client.credentials.bind_dn));
                         report.steps.push(step("bind", Some(&target), StepState::Ok, message, None));
                         if first.is_none() {
                             first = Some(connection);
@@ -153,7 +167,12 @@ impl OpenLdap {
         }
     }
 
-    fn tls_step(&self, target: Option<&str>, protection: Protection, certificate: Option<&CertificateView>) -> ProbeStep {
+    fn tls_step(
+        &self,
+        target: Option<&str>,
+        protection: Protection,
+        certificate: Option<&CertificateView>,
+    ) -> ProbeStep {
         let how = match protection {
             Protection::Plaintext => {
                 return step(
@@ -168,7 +187,13 @@ impl OpenLdap {
             Protection::StartTls => "StartTLS",
         };
         let Some(certificate) = certificate else {
-            return step("tls", target, StepState::Ok, format!("{how} is in use and the certificate is trusted."), None);
+            return step(
+                "tls",
+                target,
+                StepState::Ok,
+                format!("{how} is in use and the certificate is trusted."),
+                None,
+            );
         };
         let message = format!(
             "{how} is in use. The certificate is trusted: {}, issued by {}, expires {}, SHA-256 {}.",
@@ -196,8 +221,10 @@ impl OpenLdap {
             bases_ok &= found.state != StepState::Failed;
             report.steps.push(found);
         }
-        let users = self.count_step(&mut connection, "users", self.settings.user_bases(), self.settings.user_filter()).await;
-        let groups = self.count_step(&mut connection, "groups", self.settings.group_bases(), self.settings.group_filter()).await;
+        let users =
+            self.count_step(&mut connection, "users", self.settings.user_bases(), self.settings.user_filter()).await;
+        let groups =
+            self.count_step(&mut connection, "groups", self.settings.group_bases(), self.settings.group_filter()).await;
         let read_state = if bases_ok && users.state == StepState::Ok && groups.state != StepState::Failed {
             AbilityState::Granted
         } else {
@@ -239,7 +266,13 @@ impl OpenLdap {
                 }
                 Ok(None) => {
                     let fix = "Correct the base DN, or give the bind DN read access to it.".to_owned();
-                    return step("base", Some(&shown), StepState::Failed, format!("{shown} can't be seen by the bind DN."), Some(fix));
+                    return step(
+                        "base",
+                        Some(&shown),
+                        StepState::Failed,
+                        format!("{shown} can't be seen by the bind DN."),
+                        Some(fix),
+                    );
                 }
                 Err(failure) => return failed("base", Some(&shown), failure),
             }
@@ -257,7 +290,10 @@ impl OpenLdap {
             loop {
                 match search.next().await {
                     Ok(Some(chunk)) => {
-                        let ids = chunk.entries().filter_map(EntryView::read).filter(|entry| entry.text("entryUUID").is_none());
+                        let ids = chunk
+                            .entries()
+                            .filter_map(EntryView::read)
+                            .filter(|entry| entry.text("entryUUID").is_none());
                         without_id += u64::try_from(ids.count()).unwrap_or(u64::MAX);
                     }
                     Ok(None) => break,
@@ -273,7 +309,9 @@ impl OpenLdap {
             return step(name, None, StepState::Warning, format!("No {name} were found with {shown}."), Some(fix));
         }
         if without_id > 0 {
-            let message = format!("{without_id} of {found} {name} have no readable entryUUID, which is the id everything hangs on.");
+            let message = format!(
+                "{without_id} of {found} {name} have no readable entryUUID, which is the id everything hangs on."
+            );
             let fix = "Let the bind DN read the operational attribute entryUUID.".to_owned();
             return step(name, None, StepState::Failed, message, Some(fix));
         }
@@ -302,16 +340,27 @@ fn paging_step(root: &RootDse) -> ProbeStep {
         return step("paging", None, StepState::Ok, "The server offers paged results.", None);
     }
     let (message, fix) = if root.is_readable {
-        ("The server does not offer paged results, so everything is read in one answer.", "Raise the size limit of the bind DN (olcLimits: size=unlimited), or all runs end at it.")
+        (
+            "The server does not offer paged results, so everything is read in one answer.",
+            "Raise the size limit of the bind DN (olcLimits: size=unlimited), or all runs end at it.",
+        )
     } else {
-        ("The server hides what it offers, so it is unknown whether it has paged results.", "Let the bind DN read the root DSE (the entry with the empty DN).")
+        (
+            "The server hides what it offers, so it is unknown whether it has paged results.",
+            "Let the bind DN read the root DSE (the entry with the empty DN).",
+        )
     };
     step("paging", None, StepState::Warning, message, Some(fix.to_owned()))
 }
 
 fn sync_offer(root: &RootDse) -> (ProbeStep, Ability) {
     let (state, ability, message, fix) = if root.offers(SYNC_REQUEST) {
-        (StepState::Ok, AbilityState::Granted, "The server offers syncrepl (RFC 4533), by which changes alone can be read.", None)
+        (
+            StepState::Ok,
+            AbilityState::Granted,
+            "The server offers syncrepl (RFC 4533), by which changes alone can be read.",
+            None,
+        )
     } else if root.is_readable {
         (
             StepState::Warning,
@@ -337,7 +386,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

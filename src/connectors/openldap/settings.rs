@@ -99,7 +99,9 @@ impl Preset {
 
     pub fn group_filter(self) -> &'static str {
         match self {
-            Self::InetOrgPerson => "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))",
+            Self::InetOrgPerson => {
+                "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)(objectClass=posixGroup))"
+            }
             Self::GroupOfNames => "(objectClass=groupOfNames)",
             Self::GroupOfUniqueNames => "(objectClass=groupOfUniqueNames)",
             Self::PosixGroup => "(objectClass=posixGroup)",
@@ -145,14 +147,31 @@ pub struct Mapping {
 
 /// The fields that the mapping fills, in the order of [`Mapping::sources`].
 pub const MAPPED_FIELDS: [&str; 10] = [
-    "userName", "upn", "mail", "displayName", "givenName", "familyName", "employeeId", "department", "title", "manager",
+    "userName",
+    "upn",
+    "mail",
+    "displayName",
+    "givenName",
+    "familyName",
+    "employeeId",
+    "department",
+    "title",
+    "manager",
 ];
 
 impl Mapping {
     fn given(&self) -> [&Option<String>; 10] {
         [
-            &self.user_name, &self.upn, &self.mail, &self.display_name, &self.given_name, &self.family_name,
-            &self.employee_id, &self.department, &self.title, &self.manager,
+            &self.user_name,
+            &self.upn,
+            &self.mail,
+            &self.display_name,
+            &self.given_name,
+            &self.family_name,
+            &self.employee_id,
+            &self.department,
+            &self.title,
+            &self.manager,
         ]
     }
 
@@ -200,7 +219,9 @@ impl Settings {
         let mut errors = Vec::new();
         self.check_servers(&mut errors);
         self.check_bases(&mut errors);
-        for (field, filter) in [("userFilter", present(&self.user_filter)), ("groupFilter", present(&self.group_filter))] {
+        for (field, filter) in
+            [("userFilter", present(&self.user_filter)), ("groupFilter", present(&self.group_filter))]
+        {
             if let Some(Err(reason)) = filter.map(filter::check) {
                 errors.push(FieldError::new(field, reason));
             }
@@ -219,7 +240,10 @@ impl Settings {
         }
         for (name, given) in MAPPED_FIELDS.iter().zip(self.mapping.given()) {
             if present(given).is_some_and(|given| !filter::is_attribute_description(given)) {
-                errors.push(FieldError::new(format!("mapping.{name}"), "This is not an attribute name; write it like mail or employeeNumber."));
+                errors.push(FieldError::new(
+                    format!("mapping.{name}"),
+                    "This is not an attribute name; write it like mail or employeeNumber.",
+                ));
             }
         }
         if self.page_size.is_some_and(|size| size > 10_000) {
@@ -256,7 +280,12 @@ impl Settings {
         }
         if self.start_tls {
             if let Some(ldaps) = endpoints.iter().find(|endpoint| endpoint.is_ldaps) {
-                errors.push(FieldError::new("startTls", format!("{ldaps} is encrypted from the start; StartTLS is for ldap:// servers. Use one of the two.")));
+                errors.push(FieldError::new(
+                    "startTls",
+                    format!(
+                        "{ldaps} is encrypted from the start; StartTLS is for ldap:// servers. Use one of the two."
+                    ),
+                ));
             }
         } else if !self.accept_plaintext
             && let Some(plain) = endpoints.iter().find(|endpoint| !endpoint.is_ldaps)
@@ -273,7 +302,9 @@ impl Settings {
         if self.base_dns.is_empty() && !has_own {
             errors.push(FieldError::new("baseDns", "Enter at least one base DN, for example dc=example,dc=com."));
         }
-        for (field, bases) in [("baseDns", &self.base_dns), ("userBaseDns", &self.user_base_dns), ("groupBaseDns", &self.group_base_dns)] {
+        for (field, bases) in
+            [("baseDns", &self.base_dns), ("userBaseDns", &self.user_base_dns), ("groupBaseDns", &self.group_base_dns)]
+        {
             if bases.len() > BASES_MAX {
                 errors.push(FieldError::new(field, format!("At most {BASES_MAX} base DNs can be listed.")));
                 continue;
@@ -298,9 +329,12 @@ impl Settings {
     /// What works but should be looked at, as sentences.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let plain = self.servers.iter().filter_map(|server| Endpoint::parse(server).ok()).find(|endpoint| !endpoint.is_ldaps);
+        let plain =
+            self.servers.iter().filter_map(|server| Endpoint::parse(server).ok()).find(|endpoint| !endpoint.is_ldaps);
         if let (Some(plain), false, true) = (plain, self.start_tls, self.accept_plaintext) {
-            warnings.push(format!("{plain} is read without encryption: password and data can be seen and altered on the way."));
+            warnings.push(format!(
+                "{plain} is read without encryption: password and data can be seen and altered on the way."
+            ));
         }
         warnings
     }
