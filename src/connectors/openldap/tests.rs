@@ -777,6 +777,14 @@ fn an_entry_of_many_large_values_stays_small() {
         .sum();
     assert!(bytes < 600_000, "{bytes}");
     assert_eq!(identity.fields.attributes["description"].len(), 200, "how many there were still shows");
+    let values: Vec<&[u8]> = vec![b"a@x.test"; 5000];
+    let observed = decode(&Settings::default(), "uid=a,dc=x", &[UUID, ("mail", &values)]);
+    let Observed::Identity(identity) = observed else { panic!("{observed:?}") };
+    assert_eq!(identity.fields.mails.len(), 200);
+    assert_eq!(
+        identity.fields.attributes["mail"].last(),
+        Some(&Value::Text("(4000 more values, not kept)".to_owned()))
+    );
 }
 
 fn settings_from(json: serde_json::Value) -> Settings {
