@@ -14,8 +14,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, Time},
-    connectors::{GroupFields, IdentityFields, Key, Keys, MemberRef, Observed, ObservedGroup, ObservedIdentity, Status, Value},
     config::Layer,
+    connectors::{
+        GroupFields, IdentityFields, Key, Keys, MemberRef, Observed, ObservedGroup, ObservedIdentity, Status, Value,
+    },
     db::Db,
     identities::write::{self, Target},
     kernel::Kernel,
@@ -77,7 +79,11 @@ impl Model {
                 ..IdentityFields::default()
             };
             let keys = Keys { dn: Some(Key::of_dn(&dn)), name: None };
-            out.push(Observed::Identity(Box::new(ObservedIdentity { external_id: format!("person-{id}"), keys, fields })));
+            out.push(Observed::Identity(Box::new(ObservedIdentity {
+                external_id: format!("person-{id}"),
+                keys,
+                fields,
+            })));
         }
         let keys = |id: &u8| Keys { dn: Some(Key::of_dn(&group_dn(*id))), name: None };
         for id in self.groups.keys() {
@@ -100,7 +106,9 @@ impl Model {
             people: self
                 .people
                 .iter()
-                .map(|(id, p)| (format!("person-{id}"), (format!("Person {}", p.name), p.title.map(|t| format!("Title {t}")))))
+                .map(|(id, p)| {
+                    (format!("person-{id}"), (format!("Person {}", p.name), p.title.map(|t| format!("Title {t}"))))
+                })
                 .collect(),
             groups: self
                 .groups
@@ -207,7 +215,8 @@ impl Bench {
                 return Some(applied_to);
             }
             let from = applied_to;
-            match self.kernel.db.bulk_blocking(move |c| write::apply_changes(c, target, from, piece)).expect("applied") {
+            match self.kernel.db.bulk_blocking(move |c| write::apply_changes(c, target, from, piece)).expect("applied")
+            {
                 Some((last, _)) => applied_to = last,
                 None => break,
             }
@@ -285,7 +294,11 @@ fn the_first_run_adds_everything_and_the_second_writes_nothing() {
     let counts = bench.sync(&model);
     assert_eq!((counts.unchanged, counts.differences()), (23, 0));
     assert_eq!(bench.count(rows), before);
-    assert_eq!(bench.count("SELECT count(*) FROM identity WHERE changed_at > 1000000"), 0, "no identity row was written");
+    assert_eq!(
+        bench.count("SELECT count(*) FROM identity WHERE changed_at > 1000000"),
+        0,
+        "no identity row was written"
+    );
 }
 
 #[test]
@@ -309,7 +322,8 @@ fn two_entries_with_one_id_are_quarantined_and_neither_is_missing() {
     let mut observed = model.observed();
     let double = observed[0].clone();
     observed.insert(1, double);
-    observed.insert(2, Observed::Unreadable { external_id: Some("person-5".into()), name: "x".into(), reason: "y".into() });
+    observed
+        .insert(2, Observed::Unreadable { external_id: Some("person-5".into()), name: "x".into(), reason: "y".into() });
     observed.retain(|one| !matches!(one, Observed::Identity(identity) if identity.external_id == "person-5"));
     let (_, counts) = bench.plan(observed);
     assert_eq!((counts.quarantined, counts.missing), (2, 0));
@@ -373,7 +387,9 @@ impl Model {
             Edit::PutGroup(id) => drop(self.groups.entry(id).or_default()),
             Edit::DeleteGroup(id) => drop(self.groups.remove(&id)),
             Edit::AddMember(group, member) => drop(self.groups.get_mut(&group).map(|members| members.insert(member))),
-            Edit::RemoveMember(group, member) => drop(self.groups.get_mut(&group).map(|members| members.remove(&member))),
+            Edit::RemoveMember(group, member) => {
+                drop(self.groups.get_mut(&group).map(|members| members.remove(&member)))
+            }
         }
     }
 }
