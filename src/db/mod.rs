@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use migrations::SCHEMA_VERSION;
 use rusqlite::{Connection, OpenFlags};
+pub use writer::Step;
 
 use crate::error::{Error, Result};
 
@@ -107,7 +108,7 @@ impl Db {
         self.writer.submit(writer::Lane::Interactive, f)?.blocking_recv().map_err(|_| writer_stopped())?
     }
 
-    /// Runs `f` in the bulk lane, one transaction of its own, behind all interactive writes. Durable with the next
+    /// Runs `f` in the bulk lane, behind all interactive writes. Durable with the next
     /// interactive commit or checkpoint, not at once: only for what can be redone.
     pub fn bulk_blocking<T, F>(&self, f: F) -> Result<T>
     where
@@ -115,6 +116,17 @@ impl Db {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.writer.submit(writer::Lane::Bulk, f)?.blocking_recv().map_err(|_| writer_stopped())?
+    }
+
+    /// A long write: `f` is run again and again in the bulk lane until it answers [`Step::Done`]. Each step must be
+    /// short (well under 50 ms) and leave the data consistent, because a transaction may end after any of them, and a
+    /// killed process with it. An `Err` undoes that step only.
+    pub fn bulk_steps_blocking<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<Step<T>> + Send + 'static,
+    {
+        self.writer.submit_steps(f)?.blocking_recv().map_err(|_| writer_stopped())?
     }
 
     /// Queues `f` in the bulk lane without waiting; the receiver answers when it is done. Lets a planner read on

@@ -99,3 +99,39 @@ fn a_newer_database_and_a_damaged_one_are_refused() {
     assert!(matches!(Db::open(&path, true), Err(OpenError::Damaged { .. })));
     assert!(matches!(Db::open(&dir.path().join("absent.db"), false), Err(OpenError::Absent { .. })));
 }
+
+#[test]
+fn a_long_write_goes_on_step_by_step_and_lets_people_through() {
+    let (_dir, db) = open();
+    let (inner, mut steps) = (db.clone(), 0);
+    let mut waiting = None;
+    let done = db
+        .bulk_steps_blocking(move |c| {
+            steps += 1;
+            c.execute("INSERT INTO t VALUES (?1)", [steps])?;
+            if steps == 3 {
+                let inner_count =
+                    |c: &Connection| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0))?);
+                waiting = Some(inner.writer.submit(writer::Lane::Interactive, inner_count)?);
+            }
+            Ok(if steps < 50 { Step::More } else { Step::Done((steps, waiting.take())) })
+        })
+        .expect("done");
+    let (steps, waiting) = done;
+    assert_eq!((steps, count(&db)), (50, 50));
+    let seen = waiting.expect("asked").blocking_recv().expect("answer").expect("ok");
+    assert_eq!(seen, 3, "the interactive write ran between two steps, right after it was asked for");
+}
+
+#[test]
+fn a_step_that_fails_undoes_itself_and_keeps_the_steps_before() {
+    let (_dir, db) = open();
+    let mut steps = 0_i64;
+    let failed: Result<()> = db.bulk_steps_blocking(move |c| {
+        steps += 1;
+        c.execute("INSERT INTO t VALUES (?1)", [steps])?;
+        if steps == 4 { Err(Error::Conflict("no".into())) } else { Ok(Step::More) }
+    });
+    assert!(failed.is_err());
+    assert_eq!(count(&db), 3);
+}

@@ -27,10 +27,29 @@ pub(super) enum Lane {
     Bulk,
 }
 
+/// Bulk chunks share one commit for as long as nobody waits, up to this much time: each commit writes every page it
+/// touched, and small chunks spread over large indexes touch the same pages again and again.
+const BULK_TIME_MAX: Duration = Duration::from_millis(150);
+
+/// What one run of a closure asks for.
+enum Ran {
+    /// Its changes are kept; it is done.
+    Kept,
+    /// Its changes are kept; it wants to be run again.
+    Again,
+    /// Its changes are undone; it is done.
+    Undone,
+}
+
+/// What a bulk closure answers when it works in steps.
+pub enum Step<T> {
+    More,
+    Done(T),
+}
+
 /// One write: runs inside a transaction, answers after its end.
 trait Work: Send {
-    /// Runs the closure; `true` when its changes are to be kept.
-    fn run(&mut self, connection: &Connection) -> bool;
+    fn run(&mut self, connection: &Connection) -> Ran;
     /// Delivers the result, or the commit's error instead of it.
     fn answer(self: Box<Self>, commit: Result<()>);
 }
@@ -42,25 +61,59 @@ struct Closure<T, F> {
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Work for Closure<T, F> {
-    fn run(&mut self, connection: &Connection) -> bool {
-        let Some(f) = self.f.take() else { return false };
+    fn run(&mut self, connection: &Connection) -> Ran {
+        let Some(f) = self.f.take() else { return Ran::Undone };
         let result = catch_unwind(AssertUnwindSafe(|| f(connection)))
             .unwrap_or_else(|_| Err(Error::internal("a write panicked; its changes were undone")));
-        let keep = result.is_ok();
+        let ran = if result.is_ok() { Ran::Kept } else { Ran::Undone };
         self.result = Some(result);
-        keep
+        ran
     }
 
     fn answer(self: Box<Self>, commit: Result<()>) {
-        let result = match (commit, self.result) {
-            (Ok(()), Some(result)) => result,
-            // A write that failed by itself keeps its own error: it says more than the commit's.
-            (Err(_), Some(Err(own))) => Err(own),
-            (Err(commit), _) => Err(commit),
-            (Ok(()), None) => Err(Error::internal("a write did not run")),
-        };
-        // The asker may have gone away (its connection closed): the write stands all the same.
-        let _ = self.answer.send(result);
+        send(self.answer, commit, self.result);
+    }
+}
+
+fn send<T>(answer: oneshot::Sender<Result<T>>, commit: Result<()>, own: Option<Result<T>>) {
+    let result = match (commit, own) {
+        (Ok(()), Some(result)) => result,
+        // A write that failed by itself keeps its own error: it says more than the commit's.
+        (Err(_), Some(Err(own))) => Err(own),
+        (Err(commit), _) => Err(commit),
+        (Ok(()), None) => Err(Error::internal("a write did not run")),
+    };
+    // The asker may have gone away (its connection closed): the write stands all the same.
+    let _ = answer.send(result);
+}
+
+/// A long write in steps, each well under 50 ms; it may be spread over several transactions.
+struct Steps<T, F> {
+    f: F,
+    result: Option<Result<T>>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnMut(&Connection) -> Result<Step<T>> + Send> Work for Steps<T, F> {
+    fn run(&mut self, connection: &Connection) -> Ran {
+        let f = &mut self.f;
+        let step = catch_unwind(AssertUnwindSafe(|| f(connection)))
+            .unwrap_or_else(|_| Err(Error::internal("a step of a long write panicked; it was undone")));
+        match step {
+            Ok(Step::More) => Ran::Again,
+            Ok(Step::Done(value)) => {
+                self.result = Some(Ok(value));
+                Ran::Kept
+            }
+            Err(error) => {
+                self.result = Some(Err(error));
+                Ran::Undone
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, commit: Result<()>) {
+        send(self.answer, commit, self.result);
     }
 }
 
@@ -125,7 +178,21 @@ impl Writer {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let work = Box::new(Closure { f: Some(f), result: None, answer: sender });
+        self.enqueue(lane, Box::new(Closure { f: Some(f), result: None, answer: sender }))?;
+        Ok(receiver)
+    }
+
+    pub(super) fn submit_steps<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> Result<Step<T>> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(Lane::Bulk, Box::new(Steps { f, result: None, answer: sender }))?;
+        Ok(receiver)
+    }
+
+    fn enqueue(&self, lane: Lane, work: Box<dyn Work>) -> Result<()> {
         let mut queue = self.owner.shared.lock();
         if queue.is_closed {
             return Err(super::writer_stopped());
@@ -143,12 +210,12 @@ impl Writer {
         waiting.push_back(work);
         drop(queue);
         self.owner.shared.ready.notify_one();
-        Ok(receiver)
+        Ok(())
     }
 }
 
 fn work(shared: &Shared, connection: &Connection) {
-    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-16000; PRAGMA wal_autocheckpoint=4000") {
+    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=4000") {
         tracing::error!(%error, "the writer's settings were refused");
     }
     let mut is_broken = false;
@@ -166,11 +233,8 @@ fn work(shared: &Shared, connection: &Connection) {
         if !group.is_empty() {
             commit_group(connection, group, &mut is_broken);
         }
-        // One bulk chunk between two groups: bulk waits for people, but is never starved by them.
-        let chunk = shared.lock().bulk.pop_front();
-        if let Some(chunk) = chunk {
-            commit_bulk(connection, chunk, &mut is_broken);
-        }
+        // Bulk chunks between two groups: bulk waits for people, but is never starved by them.
+        commit_bulk(shared, connection, &mut is_broken);
     }
 }
 
@@ -199,10 +263,44 @@ fn commit_group(connection: &Connection, mut waiting: VecDeque<Box<dyn Work>>, i
     }
 }
 
-fn commit_bulk(connection: &Connection, mut chunk: Box<dyn Work>, is_broken: &mut bool) {
-    let result = begin(connection, "NORMAL", *is_broken).and_then(|()| run_in_savepoint(connection, chunk.as_mut()));
+fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
+    let Some(mut work) = shared.lock().bulk.pop_front() else { return };
+    let started = Instant::now();
+    let mut done = Vec::new();
+    let mut unfinished = None;
+    let mut result = begin(connection, "NORMAL", *is_broken);
+    if result.is_err() {
+        done.push(work);
+    } else {
+        loop {
+            match run_in_savepoint(connection, work.as_mut()) {
+                Ok(Ran::Again) => unfinished = Some(work),
+                Ok(Ran::Kept | Ran::Undone) => done.push(work),
+                Err(error) => {
+                    result = Err(error);
+                    done.push(work);
+                    break;
+                }
+            }
+            let mut queue = shared.lock();
+            if !queue.interactive.is_empty() || started.elapsed() >= BULK_TIME_MAX {
+                break;
+            }
+            match unfinished.take().or_else(|| queue.bulk.pop_front()) {
+                Some(next) => work = next,
+                None => break,
+            }
+        }
+    }
     let result = finish(connection, result, is_broken);
-    chunk.answer(result);
+    match (unfinished, &result) {
+        (Some(work), Ok(())) => shared.lock().bulk.push_front(work),
+        (Some(work), Err(_)) => done.push(work),
+        (None, _) => {}
+    }
+    for work in done {
+        work.answer(copy(&result));
+    }
 }
 
 fn begin(connection: &Connection, synchronous: &str, is_broken: bool) -> Result<()> {
@@ -219,13 +317,14 @@ fn begin(connection: &Connection, synchronous: &str, is_broken: bool) -> Result<
     Ok(())
 }
 
-fn run_in_savepoint(connection: &Connection, work: &mut dyn Work) -> Result<()> {
+fn run_in_savepoint(connection: &Connection, work: &mut dyn Work) -> Result<Ran> {
     connection.execute_batch("SAVEPOINT one_write")?;
-    if !work.run(connection) {
+    let ran = work.run(connection);
+    if matches!(ran, Ran::Undone) {
         connection.execute_batch("ROLLBACK TO one_write")?;
     }
     connection.execute_batch("RELEASE one_write")?;
-    Ok(())
+    Ok(ran)
 }
 
 fn finish(connection: &Connection, result: Result<()>, is_broken: &mut bool) -> Result<()> {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     audit::{self, Entry, Outcome},
     connectors::{Failure, FailureKind, Observed, ReadEnd},
+    db::Step,
     error::{Error, Result},
     identities::write::{self, Target},
     kernel::Kernel,
@@ -31,6 +32,7 @@ const PAGES_WAITING: usize = 4;
 const APPLY_OBJECTS: i64 = 400;
 const APPLY_CHANGES: i64 = 2_000;
 const FORGET_ROWS: i64 = 2_000;
+const FORGET_OBJECTS: i64 = 200;
 const WAIT_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// Starts runs and knows which go on; cheap to clone.
@@ -201,31 +203,22 @@ impl Runner {
         let (principal, entry) = (self.principal(run), self.entry("audit.run_applied.v1", run));
         let live = progress.clone();
         tokio::task::spawn_blocking(move || -> Result<()> {
-            loop {
-                let done = kernel.db.bulk_blocking(move |c| write::apply_staged(c, target, APPLY_OBJECTS))?;
-                if done == 0 {
-                    break;
-                }
-                live.applied(i64::try_from(done).unwrap_or(0));
-            }
+            let figures = live.clone();
+            kernel.db.bulk_steps_blocking(move |c| {
+                let done = write::apply_staged(c, target, APPLY_OBJECTS)?;
+                figures.applied(i64::try_from(done).unwrap_or(0));
+                Ok(if done == 0 { Step::Done(()) } else { Step::More })
+            })?;
             let mut applied_to = started.applied_to.unwrap_or(0);
-            loop {
-                let from = applied_to;
-                let step = kernel.db.bulk_blocking(move |c| {
-                    let step = write::apply_changes(c, target, from, APPLY_CHANGES)?;
-                    if let Some((last, _)) = step {
-                        queries::set_applied_to(c, target.run, last)?;
-                    }
-                    Ok(step)
-                })?;
-                match step {
-                    Some((last, count)) => {
-                        applied_to = last;
-                        live.applied(count);
-                    }
-                    None => break,
-                }
-            }
+            kernel.db.bulk_steps_blocking(move |c| {
+                let Some((last, count)) = write::apply_changes(c, target, applied_to, APPLY_CHANGES)? else {
+                    return Ok(Step::Done(()));
+                };
+                queries::set_applied_to(c, target.run, last)?;
+                applied_to = last;
+                live.applied(count);
+                Ok(Step::More)
+            })?;
             let now = kernel.clock.now();
             let entry = entry.detail("counts", super::model::CountsJson::from(counts));
             // The last transaction: state, history and record together, synchronously on disk.
@@ -282,8 +275,10 @@ impl Runner {
     async fn forget(&self, run: i64, with_changes: bool) {
         let db = self.kernel.db.clone();
         let forgotten = tokio::task::spawn_blocking(move || -> Result<()> {
-            while db.bulk_blocking(move |c| write::forget_plan(c, run, FORGET_ROWS, with_changes))? {}
-            Ok(())
+            db.bulk_steps_blocking(move |c| {
+                let is_more = write::forget_plan(c, run, FORGET_ROWS, with_changes)?;
+                Ok(if is_more { Step::More } else { Step::Done(()) })
+            })
         })
         .await;
         if !matches!(forgotten, Ok(Ok(()))) {
@@ -358,8 +353,13 @@ impl Runner {
         tokio::task::spawn_blocking(move || {
             let clear = || -> Result<()> {
                 for directory in db.read_blocking(queries::removed)? {
-                    while db.bulk_blocking(move |c| write::forget_directory(c, directory, 200))? {}
-                    db.bulk_blocking(move |c| queries::delete(c, directory))?;
+                    db.bulk_steps_blocking(move |c| {
+                        if write::forget_directory(c, directory, FORGET_OBJECTS)? {
+                            return Ok(Step::More);
+                        }
+                        queries::delete(c, directory)?;
+                        Ok(Step::Done(()))
+                    })?;
                 }
                 Ok(())
             };
