@@ -134,15 +134,16 @@ impl App {
     }
 
     /// A new one-time set-up link, if there is no account yet. `base` is where the console is reached.
-    pub fn setup_link(&self, base: &str) -> Result<Option<String>> {
+    pub async fn setup_link(&self, base: &str) -> Result<Option<String>> {
         let now = self.kernel.clock.now();
         let region = self.kernel.config.region.clone();
         let principal = Principal::command_line(&region, None, "serve");
-        let token = audit::change_blocking(&self.kernel, &principal, move |c| {
+        let token = audit::change(&self.kernel, &principal, move |c| {
             let token = accounts::new_setup_token(c, now)?;
             let entries = token.iter().map(|_| Entry::new("audit.setup_link_created.v1")).collect();
             Ok((token, entries))
-        })?;
+        })
+        .await?;
         Ok(token.map(|token| format!("{base}/setup?token={}", token.expose())))
     }
 
@@ -231,6 +232,10 @@ fn open_kernel(mut config: Config, clock: Clock, create: bool) -> Result<Kernel,
     // A lost database must not quietly become a new one that anybody with the log can set up (HOSTILE R12).
     if !path.exists() && !marker.is_empty() {
         return Err(StartError::Gone { path });
+    }
+    if !path.exists() {
+        // SQLite would make it readable for all, and give its log files the same mode.
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(folder)?;
     }
     let db = Db::open(&path, create)?;
     if marker.is_empty() {

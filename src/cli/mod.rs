@@ -255,7 +255,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         if let Some(fingerprint) = &bound.fingerprint {
             say(&format!("Certificate fingerprint (SHA-256): {fingerprint}"));
         }
-        if let Some(link) = app.setup_link(&base).map_err(StartError::from)? {
+        if let Some(link) = app.setup_link(&base).await.map_err(StartError::from)? {
             say("There is no account yet. Open this link to make the first one; it works once, for 24 hours:");
             say(&link);
         }
