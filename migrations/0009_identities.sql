@@ -119,6 +119,8 @@ CREATE TABLE staged (
     object_id    INTEGER PRIMARY KEY,
     run_id       INTEGER NOT NULL,
     object_type  TEXT    NOT NULL CHECK (object_type IN ('identity', 'group', 'reference')),
+    -- Not in the copy yet: its search text need not be looked for before it is written.
+    is_new       INTEGER NOT NULL CHECK (is_new IN (0, 1)),
     external_id  TEXT    NOT NULL,
     dn_key       BLOB,
     name_key     BLOB,

@@ -29,7 +29,7 @@ pub(super) enum Lane {
 
 /// Bulk chunks share one commit for as long as nobody waits, up to this much time: each commit writes every page it
 /// touched, and small chunks spread over large indexes touch the same pages again and again.
-const BULK_TIME_MAX: Duration = Duration::from_millis(150);
+const BULK_TIME_MAX: Duration = Duration::from_millis(300);
 
 /// What one run of a closure asks for.
 enum Ran {
@@ -215,7 +215,7 @@ impl Writer {
 }
 
 fn work(shared: &Shared, connection: &Connection) {
-    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=4000") {
+    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=12000") {
         tracing::error!(%error, "the writer's settings were refused");
     }
     let mut is_broken = false;

@@ -218,7 +218,7 @@ impl Planner {
             return self.unreadable(connection, Some(external_id), fields.user_name, reason);
         }
         self.remember(keys, id);
-        let subject = SubjectType::Identity;
+        let (subject, is_new) = (SubjectType::Identity, known.is_none());
         match known {
             None => {
                 self.counts.added += 1;
@@ -244,7 +244,7 @@ impl Planner {
                 self.count_known(subject, id, known.is_gone, differs);
             }
         }
-        self.staged.push(Staged::identity(id, external_id, keys, fields, json, hash));
+        self.staged.push(Staged::identity(id, is_new, external_id, keys, fields, json, hash));
         Ok(())
     }
 
@@ -293,7 +293,7 @@ impl Planner {
         let member_hash = write::member_hash(&ids);
         let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let (json, hash) = write::group_content(&fields, &keys)?;
-        let subject = SubjectType::Group;
+        let (subject, is_new) = (SubjectType::Group, known.is_none());
         match known {
             None => {
                 self.counts.added += 1;
@@ -322,7 +322,7 @@ impl Planner {
                 self.count_known(subject, id, known.is_gone, differs);
             }
         }
-        self.staged.push(Staged::group(id, external_id, keys, fields, json, hash, (member_hash, count)));
+        self.staged.push(Staged::group(id, is_new, external_id, keys, fields, json, hash, (member_hash, count)));
         if self.changes.len() >= PART_CHANGES {
             self.flush()?;
         }

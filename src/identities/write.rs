@@ -43,6 +43,7 @@ pub fn member_hash(sorted: &[ObjectId]) -> Hash {
 pub struct Staged {
     pub object_id: ObjectId,
     object_type: &'static str,
+    is_new: bool,
     external_id: String,
     keys: Keys,
     pub content_hash: Hash,
@@ -84,9 +85,10 @@ pub fn group_content(fields: &GroupFields, keys: &Keys) -> Result<(String, Hash)
 }
 
 impl Staged {
-    /// An identity with the content that [`identity_content`] answered.
+    /// An identity with the content that [`identity_content`] answered. `is_new` when the copy has none with this id.
     pub fn identity(
         id: ObjectId,
+        is_new: bool,
         external_id: String,
         keys: Keys,
         fields: IdentityFields,
@@ -119,6 +121,7 @@ impl Staged {
         Self {
             object_id: id,
             object_type: "identity",
+            is_new,
             external_id,
             keys,
             content_hash: hash,
@@ -138,6 +141,7 @@ impl Staged {
     /// A group with the content that [`group_content`] answered, and its members.
     pub fn group(
         id: ObjectId,
+        is_new: bool,
         external_id: String,
         keys: Keys,
         fields: GroupFields,
@@ -153,6 +157,7 @@ impl Staged {
         Self {
             object_id: id,
             object_type: "group",
+            is_new,
             external_id,
             keys,
             content_hash: hash,
@@ -174,6 +179,7 @@ impl Staged {
         Self {
             object_id: id,
             object_type: "reference",
+            is_new: true,
             external_id: String::new(),
             keys: Keys { dn: Some(key), name: None },
             content_hash: [0; 16],
@@ -306,8 +312,9 @@ pub fn each_present(
 pub fn insert_plan(connection: &Connection, run: i64, staged: &[Staged], changes: &[NewChange]) -> Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO staged (object_id, run_id, object_type, external_id, dn_key, name_key, content_hash, name,
-                             display_name, mail, description, sort_key, status, fields, search_text, member_hash, member_count)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                             display_name, mail, description, sort_key, status, fields, search_text, member_hash, member_count,
+                             is_new)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?;
     for object in staged {
         insert.execute(params![
@@ -328,6 +335,7 @@ pub fn insert_plan(connection: &Connection, run: i64, staged: &[Staged], changes
             object.search_text,
             object.member_hash,
             object.member_count,
+            object.is_new,
         ])?;
     }
     let mut insert = connection.prepare_cached(
@@ -398,12 +406,16 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
                  changed_at = excluded.changed_at, missing_since_at = NULL, removed_at = NULL",
         )?
         .execute(params![target.run, last, target.account, target.directory, target.at])?;
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO identity_text (rowid, text)
-             SELECT object_id, search_text FROM staged WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'identity'",
-        )?
-        .execute(params![target.run, last])?;
+    for sql in [
+        "INSERT INTO identity_text (rowid, text)
+         SELECT object_id, search_text FROM staged
+         WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'identity' AND is_new = 1",
+        "INSERT OR REPLACE INTO identity_text (rowid, text)
+         SELECT object_id, search_text FROM staged
+         WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'identity' AND is_new = 0",
+    ] {
+        connection.prepare_cached(sql)?.execute(params![target.run, last])?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO directory_group (id, account_id, directory_id, external_id, dn_key, content_hash, member_hash,
@@ -418,12 +430,16 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
                  missing_since_at = NULL, removed_at = NULL",
         )?
         .execute(params![target.run, last, target.account, target.directory, target.at])?;
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO group_text (rowid, text)
-             SELECT object_id, search_text FROM staged WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'group'",
-        )?
-        .execute(params![target.run, last])?;
+    for sql in [
+        "INSERT INTO group_text (rowid, text)
+         SELECT object_id, search_text FROM staged
+         WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'group' AND is_new = 1",
+        "INSERT OR REPLACE INTO group_text (rowid, text)
+         SELECT object_id, search_text FROM staged
+         WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'group' AND is_new = 0",
+    ] {
+        connection.prepare_cached(sql)?.execute(params![target.run, last])?;
+    }
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO reference (id, directory_id, key, text)
