@@ -1,0 +1,8 @@
+//! The one integration test binary: everything that is checked from outside the library.
+//!
+//! Why one: every further binary links the whole product again, and shared fixtures would start once per binary.
+//! Each module is marked `cfg(test)`, though it cannot be anything else, so that Clippy's allowances for tests
+//! (`clippy.toml`) reach its helper functions too.
+
+#[cfg(test)]
+mod rooms;
