@@ -151,7 +151,8 @@ async fn another_accounts_administrator_finds_nothing_of_ours() {
             continue;
         }
         // Where our ids of this kind are listed.
-        let console = route.path.trim_start_matches("/api").split('/').nth(1).unwrap_or_default();
+        let console = route.path.strip_prefix("/api").filter(|rest| rest.starts_with('/')).unwrap_or(&route.path);
+        let console = console.split('/').nth(1).unwrap_or_default();
         let collection = match console {
             "api-keys" => "apikeys",
             "profile" => continue,

@@ -50,6 +50,11 @@ pub struct TestApp {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
+/// Runs what blocks on a thread of its own: a test's thread drives a runtime and must not.
+fn off<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(f).join()).expect("no panic")
+}
+
 fn config(dir: &std::path::Path) -> Config {
     let layer = Layer {
         data_dir: Some(dir.to_owned()),
@@ -70,7 +75,7 @@ impl TestApp {
             name: "Ida Marlow".into(),
             password: Secret::new(PASSWORD.into()),
         };
-        app.account = first_account(&app.app.kernel, &machine, &first).expect("an account");
+        app.account = off(|| first_account(&app.app.kernel, &machine, &first)).expect("an account");
         app
     }
 
@@ -84,7 +89,7 @@ impl TestApp {
         let mut config = config(dir.path());
         change(&mut config);
         let clock = Clock::fixed(Time::parse(START).expect("a time"));
-        let app = App::open(config, clock, true).expect("an appliance");
+        let app = off(|| App::open(config, clock, true)).expect("an appliance");
         let accounts = app.kernel.db.read_blocking(accounts::list).expect("accounts");
         let account = accounts.first().map_or_else(|| AccountId::new(AccountId::MIN).expect("an id"), |a| a.id);
         let (tell, told) = mpsc::channel::<SocketAddr>();
@@ -125,7 +130,7 @@ impl TestApp {
 
     /// SQL that no room offers: what a test has to break or to count.
     pub fn sql(&self, sql: &'static str) {
-        self.app.kernel.db.write_blocking(move |c| Ok(c.execute_batch(sql)?)).expect("executed");
+        off(|| self.app.kernel.db.write_blocking(move |c| Ok(c.execute_batch(sql)?))).expect("executed");
     }
 
     pub fn count(&self, sql: &str) -> i64 {
@@ -174,13 +179,13 @@ impl TestApp {
         let now = kernel.clock.now();
         let hash = hashed();
         let machine = Principal::command_line("default", None, "root");
-        audit::change_blocking(kernel, &machine, move |c| {
+        let write = move |c: &rusqlite::Connection| {
             let account = accounts::create(c, alias, now)?;
             let new = NewUser { email: email.into(), name: "Somebody Else".into() };
             let (_, entry) = users::create(c, &account, &new, role, &hash, now)?;
             Ok((account.clone(), vec![account.created(), entry]))
-        })
-        .expect("another account")
+        };
+        off(|| audit::change_blocking(kernel, &machine, write)).expect("another account")
     }
 
     /// One more user of the first account; the password is the same.
@@ -189,13 +194,13 @@ impl TestApp {
         let (now, id) = (kernel.clock.now(), self.account);
         let hash = hashed();
         let machine = Principal::command_line("default", Some(id), "root");
-        audit::change_blocking(kernel, &machine, move |c| {
+        let write = move |c: &rusqlite::Connection| {
             let account = accounts::find(c, id)?.expect("the account");
             let new = NewUser { email: email.into(), name: "One More".into() };
             let (_, entry) = users::create(c, &account, &new, role, &hash, now)?;
             Ok(((), vec![entry]))
-        })
-        .expect("a user");
+        };
+        off(|| audit::change_blocking(kernel, &machine, write)).expect("a user");
     }
 
     /// An API key of an account, as `id:secret`.
@@ -207,7 +212,7 @@ impl TestApp {
             role_id: Some(role.into()),
             ..keys::KeyInput::default()
         };
-        let made = keys::create_blocking(&self.app.kernel, &machine, input).expect("a key");
+        let made = off(|| keys::create_blocking(&self.app.kernel, &machine, input)).expect("a key");
         format!("{}:{}", made.key.id, made.secret.expose())
     }
 

@@ -47,7 +47,10 @@ async fn of_sixty_four_guesses_at_once_exactly_five_are_evaluated_also_after_a_r
     assert_eq!(known.sign_in(EMAIL, WRONG).await.status(), 422);
     assert_eq!(known.sign_in(EMAIL, PASSWORD).await.status(), 303);
     // But its cookie is worth nothing for another user.
-    assert_eq!(known.clone().sign_in("other@acme.example", WRONG).await.status(), 422);
+    known.cookies.remove("__Host-bailiwick-session");
+    for expected in [422, 422, 422, 422, 422, 429] {
+        assert_eq!(known.sign_in("other@acme.example", WRONG).await.status(), expected);
+    }
 
     app.forward(15 * MINUTE);
     assert_eq!(stranger.sign_in(EMAIL, PASSWORD).await.status(), 303, "never for good");
