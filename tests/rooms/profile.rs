@@ -31,6 +31,20 @@ async fn a_new_password_needs_the_old_one_and_ends_the_other_sessions() {
 }
 
 #[tokio::test]
+async fn an_open_session_is_no_place_to_guess_the_password() {
+    let app = TestApp::start();
+    let mut browser = app.signed_in().await;
+    let mut statuses = Vec::new();
+    for _ in 0..7 {
+        let fields = [("current", "a guess that is wrong"), ("new", NEW)];
+        statuses.push(browser.post("/profile/password", &fields).await.status().as_u16());
+    }
+    assert_eq!(statuses, [422, 422, 422, 422, 422, 429, 429]);
+    app.forward(15 * bailiwick::clock::MINUTE);
+    assert_eq!(browser.post("/profile/password", &[("current", PASSWORD), ("new", NEW)]).await.status(), 303);
+}
+
+#[tokio::test]
 async fn the_profile_is_saved_and_wrong_values_are_named() {
     let app = TestApp::start();
     let mut browser = app.signed_in().await;
