@@ -56,8 +56,8 @@ fn routes() -> Routes {
 
 /// Every room's work in the background; all of it ends with the runtime.
 fn jobs(app: &App) {
-    every(app, Duration::from_secs(600), "sessions", |c, now| sessions::purge(c, now));
-    every(app, Duration::from_secs(600), "sign-in", |c, now| sign_in::purge(c, now));
+    every(app, Duration::from_secs(600), "sessions", sessions::purge);
+    every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
     let (kernel, runner) = (app.kernel.clone(), app.runner.clone());
     tokio::spawn(async move {
         // What was interrupted goes first: a schedule that is due must find it going on.

@@ -44,8 +44,11 @@ pub(super) fn set_head(connection: &Connection, seq: i64, hash: &[u8], mac: &[u8
     Ok(())
 }
 
-/// Sequence number, hash and keyed hash of the newest record, as the head remembers them.
-pub(super) fn head(connection: &Connection) -> Result<Option<(i64, Vec<u8>, Vec<u8>)>> {
+/// Sequence number, hash and keyed hash of the newest record.
+type Head = (i64, Vec<u8>, Vec<u8>);
+
+/// What the head remembers of the newest record.
+pub(super) fn head(connection: &Connection) -> Result<Option<Head>> {
     Ok(connection
         .query_row("SELECT seq, hash, mac FROM audit_head WHERE id = 1", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))

@@ -131,7 +131,7 @@ mod tests {
     fn pauses_double_up_to_an_hour_and_are_forgotten_after_a_quiet_day() {
         let mut counter = Counter::default();
         let mut now = START;
-        let mut pause = |counter: &mut Counter, now: &mut Time| {
+        let pause = |counter: &mut Counter, now: &mut Time| {
             while counter.take(&USER, *now) == Verdict::Evaluate {}
             let left = counter.pause_left_us(&USER, *now).expect("a pause");
             *now = now.plus(left);

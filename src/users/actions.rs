@@ -205,6 +205,7 @@ pub(super) async fn change_password(
         return Err(Error::field("new", "This is the password you have now."));
     }
     let subject = user_urn(&principal.region, Some(account), &user.id);
+    passwords.check_pace(&user.id, kernel.clock.now())?;
     match passwords.compare(current, Some(user.password_hash.clone())).await? {
         Comparison::Right { .. } => {}
         Comparison::Wrong | Comparison::Unreadable => {

@@ -7,8 +7,8 @@
 
 mod actions;
 mod api;
-mod common_passwords;
 mod model;
+mod often_tried;
 mod pages;
 mod passwords;
 mod queries;

@@ -17,8 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{common_passwords::COMMON, model::fold_email};
+use super::{model::fold_email, often_tried::OFTEN_TRIED};
 use crate::{
+    audit::Flood,
+    clock::{MINUTE, SECOND, Time},
     error::{Error, Result},
     secret::{self, Secret},
 };
@@ -56,15 +58,16 @@ impl std::fmt::Debug for PasswordHash {
 pub struct NewPassword(Secret<String>);
 
 /// The bounded place where passwords are hashed; cheap to clone, one for the whole process.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Passwords {
     permits: Arc<Semaphore>,
+    guesses: Flood,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { permits: Arc::new(Semaphore::new(cores * 2)) }
+        Self { permits: Arc::new(Semaphore::new(cores * 2)), guesses: Flood::default() }
     }
 }
 
@@ -81,6 +84,16 @@ pub enum Comparison {
 }
 
 impl Passwords {
+    /// Refuses more than five questions for the present password of one user in 15 minutes: whoever found an open
+    /// session must not find the password through it. In memory, because the session is needed as well.
+    pub(super) fn check_pace(&self, user_id: &str, now: Time) -> Result<()> {
+        const WINDOW_US: i64 = 15 * MINUTE;
+        match self.guesses.admit(user_id, 5, WINDOW_US, now) {
+            Some(_) => Ok(()),
+            None => Err(Error::TooManyRequests { retry_after_s: WINDOW_US.unsigned_abs() / SECOND.unsigned_abs() }),
+        }
+    }
+
     /// Hashes a new password.
     pub async fn hash(&self, password: NewPassword) -> Result<PasswordHash> {
         self.run(move || derive_new(password.0.expose())).await?
@@ -228,7 +241,7 @@ pub fn check_password(field: &str, password: &Secret<String>, email: &str) -> Re
     }
     let folded: Zeroizing<String> =
         Zeroizing::new(text.chars().flat_map(char::to_lowercase).filter(|c| !c.is_whitespace()).collect());
-    if is_repetition(&folded) || COMMON.contains(&folded.as_str()) {
+    if is_repetition(&folded) || OFTEN_TRIED.contains(&folded.as_str()) {
         return refuse("This is one of the passwords that are tried first. Choose another one.");
     }
     // What is left once the words that everybody knows are taken out must still be worth guessing.

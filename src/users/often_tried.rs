@@ -4,7 +4,7 @@
 //! walks. A full list of leaked passwords is megabytes and a matter for a later issue.
 
 /// Compared lower-cased and without spaces.
-pub(super) const COMMON: &[&str] = &[
+pub(super) const OFTEN_TRIED: &[&str] = &[
     "123456789012345",
     "1234567890123456",
     "12345678901234567890",
