@@ -38,9 +38,15 @@ CREATE INDEX identity_by_status    ON identity (account_id, status, sort_key, id
     WHERE removed_at IS NULL AND status <> 'active';
 CREATE INDEX identity_missing      ON identity (account_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
+-- The same within one directory: few rows, because nearly all are active and there.
+CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sort_key, id)
+    WHERE removed_at IS NULL AND status <> 'active';
+CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, id)
+    WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
 CREATE INDEX identity_by_dn        ON identity (directory_id, dn_key);
 
--- Folded name, user name, mail addresses and employee id, for substring search; rowid is identity.id.
+-- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
+-- how they are written); rowid is identity.id.
 CREATE VIRTUAL TABLE identity_text USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
 
 CREATE TABLE directory_group (
@@ -112,6 +118,8 @@ CREATE TABLE applied_run (
     run_id     INTEGER PRIMARY KEY,
     applied_at INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX applied_run_at ON applied_run (applied_at);
 
 -- The new content of objects that a plan adds, changes or brings back; emptied by apply and by discard. Its columns
 -- are those of the tables it goes to, so that apply copies without reading JSON.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    fold::fold,
+    fold::{fold, index_text},
     model::{ChangeKind, FOREVER, ObjectId, SubjectType},
 };
 use crate::{
@@ -93,28 +93,16 @@ impl Staged {
         json: String,
         hash: Hash,
     ) -> Self {
-        let mut parts: Vec<String> = Vec::with_capacity(6);
-        let mut add = |text: Option<&str>| {
-            if let Some(text) = text {
-                let folded = fold(text);
-                if !folded.is_empty() && !parts.contains(&folded) {
-                    parts.push(folded);
-                }
-            }
-        };
-        add(fields.display_name.as_deref());
-        let full = match (&fields.given_name, &fields.family_name) {
-            (Some(given), Some(family)) => Some(format!("{given} {family}")),
-            (given, family) => given.clone().or_else(|| family.clone()),
-        };
-        add(full.as_deref());
-        add(Some(&fields.user_name));
-        add(fields.upn.as_deref());
-        for mail in &fields.mails {
-            add(Some(mail));
-        }
-        add(fields.mail.as_deref());
-        add(fields.employee_id.as_deref());
+        let texts = [
+            fields.display_name.as_deref(),
+            fields.given_name.as_deref(),
+            fields.family_name.as_deref(),
+            Some(fields.user_name.as_str()),
+            fields.upn.as_deref(),
+            fields.mail.as_deref(),
+            fields.employee_id.as_deref(),
+        ];
+        let search_text = index_text(texts.into_iter().flatten().chain(fields.mails.iter().map(String::as_str)));
         let shown = fields.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&fields.user_name);
         Self {
             object_id: id,
@@ -129,7 +117,7 @@ impl Staged {
             description: None,
             status: Some(fields.status.as_str()),
             fields: json,
-            search_text: parts.join("\n"),
+            search_text,
             member_hash: None,
             member_count: None,
         }
@@ -145,18 +133,14 @@ impl Staged {
         hash: Hash,
         members: (Hash, i64),
     ) -> Self {
-        let folded = fold(&fields.name);
-        let search_text = match &fields.description {
-            Some(description) => format!("{folded}\n{}", fold(description)),
-            None => folded.clone(),
-        };
+        let search_text = index_text([Some(fields.name.as_str()), fields.description.as_deref()].into_iter().flatten());
         Self {
             object_id: id,
             object_type: "group",
             external_id,
             keys,
             content_hash: hash,
-            sort_key: folded,
+            sort_key: fold(&fields.name),
             name: fields.name,
             display_name: None,
             mail: None,
