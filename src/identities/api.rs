@@ -156,8 +156,8 @@ pub(super) async fn identity_changes(ctx: Ctx, id: PathId<ObjectId>, query: Quer
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MemberQuery {
-    limit: Option<i64>,
-    cursor: Option<String>,
+    pub(super) limit: Option<i64>,
+    pub(super) cursor: Option<String>,
     /// Through groups in groups too.
     pub(super) effective: Option<bool>,
 }

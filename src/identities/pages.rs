@@ -404,7 +404,7 @@ fn history(connection: &Connection, subject: ObjectId, past: Option<Past>) -> Re
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
-    before: Option<String>,
+    pub(super) before: Option<String>,
 }
 
 fn past(before: &Option<String>) -> Result<Option<Past>> {
@@ -513,8 +513,8 @@ enum View {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GroupPageQuery {
-    effective: Option<bool>,
-    view: Option<String>,
+    pub(super) effective: Option<bool>,
+    pub(super) view: Option<String>,
     cursor: Option<String>,
     before: Option<String>,
 }
