@@ -515,8 +515,8 @@ enum View {
 pub(super) struct GroupPageQuery {
     pub(super) effective: Option<bool>,
     pub(super) view: Option<String>,
-    cursor: Option<String>,
-    before: Option<String>,
+    pub(super) cursor: Option<String>,
+    pub(super) before: Option<String>,
 }
 
 impl GroupPageQuery {
