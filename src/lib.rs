@@ -1,5 +1,66 @@
-//! Bailiwick, the map.
+//! Bailiwick, the map: one console over every directory an organisation has.
+//!
+//! It keeps a live copy of people and groups, changes nothing without a plan, and puts every change on a record that
+//! shows tampering. One binary, one SQLite file. A **room** is a capability with its own types, SQL, rules, pages, API
+//! and tests; a room uses only rooms on lower **floors** (`tests/tidy.rs` keeps that true).
+//!
+//! | floor | room | what it is |
+//! |---|---|---|
+//! | 0 | [`error`] | the one error of requests, and its status |
+//! | 0 | [`config`] | TOML, environment and flags, checked |
+//! | 0 | [`clock`] | the time, passed in |
+//! | 0 | [`secret`] | values that do not print, the master key, sealing |
+//! | 0 | [`principal`] | who acts, and what they may |
+//! | 0 | [`db`] | SQLite: one writer with two lanes, many readers, migrations |
+//! | 0 | [`web`] | the request road: routes with permissions, CSRF, pages, errors, TLS |
+//! | 0 | [`kernel`] | the parts above in one hand |
+//! | 1 | [`audit`] | the one way to change anything, and the chained log |
+//! | 2 | [`schedule`] | claims and runs what is due |
+//! | 2 | [`connectors`] | one folder per kind of directory, behind one trait |
+//! | 4 | [`accounts`] [`users`] [`roles`] [`sessions`] | who may use this console |
+//! | 4 | [`identities`] | people, groups, members and their history |
+//! | 5 | [`api_keys`] | keys for programs |
+//! | 6 | [`directories`] | settings, runs, plans, apply |
+//! | 6 | [`sign_in`] | password, throttle, set-up, sign-out |
+//! | 8 | [`dashboard`] [`demo`] | the overview; the throw-away appliance |
+//! | – | [`app`] | builds everything; the only file that names every room |
+//!
+//! # Three walks
+//!
+//! **A sync run.** [`schedule`] finds `directory-full` due and claims it, or somebody posts to
+//! `/api/directories/{id}/runs`: both call [`directories::start_run`], whose row a unique index keeps from doubling.
+//! [`directories::Runner`] opens the connector with the unsealed credentials; [`connectors::Connector::read_full`] sends
+//! pages of observations through a bounded channel to the planner, on its own thread, which compares each object by
+//! hash with the copy and stores differences as `change` and new content as `staged`, in small transactions of the
+//! writer's bulk lane. Only a reading that the directory itself ended as complete gets to the end: what was not seen
+//! is then missing. Apply copies the staged content into place piece by piece; each piece deletes what it copied, so a
+//! process killed anywhere goes on where it was. The last transaction sets the state, the history and the record.
+//!
+//! **A page.** [`web`] gives the request an id, recognises the session through the gate that [`app`] implements, checks
+//! the route's [`principal::Permission`] and, for a form, the CSRF token; the handler reads its input and calls the
+//! same action that the API calls; [`audit::change`] commits the change and its record together.
+//!
+//! **A sign-in.** [`sign_in`] counts the attempt in the database before any work is done, hashes under a bounded number
+//! of permits (for an unknown e-mail too), answers every failure with the same words, and on success makes a new
+//! session; [`sessions`] reads user, membership and account again on every request.
+//!
+//! # What always holds
+//!
+//! - No route without a permission; no change without a record; no secret in a log, an error or an answer.
+//! - Another account's id answers 404. Queries take the account from the principal, never from the request.
+//! - An object is known by its directory's immutable id. DN, user name and mail are content.
+//! - The copy is written in `applying` only. A reading that ended early writes nothing to it.
+//! - One writer. No transaction holds it for more than about 50 ms.
+//!
+//! # What is deliberately absent
+//!
+//! No ORM and no query builder: SQL stands in `queries.rs`, literally. No JavaScript framework: pages work without
+//! script, htmx swaps blocks of the same templates. No cache of permissions or sessions: SQLite answers in
+//! microseconds, and a revocation must hold on the next request. No OpenSSL, no libxml2: one TLS library, in Rust.
 
+pub mod accounts;
+pub mod api_keys;
+pub mod app;
 pub mod audit;
 pub mod clock;
 pub mod config;
@@ -12,6 +73,10 @@ pub mod error;
 pub mod identities;
 pub mod kernel;
 pub mod principal;
+pub mod roles;
 pub mod schedule;
 pub mod secret;
+pub mod sessions;
+pub mod sign_in;
+pub mod users;
 pub mod web;

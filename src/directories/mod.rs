@@ -7,6 +7,8 @@
 
 mod actions;
 mod api;
+#[cfg(test)]
+mod engine_tests;
 mod form;
 mod model;
 mod pages;

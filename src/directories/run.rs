@@ -22,7 +22,7 @@ use crate::{
     error::{Error, Result},
     identities::write::{self, Target},
     kernel::Kernel,
-    principal::{Principal, urn},
+    principal::{AccountId, Principal, urn},
 };
 
 /// Pages between the connector and the planner; more would pile up in memory.
@@ -31,6 +31,7 @@ const PAGES_WAITING: usize = 4;
 const APPLY_OBJECTS: i64 = 400;
 const APPLY_CHANGES: i64 = 2_000;
 const FORGET_ROWS: i64 = 2_000;
+const WAIT_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// Starts runs and knows which go on; cheap to clone.
 #[derive(Clone)]
@@ -337,13 +338,18 @@ impl Runner {
             Err(Error::Conflict(reason)) => return Ok(format!("skipped: {reason}")),
             Err(other) => return Err(other),
         };
-        let id = run.id;
         // The claim of the schedule lasts as long as the run.
-        while self.board.find(id).is_some() {
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        let ended = self.wait(account, run.id).await?;
+        Ok(format!("run {} {}", ended.id, ended.state.as_str()))
+    }
+
+    /// Waits until a run does nothing any more; answers how it stands then.
+    pub async fn wait(&self, account: AccountId, run: i64) -> Result<Run> {
+        while self.board.find(run).is_some() {
+            tokio::time::sleep(WAIT_EVERY).await;
         }
-        let ended = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await?;
-        Ok(ended.map_or_else(|| "gone".to_owned(), |run| format!("run {id} {}", run.state.as_str())))
+        let ended = self.kernel.db.read(move |c| queries::find_run(c, account, run)).await?;
+        ended.ok_or_else(|| Error::internal("the run is gone"))
     }
 
     /// Deletes the copies of directories that were taken out, in the background.

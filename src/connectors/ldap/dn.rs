@@ -31,7 +31,8 @@ pub fn normalise(dn: &str) -> Result<String, DnError> {
         return Ok(simple);
     }
     let mut out = String::with_capacity(dn.len());
-    let mut rest = trim_spaces(dn);
+    // Only at the start: at the end a space may be escaped, which the reading of the value knows.
+    let mut rest = dn.trim_start_matches(' ');
     if rest.is_empty() {
         return Ok(out);
     }
@@ -162,7 +163,8 @@ fn read_value(text: &str) -> Result<(RawValue, &str), DnError> {
         let end = hex.find([',', '+', ';']).unwrap_or(hex.len());
         let (digits, after) = hex.split_at(end);
         let digits = trim_spaces(digits).to_ascii_lowercase();
-        if digits.is_empty() || digits.len() % 2 != 0 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if digits.is_empty() || !digits.len().is_multiple_of(2) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
             return Err(DnError::BadEscape);
         }
         return Ok((RawValue::Hex(digits), after));

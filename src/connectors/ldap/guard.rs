@@ -576,3 +576,341 @@ fn sort(frame: &[u8], start: usize, limits: &Limits, verdict: &Verdict, chunk: &
         (Some(_), op) => Err(Ended::Violation(Violation::WrongAnswer { id, op })),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::connectors::ldap::fake::{self, element, message, result};
+
+    fn check(frame: &[u8]) -> Result<Envelope<'_>, Violation> {
+        check_answer(frame, &Limits::default())
+    }
+
+    /// Messages as honest servers send them.
+    fn honest() -> Vec<Vec<u8>> {
+        let referral = element(0xa3, &element(tag::OCTET_STRING, b"ldap://elsewhere/"));
+        let bind_extra = [fake::result_body(0, ""), element(0x87, b"creds")].concat();
+        let extended =
+            [fake::result_body(0, "bye"), element(0x8a, b"1.3.6.1.4.1.1466.20036"), element(0x8b, b"\0\x01")].concat();
+        vec![
+            result(1, tag::BIND_RESPONSE, 0, ""),
+            message(1, &element(tag::BIND_RESPONSE, &bind_extra)),
+            message(2, &element(tag::SEARCH_DONE, &[fake::result_body(10, ""), referral].concat())),
+            fake::page_end(3, b"cookie"),
+            fake::entry(3, "uid=a,dc=x", &[("uid", &[b"a", b"b"]), ("jpegPhoto", &[b"\xff\xd8\0"]), ("empty", &[])]),
+            message(3, &element(tag::SEARCH_REFERENCE, &element(tag::OCTET_STRING, b"ldap://elsewhere/dc=y"))),
+            message(0, &element(tag::EXTENDED_RESPONSE, &extended)),
+            message(3, &element(tag::INTERMEDIATE_RESPONSE, &element(0x80, b"1.2.3"))),
+            result(4, tag::MODIFY_RESPONSE, 50, "insufficient access"),
+        ]
+    }
+
+    #[test]
+    fn honest_messages_pass() {
+        for frame in honest() {
+            assert_eq!(frame_length(&frame, &Limits::default()), Ok(Some(frame.len())));
+            assert!(check(&frame).is_ok(), "{frame:02x?}: {:?}", check(&frame));
+        }
+        let envelope = honest().remove(8);
+        let envelope = check(&envelope).expect("checked");
+        assert_eq!((envelope.id, result_code(envelope.body)), (4, Some(50)));
+        assert_eq!(diagnostic(envelope.body), "insufficient access");
+    }
+
+    #[test]
+    fn a_group_with_fifty_thousand_members_passes() {
+        let members: Vec<Vec<u8>> = (0..50_000)
+            .map(|n| format!("uid=user{n:06},ou=people,ou=some-department,dc=example,dc=test").into_bytes())
+            .collect();
+        let members: Vec<&[u8]> = members.iter().map(Vec::as_slice).collect();
+        let frame = fake::entry(7, "cn=everybody,dc=x", &[("member", &members)]);
+        assert!(frame.len() > 2_000_000);
+        assert_eq!(frame_length(&frame, &Limits::default()), Ok(Some(frame.len())));
+        assert!(check(&frame).is_ok());
+    }
+
+    #[test]
+    fn messages_that_would_hurt_ldap3_are_refused() {
+        let nested = {
+            let mut deep = Vec::new();
+            for _ in 0..2_000 {
+                deep = element(tag::SEQUENCE, &deep);
+            }
+            deep
+        };
+        let control = |content: &[u8]| {
+            let body = [
+                fake::integer(1),
+                element(tag::SEARCH_DONE, &fake::result_body(0, "")),
+                element(tag::CONTROLS, content),
+            ]
+            .concat();
+            element(tag::SEQUENCE, &body)
+        };
+        let oid = element(tag::OCTET_STRING, b"1.2.3");
+        for (name, frame) in [
+            ("an empty sequence", vec![0x30, 0x00]),
+            ("only an id", element(tag::SEQUENCE, &fake::integer(1))),
+            ("an unknown operation", message(1, &element(0x7e, b""))),
+            ("a request", message(1, &element(tag::SEARCH_REQUEST, b""))),
+            (
+                "a negative id",
+                element(
+                    tag::SEQUENCE,
+                    &[element(tag::INTEGER, &[0xff]), element(tag::SEARCH_DONE, &fake::result_body(0, ""))].concat(),
+                ),
+            ),
+            (
+                "an id of five bytes",
+                element(
+                    tag::SEQUENCE,
+                    &[element(tag::INTEGER, &[0, 0, 0, 0, 1]), element(tag::SEARCH_DONE, &fake::result_body(0, ""))]
+                        .concat(),
+                ),
+            ),
+            (
+                "an empty id",
+                element(
+                    tag::SEQUENCE,
+                    &[element(tag::INTEGER, &[]), element(tag::SEARCH_DONE, &fake::result_body(0, ""))].concat(),
+                ),
+            ),
+            ("an empty result", message(1, &element(tag::SEARCH_DONE, b""))),
+            ("a result without message", message(1, &element(tag::SEARCH_DONE, &element(tag::ENUMERATED, &[0])))),
+            (
+                "a result that is not UTF-8",
+                message(
+                    1,
+                    &element(
+                        tag::BIND_RESPONSE,
+                        &[
+                            element(tag::ENUMERATED, &[0]),
+                            element(tag::OCTET_STRING, b"\xff"),
+                            element(tag::OCTET_STRING, b""),
+                        ]
+                        .concat(),
+                    ),
+                ),
+            ),
+            (
+                "a primitive referral",
+                message(1, &element(tag::SEARCH_DONE, &[fake::result_body(10, ""), element(0x83, b"x")].concat())),
+            ),
+            (
+                "nesting in a result",
+                message(1, &element(tag::BIND_RESPONSE, &[fake::result_body(0, ""), nested.clone()].concat())),
+            ),
+            ("nesting in an entry", message(1, &element(tag::SEARCH_ENTRY, &nested))),
+            (
+                "an entry without attributes",
+                message(1, &element(tag::SEARCH_ENTRY, &element(tag::OCTET_STRING, b"dc=x"))),
+            ),
+            (
+                "a nested value",
+                message(
+                    1,
+                    &element(
+                        tag::SEARCH_ENTRY,
+                        &[
+                            element(tag::OCTET_STRING, b"dc=x"),
+                            element(
+                                tag::SEQUENCE,
+                                &element(
+                                    tag::SEQUENCE,
+                                    &[element(tag::OCTET_STRING, b"a"), element(tag::SET, &nested)].concat(),
+                                ),
+                            ),
+                        ]
+                        .concat(),
+                    ),
+                ),
+            ),
+            ("a control that is no sequence", control(&oid)),
+            ("an empty control", control(&element(tag::SEQUENCE, b""))),
+            ("a control without OID", control(&element(tag::SEQUENCE, &element(tag::OCTET_STRING, b"")))),
+            ("a control with an odd OID", control(&element(tag::SEQUENCE, &element(tag::OCTET_STRING, b"\xff\xfe")))),
+            (
+                "a control with an empty boolean",
+                control(&element(tag::SEQUENCE, &[oid.clone(), element(tag::BOOLEAN, b"")].concat())),
+            ),
+            (
+                "a control with a constructed boolean",
+                control(&element(tag::SEQUENCE, &[oid.clone(), element(0x21, b"")].concat())),
+            ),
+            ("a control with a number", control(&element(tag::SEQUENCE, &[oid.clone(), fake::integer(1)].concat()))),
+            (
+                "primitive controls",
+                element(
+                    tag::SEQUENCE,
+                    &[fake::integer(1), element(tag::SEARCH_DONE, &fake::result_body(0, "")), element(0x80, b"x")]
+                        .concat(),
+                ),
+            ),
+            (
+                "something after the controls",
+                element(
+                    tag::SEQUENCE,
+                    &[
+                        fake::integer(1),
+                        element(tag::SEARCH_DONE, &fake::result_body(0, "")),
+                        element(tag::CONTROLS, b""),
+                        oid.clone(),
+                    ]
+                    .concat(),
+                ),
+            ),
+            ("an empty reference", message(1, &element(tag::SEARCH_REFERENCE, b""))),
+            ("bytes after the message", [result(1, tag::SEARCH_DONE, 0, ""), vec![0]].concat()),
+        ] {
+            assert!(check(&frame).is_err(), "{name} passed");
+        }
+    }
+
+    #[test]
+    fn a_message_is_refused_by_its_header_alone() {
+        let limits = Limits { message_bytes: 1000, ..Limits::default() };
+        assert!(matches!(
+            frame_length(&[0x30, 0x86, 1, 0, 0, 0, 0, 0], &limits),
+            Err(Violation::Ber(BerError::LengthTooLarge))
+        ));
+        assert!(matches!(
+            frame_length(&[0x30, 0x82, 0x10, 0], &limits),
+            Err(Violation::TooLong { announced: 4100, limit: 1000 })
+        ));
+        assert!(matches!(frame_length(b"SSH-2.0-x", &limits), Err(Violation::NotLdap { first: b'S', .. })));
+        assert!(matches!(frame_length(&[0x15, 3, 3], &limits), Err(Violation::NotLdap { .. })));
+        assert!(matches!(frame_length(&[0x30, 0x80], &limits), Err(Violation::Ber(BerError::IndefiniteLength))));
+        let many: Vec<&[u8]> = vec![b""; 2000];
+        let frame = fake::entry(1, "dc=x", &[("a", &many)]);
+        let few = Limits { elements: 1000, ..Limits::default() };
+        assert_eq!(check_answer(&frame, &few), Err(Violation::Ber(BerError::TooMany)));
+    }
+
+    /// What ldap3 does with a message that has passed.
+    fn as_ldap3_reads(frame: &[u8]) {
+        use ldap3::asn1::{PL, Tag, parse_tag};
+        let (rest, parsed) = parse_tag(frame).expect("ldap3 reads what has passed");
+        assert!(rest.is_empty());
+        let PL::C(mut parts) = parsed.payload else { panic!("not constructed") };
+        assert!(parts.len() >= 2);
+        let op = parts.remove(1);
+        if !matches!(op.id, 4 | 19 | 25) {
+            let _ = ldap3::LdapResult::from(Tag::StructureTag(op));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_refused_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let limits = Limits::default();
+            let _ = frame_length(&bytes, &limits);
+            if check(&bytes).is_ok() {
+                as_ldap3_reads(&bytes);
+            }
+            let framed = element(tag::SEQUENCE, &bytes);
+            if check(&framed).is_ok() {
+                as_ldap3_reads(&framed);
+            }
+        }
+
+        #[test]
+        fn whatever_passes_is_safe_for_ldap3(
+            which in 0_usize..9,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_u8..3), 0..4),
+        ) {
+            let mut frame = honest().remove(which);
+            for (at, byte, kind) in changes {
+                if frame.is_empty() {
+                    break;
+                }
+                let at = at.index(frame.len());
+                match kind {
+                    0 => frame[at] = byte,
+                    1 => frame.insert(at, byte),
+                    _ => {
+                        frame.remove(at);
+                    }
+                }
+            }
+            if check(&frame).is_ok() {
+                as_ldap3_reads(&frame);
+            }
+        }
+    }
+
+    /// Sends `bytes` through the pump to a real ldap3 that waits for a search, and answers how both ended.
+    async fn through_ldap3(bytes: Vec<u8>) -> (bool, Option<Failure>) {
+        let (mut server, wire) = tokio::io::duplex(1 << 20);
+        let (outer, inner) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        outer.set_nonblocking(true).expect("non-blocking");
+        let settings = ldap3::LdapConnSettings::new().set_std_stream(ldap3::StdStream::Unix(inner));
+        let (driver, mut ldap) = ldap3::LdapConnAsync::with_settings(settings, "ldapi:///").await.expect("ldap3");
+        let driver = tokio::spawn(driver.drive());
+        let verdict = Arc::new(Verdict::default());
+        let (sender, mut entries) = mpsc::channel(2);
+        let outer = UnixStream::from_std(outer).expect("a socket");
+        let pump = tokio::spawn(pump(wire, outer, Limits::default(), sender, Arc::clone(&verdict), "test".to_owned()));
+        let asking = tokio::spawn(async move {
+            let mut stream = ldap.streaming_search("dc=x", ldap3::Scope::Subtree, "(a=b)", vec!["a"]).await?;
+            while stream.next().await?.is_some() {}
+            let result = stream.finish().await;
+            drop(ldap);
+            Ok::<_, ldap3::LdapError>(result.rc)
+        });
+        let mut request = vec![0; 4096];
+        let _ = server.read(&mut request).await.expect("the request");
+        server.write_all(&bytes).await.expect("sent");
+        drop(server);
+        while entries.recv().await.is_some() {}
+        let is_sound = asking.await.is_ok() && driver.await.is_ok() && pump.await.is_ok();
+        (is_sound, verdict.failure())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn no_bytes_make_a_task_panic(
+            which in 0_usize..9,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            tail in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let mut bytes = honest().remove(which);
+            // The waiting search has message id 1.
+            bytes[7] = 1;
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.extend(tail);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let (is_sound, _) = runtime.block_on(async {
+                tokio::time::timeout(std::time::Duration::from_secs(10), through_ldap3(bytes)).await.expect("no task is stuck")
+            });
+            prop_assert!(is_sound);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_asked_for_ends_the_connection() {
+        for (bytes, part) in [
+            (result(99, tag::SEARCH_DONE, 0, ""), "nobody asked"),
+            (fake::user(99, 1), "nobody asked"),
+            (result(1, tag::BIND_RESPONSE, 0, ""), "wrong operation"),
+            (vec![0x30, 0x00], "malformed"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "another kind"),
+        ] {
+            let (is_sound, failure) = through_ldap3(bytes).await;
+            let failure = failure.expect("a verdict");
+            assert!(is_sound);
+            assert_eq!(failure.kind, FailureKind::ProtocolViolation);
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+        let notice = [fake::result_body(52, "going down"), element(0x8a, b"1.3.6.1.4.1.1466.20036")].concat();
+        let (_, failure) = through_ldap3(message(0, &element(tag::EXTENDED_RESPONSE, &notice))).await;
+        let failure = failure.expect("a verdict");
+        assert_eq!(failure.kind, FailureKind::ConnectionLost);
+        assert!(failure.message.contains("going down"), "{}", failure.message);
+    }
+}

@@ -18,6 +18,8 @@ pub mod dn;
 pub mod endpoint;
 pub mod entry;
 pub mod errors;
+#[cfg(test)]
+pub mod fake;
 pub mod filter;
 pub mod guard;
 pub mod tls;
@@ -173,8 +175,7 @@ impl Client {
         Ok(connection)
     }
 
-    /// The servers in order, each with the rest of the list behind it: after a failure that another server might not
-    /// have, the next is tried.
+    /// Whether the next server of the list might do better after this failure.
     ///
     /// Wrong credentials end it at once: trying them on every server of the list could lock the account.
     pub fn may_try_next(failure: &Failure) -> bool {
@@ -213,9 +214,9 @@ impl Client {
     }
 }
 
-/// Chunks between guard and reader. Each holds at most one message more than [`Limits::message_bytes`], so that a
-/// hostile server can fill four times that much and no more.
-const CHUNKS_WAITING_MAX: usize = 2;
+/// Chunks between guard and reader. With the one being filled and the one being read, a hostile server can fill three
+/// times [`Limits::message_bytes`] and no more.
+const CHUNKS_WAITING_MAX: usize = 1;
 
 /// One connection to one server.
 #[derive(Debug)]

@@ -276,6 +276,7 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
         };
         return Failure::new(FailureKind::Tls, message, next_step);
     };
+    let is_self_signed = view.as_ref().is_some_and(|view| view.is_self_signed);
     let (kind, why, next_step) = match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
             FailureKind::CertificateExpired,
@@ -302,8 +303,11 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
                 "Enter the server under a name that its certificate carries, or issue a certificate with this name.".to_owned(),
             )
         }
-        CertificateError::UnknownIssuer => {
-            let is_self_signed = view.as_ref().is_some_and(|view| view.is_self_signed);
+        // webpki calls a self-signed certificate that may issue others an authority in the wrong place; for the
+        // administrator it is a self-signed certificate that nobody vouches for.
+        CertificateError::UnknownIssuer | CertificateError::Other(_)
+            if is_self_signed || matches!(reason, CertificateError::UnknownIssuer) =>
+        {
             let by = if trust.is_own_ca { "the authorities in the settings" } else { "this machine's authorities" };
             let why = if is_self_signed {
                 format!("it is self-signed and not among {by}")

@@ -153,10 +153,9 @@ async fn ask_start_tls(stream: &mut TcpStream, server: &str) -> Result<(), Failu
     let limits = Limits { message_bytes: START_TLS_ANSWER_MAX, depth: 8, elements: 50 };
     let mut buffer: Vec<u8> = Vec::with_capacity(START_TLS_ANSWER_MAX + 1);
     let length = loop {
-        if let Some(length) = guard::frame_length(&buffer, &limits).map_err(broken)? {
-            if buffer.len() >= length {
-                break length;
-            }
+        match guard::frame_length(&buffer, &limits).map_err(broken)? {
+            Some(length) if buffer.len() >= length => break length,
+            _ => (),
         }
         match stream.read_buf(&mut buffer).await {
             Ok(0) => return Err(lost("end of data".to_owned())),

@@ -22,11 +22,15 @@ use crate::connectors::{
 /// The longest text value that is kept raw.
 const TEXT_MAX: usize = 64 * 1024;
 /// The longest binary value that is kept raw: certificates and fingerprints yes, photographs no.
-const BINARY_MAX: usize = 8 * 1024;
+const BINARY_MAX: usize = 64 * 1024;
 /// The longest value of a field that the console shows in lists.
 const FIELD_MAX: usize = 1024;
 /// Raw values of one entry, all together.
 const ENTRY_KEPT_MAX: usize = 512 * 1024;
+/// Raw values of one attribute; members are not among them.
+const VALUES_MAX: usize = 1000;
+/// Mail addresses of one person.
+const MAILS_MAX: usize = 200;
 /// Attribute names remembered; a directory has a few dozen.
 const NAMES_MAX: usize = 4096;
 
@@ -299,7 +303,7 @@ impl Mapper {
                         fill(found, slot, first);
                         if let Slot::Field(MAIL, _) = slot {
                             found.mails.push(first);
-                            found.mails.extend(texts.by_ref());
+                            found.mails.extend(texts.by_ref().take(MAILS_MAX - 1));
                         }
                     }
                 }
@@ -308,9 +312,7 @@ impl Mapper {
                 values.for_each(|value| on_member(kind, value));
             } else if let Some(name) = &plan.keep {
                 let list = kept.entry(name.clone()).or_insert_with(|| Vec::with_capacity(1));
-                for value in values {
-                    list.push(keep(value, plan.is_binary, &mut kept_bytes));
-                }
+                keep_all(values, plan.is_binary, &mut kept_bytes, list);
             }
         }
         kept
@@ -500,6 +502,26 @@ fn without_uid(text: &str) -> &str {
     }
 }
 
+/// The values of an attribute as they are kept, and how many more there were.
+fn keep_all<'a>(
+    values: impl Iterator<Item = &'a [u8]>,
+    is_binary: bool,
+    kept_bytes: &mut usize,
+    list: &mut Vec<Value>,
+) {
+    let mut more = 0_usize;
+    for value in values {
+        if list.len() < VALUES_MAX {
+            list.push(keep(value, is_binary, kept_bytes));
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        list.push(Value::Text(format!("({more} more values, not kept)")));
+    }
+}
+
 /// A raw value as it is kept: text, base64, or how much there was.
 fn keep(value: &[u8], is_binary: bool, kept_bytes: &mut usize) -> Value {
     let text = if is_binary || value.contains(&0) { None } else { std::str::from_utf8(value).ok() };
@@ -542,7 +564,9 @@ pub fn raw(entry: &EntryView<'_>) -> Vec<(String, Vec<Value>)> {
         .filter(|(name, _)| !is_secret(name))
         .map(|(name, values)| {
             let is_binary = name.to_ascii_lowercase().ends_with(";binary");
-            (name.to_owned(), values.map(|value| keep(value, is_binary, &mut kept_bytes)).collect())
+            let mut list = Vec::new();
+            keep_all(values, is_binary, &mut kept_bytes, &mut list);
+            (name.to_owned(), list)
         })
         .collect()
 }

@@ -1,0 +1,448 @@
+//! The engine on a directory that lives in the test: whatever happens to it, the copy follows.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use proptest::prelude::*;
+
+use super::{
+    plan::{Counts, Planner},
+    progress::Progress,
+};
+use crate::{
+    clock::{Clock, Time},
+    config::Layer,
+    connectors::{
+        GroupFields, IdentityFields, Key, Keys, MemberRef, Observed, ObservedGroup, ObservedIdentity, Status, Value,
+    },
+    db::Db,
+    identities::write::{self, Target},
+    kernel::Kernel,
+    principal::AccountId,
+    secret::MasterKey,
+};
+
+/// A directory as a test thinks of it: people by external id, groups with members by external id or dangling text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Model {
+    people: BTreeMap<u8, Person>,
+    groups: BTreeMap<u8, BTreeSet<Ref>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Person {
+    name: u8,
+    title: Option<u8>,
+    /// Part of the DN: a rename changes it and what groups write.
+    rdn: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ref {
+    Person(u8),
+    Group(u8),
+    Nowhere(u8),
+}
+
+fn person_dn(id: u8, rdn: u8) -> String {
+    format!("uid=p{id}-{rdn},dc=test")
+}
+
+fn group_dn(id: u8) -> String {
+    format!("cn=g{id},dc=test")
+}
+
+impl Model {
+    fn member_ref(&self, member: Ref) -> MemberRef {
+        let text = match member {
+            Ref::Person(id) => self.people.get(&id).map_or_else(|| person_dn(id, 255), |p| person_dn(id, p.rdn)),
+            Ref::Group(id) => group_dn(id),
+            Ref::Nowhere(id) => format!("cn=nowhere{id},dc=elsewhere"),
+        };
+        MemberRef { key: Key::of_dn(&text), text }
+    }
+
+    fn observed(&self) -> Vec<Observed> {
+        let mut out = Vec::new();
+        for (id, person) in &self.people {
+            let dn = person_dn(*id, person.rdn);
+            let attributes = BTreeMap::from([("dn".to_owned(), vec![Value::Text(dn.clone())])]);
+            let fields = IdentityFields {
+                user_name: format!("p{id}"),
+                display_name: Some(format!("Person {}", person.name)),
+                title: person.title.map(|t| format!("Title {t}")),
+                status: Status::Active,
+                attributes,
+                ..IdentityFields::default()
+            };
+            let keys = Keys { dn: Some(Key::of_dn(&dn)), name: None };
+            out.push(Observed::Identity(Box::new(ObservedIdentity {
+                external_id: format!("person-{id}"),
+                keys,
+                fields,
+            })));
+        }
+        let keys = |id: &u8| Keys { dn: Some(Key::of_dn(&group_dn(*id))), name: None };
+        for id in self.groups.keys() {
+            out.push(Observed::GroupSeen { external_id: format!("group-{id}"), keys: keys(id) });
+        }
+        for (id, members) in &self.groups {
+            out.push(Observed::Group(Box::new(ObservedGroup {
+                external_id: format!("group-{id}"),
+                keys: keys(id),
+                fields: GroupFields { name: format!("Group {id}"), ..GroupFields::default() },
+                members: members.iter().map(|member| self.member_ref(*member)).collect(),
+            })));
+        }
+        out
+    }
+
+    /// What the copy must hold: external id → (name, title), and group → members as the directory writes them.
+    fn expected(&self) -> Copy {
+        Copy {
+            people: self
+                .people
+                .iter()
+                .map(|(id, p)| {
+                    (format!("person-{id}"), (format!("Person {}", p.name), p.title.map(|t| format!("Title {t}"))))
+                })
+                .collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|(id, members)| {
+                    let names = members
+                        .iter()
+                        .map(|member| match member {
+                            Ref::Person(id) if self.people.contains_key(id) => format!("person-{id}"),
+                            Ref::Group(id) if self.groups.contains_key(id) => format!("group-{id}"),
+                            other => self.member_ref(*other).text,
+                        })
+                        .collect();
+                    (format!("group-{id}"), names)
+                })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Copy {
+    people: BTreeMap<String, (String, Option<String>)>,
+    groups: BTreeMap<String, BTreeSet<String>>,
+}
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    kernel: Kernel,
+    runs: i64,
+}
+
+const DIRECTORY: i64 = 1;
+
+fn account() -> AccountId {
+    AccountId::new(AccountId::MIN).expect("an account")
+}
+
+fn kernel(dir: &Path) -> Kernel {
+    let config = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() }.finish().expect("a configuration");
+    Kernel {
+        db: Db::open(&Db::file(dir), true).expect("a database"),
+        clock: Clock::fixed(Time::parse("2026-03-03T09:00:00Z").expect("a time")),
+        key: MasterKey::create(&dir.join("master.key")).expect("a key").into(),
+        config: config.into(),
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let kernel = kernel(dir.path());
+        kernel
+            .db
+            .write_blocking(|c| {
+                Ok(c.execute_batch(
+                    "INSERT INTO account (id, alias, region, state, created_at) VALUES (100000000000, 'a', 'default', 'active', 0);
+                     INSERT INTO directory (id, account_id, kind, name, settings, read_credentials, schedule, guard, created_at, updated_at)
+                     VALUES (1, 100000000000, 'openldap', 'd', '{}', zeroblob(0), '{}', '{}', 0, 0);",
+                )?)
+            })
+            .expect("a directory");
+        Self { _dir: dir, kernel, runs: 0 }
+    }
+
+    fn plan(&mut self, observed: Vec<Observed>) -> (i64, Counts) {
+        self.runs += 1;
+        let progress = Arc::new(Progress::default());
+        let mut planner = Planner::new(self.kernel.db.clone(), self.runs, DIRECTORY, progress);
+        let mut page = Vec::new();
+        for one in observed {
+            page.push(one);
+            if page.len() == 7 {
+                planner.page(std::mem::take(&mut page)).expect("a page");
+            }
+        }
+        planner.page(page).expect("the last page");
+        let (counts, _) = planner.finish().expect("a plan");
+        (self.runs, counts)
+    }
+
+    fn target(&self, run: i64) -> Target {
+        Target { run, account: account(), directory: DIRECTORY, at: Time(run * 1_000_000) }
+    }
+
+    /// Applies in pieces of `piece`; stops after `stop` pieces as if the process had been killed there.
+    fn apply(&self, run: i64, piece: i64, stop: Option<usize>, mut applied_to: i64) -> Option<i64> {
+        let target = self.target(run);
+        let mut pieces = 0;
+        let mut killed = |pieces: &mut usize| {
+            *pieces += 1;
+            stop.is_some_and(|stop| *pieces > stop)
+        };
+        loop {
+            if killed(&mut pieces) {
+                return Some(applied_to);
+            }
+            if self.kernel.db.bulk_blocking(move |c| write::apply_staged(c, target, piece)).expect("applied") == 0 {
+                break;
+            }
+        }
+        loop {
+            if killed(&mut pieces) {
+                return Some(applied_to);
+            }
+            let from = applied_to;
+            match self.kernel.db.bulk_blocking(move |c| write::apply_changes(c, target, from, piece)).expect("applied")
+            {
+                Some((last, _)) => applied_to = last,
+                None => break,
+            }
+        }
+        self.kernel.db.bulk_blocking(move |c| write::finish_applied(c, target)).expect("finished");
+        None
+    }
+
+    fn sync(&mut self, model: &Model) -> Counts {
+        let (run, counts) = self.plan(model.observed());
+        assert_eq!(self.apply(run, 5, None, 0), None);
+        counts
+    }
+
+    /// The copy as it is at `at`: present objects, memberships by interval.
+    fn copy(&self) -> Copy {
+        self.kernel
+            .db
+            .read_blocking(|c| {
+                let mut copy = Copy::default();
+                let mut people = c.prepare(
+                    "SELECT external_id, display_name, json_extract(fields, '$.title') FROM identity
+                     WHERE missing_since_at IS NULL AND removed_at IS NULL",
+                )?;
+                for row in people.query_map([], |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?))))? {
+                    let (id, person) = row?;
+                    copy.people.insert(id, person);
+                }
+                let mut groups = c.prepare(
+                    "SELECT id, external_id, member_count FROM directory_group WHERE missing_since_at IS NULL AND removed_at IS NULL",
+                )?;
+                let groups: Vec<(i64, String, i64)> =
+                    groups.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<rusqlite::Result<_>>()?;
+                for (id, external_id, count) in groups {
+                    let mut members = c.prepare(
+                        "SELECT coalesce((SELECT external_id FROM identity WHERE id = m.member_id),
+                                         (SELECT external_id FROM directory_group WHERE id = m.member_id),
+                                         (SELECT text FROM reference WHERE id = m.member_id))
+                         FROM member m WHERE group_id = ?1 AND until_at = 9223372036854775807",
+                    )?;
+                    let members: Vec<String> = members.query_map([id], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+                    assert_eq!(members.len(), usize::try_from(count).expect("a count"), "member_count of {external_id}");
+                    copy.groups.insert(external_id, members.into_iter().collect());
+                }
+                Ok(copy)
+            })
+            .expect("the copy")
+    }
+
+    fn count(&self, sql: &'static str) -> i64 {
+        self.kernel.db.read_blocking(|c| Ok(c.query_row(sql, [], |r| r.get(0))?)).expect("a count")
+    }
+}
+
+fn small() -> Model {
+    let person = |name| Person { name, title: None, rdn: 0 };
+    Model {
+        people: (0..20).map(|id| (id, person(id))).collect(),
+        groups: BTreeMap::from([
+            (1, (0..10).map(Ref::Person).chain([Ref::Group(2), Ref::Nowhere(1)]).collect()),
+            (2, BTreeSet::from([Ref::Person(11), Ref::Group(1)])),
+            (3, BTreeSet::new()),
+        ]),
+    }
+}
+
+#[test]
+fn the_first_run_adds_everything_and_the_second_writes_nothing() {
+    let (mut bench, model) = (Bench::new(), small());
+    let counts = bench.sync(&model);
+    assert_eq!((counts.read, counts.added, counts.members_added), (23, 23, 14));
+    assert_eq!(bench.copy(), model.expected());
+    let rows = "SELECT (SELECT count(*) FROM change) + (SELECT count(*) FROM staged)";
+    let before = bench.count(rows);
+    let counts = bench.sync(&model);
+    assert_eq!((counts.unchanged, counts.differences()), (23, 0));
+    assert_eq!(bench.count(rows), before);
+    assert_eq!(
+        bench.count("SELECT count(*) FROM identity WHERE changed_at > 1000000"),
+        0,
+        "no identity row was written"
+    );
+}
+
+#[test]
+fn a_rename_keeps_the_identity_and_its_memberships() {
+    let (mut bench, mut model) = (Bench::new(), small());
+    bench.sync(&model);
+    let ids = "SELECT group_concat(id) FROM identity WHERE external_id = 'person-3'";
+    let before = bench.kernel.db.read_blocking(|c| Ok(c.query_row(ids, [], |r| r.get::<_, String>(0))?)).expect("ids");
+    model.people.get_mut(&3).expect("person 3").rdn = 9;
+    let counts = bench.sync(&model);
+    assert_eq!((counts.changed, counts.added, counts.missing, counts.members_added), (1, 0, 0, 0));
+    let after = bench.kernel.db.read_blocking(|c| Ok(c.query_row(ids, [], |r| r.get::<_, String>(0))?)).expect("ids");
+    assert_eq!(before, after);
+    assert_eq!(bench.copy(), model.expected());
+}
+
+#[test]
+fn two_entries_with_one_id_are_quarantined_and_neither_is_missing() {
+    let (mut bench, model) = (Bench::new(), small());
+    bench.sync(&model);
+    let mut observed = model.observed();
+    let double = observed[0].clone();
+    observed.insert(1, double);
+    observed
+        .insert(2, Observed::Unreadable { external_id: Some("person-5".into()), name: "x".into(), reason: "y".into() });
+    observed.retain(|one| !matches!(one, Observed::Identity(identity) if identity.external_id == "person-5"));
+    let (_, counts) = bench.plan(observed);
+    assert_eq!((counts.quarantined, counts.missing), (2, 0));
+}
+
+#[test]
+fn a_plan_that_is_not_applied_changes_nothing_and_can_be_forgotten() {
+    let (mut bench, mut model) = (Bench::new(), small());
+    bench.sync(&model);
+    let before = bench.copy();
+    model.people.remove(&1);
+    model.groups.remove(&2);
+    let (run, counts) = bench.plan(model.observed());
+    assert_eq!(counts.missing, 2);
+    assert_eq!(bench.copy(), before);
+    while bench.kernel.db.bulk_blocking(move |c| write::forget_plan(c, run, 3, true)).expect("forgotten") {}
+    assert_eq!(bench.count("SELECT count(*) FROM staged"), 0);
+    assert_eq!(bench.count("SELECT count(*) FROM change WHERE run_id = 2"), 0);
+}
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Put(u8, u8, Option<u8>),
+    Rename(u8, u8),
+    Delete(u8),
+    PutGroup(u8),
+    DeleteGroup(u8),
+    AddMember(u8, Ref),
+    RemoveMember(u8, Ref),
+}
+
+fn reference() -> impl Strategy<Value = Ref> {
+    prop_oneof![(0..12_u8).prop_map(Ref::Person), (0..5_u8).prop_map(Ref::Group), (0..3_u8).prop_map(Ref::Nowhere)]
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        (0..12_u8, 0..4_u8, proptest::option::of(0..3_u8)).prop_map(|(id, name, title)| Edit::Put(id, name, title)),
+        (0..12_u8, 0..4_u8).prop_map(|(id, rdn)| Edit::Rename(id, rdn)),
+        (0..12_u8).prop_map(Edit::Delete),
+        (0..5_u8).prop_map(Edit::PutGroup),
+        (0..5_u8).prop_map(Edit::DeleteGroup),
+        (0..5_u8, reference()).prop_map(|(group, member)| Edit::AddMember(group, member)),
+        (0..5_u8, reference()).prop_map(|(group, member)| Edit::RemoveMember(group, member)),
+    ]
+}
+
+impl Model {
+    fn edit(&mut self, edit: &Edit) {
+        match *edit {
+            Edit::Put(id, name, title) => {
+                let rdn = self.people.get(&id).map_or(0, |person| person.rdn);
+                self.people.insert(id, Person { name, title, rdn });
+            }
+            Edit::Rename(id, rdn) => {
+                if let Some(person) = self.people.get_mut(&id) {
+                    person.rdn = rdn;
+                }
+            }
+            Edit::Delete(id) => drop(self.people.remove(&id)),
+            Edit::PutGroup(id) => drop(self.groups.entry(id).or_default()),
+            Edit::DeleteGroup(id) => drop(self.groups.remove(&id)),
+            Edit::AddMember(group, member) => drop(self.groups.get_mut(&group).map(|members| members.insert(member))),
+            Edit::RemoveMember(group, member) => {
+                drop(self.groups.get_mut(&group).map(|members| members.remove(&member)))
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Random edits, plans that are thrown away, and applies killed at a random piece: after every applied run the
+    /// copy equals the directory, and every membership that ever was can be read at its time.
+    #[test]
+    fn the_copy_equals_the_directory_after_any_history(
+        rounds in proptest::collection::vec((proptest::collection::vec(edit(), 0..12), 1..9_i64, 0..12_usize, proptest::bool::weighted(0.2)), 1..8)
+    ) {
+        let (mut bench, mut model) = (Bench::new(), Model::default());
+        let mut past: Vec<(i64, BTreeMap<String, BTreeSet<String>>)> = Vec::new();
+        for (edits, piece, stop, is_thrown_away) in rounds {
+            for edit in &edits {
+                model.edit(edit);
+            }
+            let (run, counts) = bench.plan(model.observed());
+            prop_assert_eq!(counts.read, counts.added + counts.changed + counts.returned + counts.unchanged + counts.quarantined);
+            if is_thrown_away {
+                while bench.kernel.db.bulk_blocking(move |c| write::forget_plan(c, run, 3, true)).expect("forgotten") {}
+                continue;
+            }
+            // Killed after `stop` pieces; what a piece wrote is committed, the watermark with it.
+            if let Some(applied_to) = bench.apply(run, piece, Some(stop), 0) {
+                prop_assert_eq!(bench.apply(run, piece + 1, None, applied_to), None);
+            }
+            prop_assert_eq!(&bench.copy(), &model.expected());
+            past.push((run, bench.copy().groups));
+            let again = bench.plan(model.observed()).1;
+            prop_assert_eq!(again.differences(), 0);
+        }
+        for (run, groups) in past {
+            let at = bench.target(run).at;
+            let then: BTreeMap<String, BTreeSet<String>> = bench.kernel.db.read_blocking(|c| {
+                let mut statement = c.prepare(
+                    "SELECT g.external_id, coalesce(i.external_id, h.external_id, r.text) FROM member m
+                     JOIN directory_group g ON g.id = m.group_id
+                     LEFT JOIN identity i ON i.id = m.member_id LEFT JOIN directory_group h ON h.id = m.member_id
+                     LEFT JOIN reference r ON r.id = m.member_id
+                     WHERE m.since_at <= ?1 AND m.until_at > ?1")?;
+                let mut then: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+                for row in statement.query_map([at], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))? {
+                    let (group, member) = row?;
+                    then.entry(group).or_default().insert(member);
+                }
+                Ok(then)
+            }).expect("then");
+            for (group, members) in groups {
+                prop_assert_eq!(then.get(&group).cloned().unwrap_or_default(), members, "{} at run {}", group, run);
+            }
+        }
+    }
+}
