@@ -33,7 +33,8 @@ pub fn fold(text: &str) -> String {
             c => out.push(c),
         }
     }
-    out
+    // An accent that stands alone unfolds into a blank and the accent.
+    if out.trim().len() == out.len() { out } else { out.trim().to_owned() }
 }
 
 /// Scripts without case, and symbols: a search for one or two of these has to look inside words.
