@@ -251,6 +251,10 @@ fn open_kernel(mut config: Config, clock: Clock, create: bool) -> Result<Kernel,
     if !path.exists() && !marker.is_empty() {
         return Err(StartError::Gone { path });
     }
+    if !path.exists() {
+        // SQLite would make it readable for all, and give its log files the same mode.
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(folder)?;
+    }
     let db = Db::open(&path, create)?;
     if marker.is_empty() {
         lock.write_all(MADE).and_then(|()| lock.sync_all()).map_err(folder)?;

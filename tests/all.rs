@@ -12,4 +12,6 @@ mod fixtures;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
+mod rooms;
+#[cfg(test)]
 mod tidy;
