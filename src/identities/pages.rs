@@ -383,7 +383,7 @@ fn history(connection: &Connection, subject: ObjectId, past: Option<Past>) -> Re
     rows.truncate(PAGE_SIZE);
     let next = rows.last().filter(|_| has_more).map(|row| (row.id, row.applied_at.unwrap_or_default().0));
     let from = Time(next.map_or(i64::MIN, |(_, at)| at));
-    let mut events: Vec<Event> = rows.iter().map(Event::of_change).collect();
+    let mut events: Vec<Event> = Vec::new();
     for event in queries::membership_events(connection, subject, from, Time(until))? {
         let label = if event.joined { "Became a member of" } else { "No longer a member of" };
         events.push(Event {
@@ -396,6 +396,8 @@ fn history(connection: &Connection, subject: ObjectId, past: Option<Past>) -> Re
             run: queries::run_applied_at(connection, event.at)?,
         });
     }
+    events.extend(rows.iter().map(Event::of_change));
+    // Of one moment, memberships stand above: one is seen first and joins then.
     events.sort_by_key(|event| Reverse(event.at));
     Ok((events, next))
 }
