@@ -46,8 +46,9 @@ CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, 
 CREATE INDEX identity_by_dn        ON identity (directory_id, dn_key);
 
 -- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
--- how they are written); rowid is identity.id.
-CREATE VIRTUAL TABLE identity_text USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
+-- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
+-- one trigram: so a common word in another account or status is skipped over instead of read.
+CREATE VIRTUAL TABLE identity_text USING fts5 (text, directory, status, content='', contentless_delete=1, tokenize='trigram');
 
 CREATE TABLE directory_group (
     id               INTEGER PRIMARY KEY,
@@ -75,7 +76,7 @@ CREATE INDEX group_by_name      ON directory_group (account_id, sort_key, id) WH
 CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id) WHERE removed_at IS NULL;
 CREATE INDEX group_by_dn        ON directory_group (directory_id, dn_key);
 
-CREATE VIRTUAL TABLE group_text USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
+CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
 
 -- A member value that points at nothing we read (another suffix, outside the filter): kept, so that counts are true.
 CREATE TABLE reference (

@@ -73,9 +73,24 @@ pub(super) fn index_text<'a>(values: impl IntoIterator<Item = &'a str>) -> Strin
     text
 }
 
-/// The FTS5 expression for a typed text: every word, in any order; `None` when there is no word. Nothing that is typed
-/// is an operator.
-pub(super) fn match_expression(typed: &str) -> Option<String> {
+/// A directory's number as three characters that nobody types (Unicode's private use): one trigram.
+pub(super) fn directory_facet(directory: i64) -> String {
+    const FIRST: u32 = 0xE000;
+    const COUNT: i64 = 6_400;
+    [directory / (COUNT * COUNT), directory / COUNT, directory]
+        .into_iter()
+        .filter_map(|part| u32::try_from(part.rem_euclid(COUNT)).ok().and_then(|part| char::from_u32(FIRST + part)))
+        .collect()
+}
+
+/// A status as its first three letters, which no two share.
+fn status_facet(status: &str) -> String {
+    status.chars().take(3).collect()
+}
+
+/// The FTS5 expression for the words of a typed text, in any order; `None` when there is no word. Nothing that is
+/// typed is an operator.
+fn words_expression(typed: &str) -> Option<String> {
     let folded = fold(typed);
     let terms: Vec<String> = folded
         .split_whitespace()
@@ -88,7 +103,20 @@ pub(super) fn match_expression(typed: &str) -> Option<String> {
             format!("\"{blanks}{}\"", word.replace('"', "\"\""))
         })
         .collect();
-    (!terms.is_empty()).then(|| terms.join(" AND "))
+    (!terms.is_empty()).then(|| format!("text : ({})", terms.join(" AND ")))
+}
+
+/// [`words_expression`], narrowed to directories (any of them; none given means all) and to a status.
+pub(super) fn match_expression(typed: &str, directories: &[i64], status: Option<&str>) -> Option<String> {
+    let mut expression = words_expression(typed)?;
+    if !directories.is_empty() {
+        let any: Vec<String> = directories.iter().map(|id| format!("\"{}\"", directory_facet(*id))).collect();
+        expression = format!("{expression} AND directory : ({})", any.join(" OR "));
+    }
+    if let Some(status) = status {
+        expression = format!("{expression} AND status : \"{}\"", status_facet(status));
+    }
+    Some(expression)
 }
 
 #[cfg(test)]

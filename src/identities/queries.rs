@@ -83,14 +83,56 @@ impl Sql {
     }
 }
 
-fn identity_sql(account: AccountId, filter: &Filter, after: Option<Position>) -> Sql {
+/// More directories than this are not written into a search.
+const SCOPE_MAX: usize = 32;
+
+/// The directories that a search by text is narrowed to; empty when that would not help. `None`: nothing can be found.
+///
+/// The text index knows no accounts. Without this, a word that is common in another account would be read to its end.
+fn scope(connection: &Connection, account: AccountId, filter: &Filter) -> Result<Option<Vec<i64>>> {
+    if filter.q.trim().is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let is_alone =
+        !connection.prepare_cached("SELECT 1 FROM directory WHERE account_id <> ?1 LIMIT 1")?.exists([account])?;
+    if filter.status.as_deref() == Some("missing") {
+        let has_missing = connection
+            .prepare_cached(
+                "SELECT 1 FROM identity INDEXED BY identity_missing
+                 WHERE account_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL LIMIT 1",
+            )?
+            .exists([account])?;
+        if !has_missing {
+            return Ok(None);
+        }
+    }
+    if let Some(directory) = filter.directory {
+        return Ok(Some(vec![directory]));
+    }
+    if is_alone {
+        return Ok(Some(Vec::new()));
+    }
+    let sql = "SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL LIMIT ?2";
+    let mut ids = numbers(connection, sql, &[&account, &(SCOPE_MAX + 1)])?;
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    if ids.len() > SCOPE_MAX {
+        ids.clear();
+    }
+    Ok(Some(ids))
+}
+
+fn identity_sql(account: AccountId, filter: &Filter, scope: &[i64], after: Option<Position>) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "i.sort_key, i.id", values: Vec::new() };
     // One access path for each way to ask; INDEXED BY and CROSS JOIN keep the planner from guessing another.
-    match (match_expression(&filter.q), filter.group, filter.status.as_deref(), filter.directory) {
+    let indexed_status = filter.status.as_deref().filter(|status| !matches!(*status, "missing" | "active"));
+    let expression = match_expression(&filter.q, scope, indexed_status);
+    match (expression, filter.group, filter.status.as_deref(), filter.directory) {
         (Some(expression), ..) => {
             sql.from =
                 "identity_text t CROSS JOIN identity i ON i.id = t.rowid JOIN directory d ON d.id = i.directory_id";
-            sql.with("t.text MATCH :expression", ":expression", expression);
+            sql.with("t.identity_text MATCH :expression", ":expression", expression);
             sql.order = "t.rowid";
         }
         (None, Some(_), ..) => {
@@ -173,12 +215,13 @@ pub fn list_identities(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
-    query(connection, &identity_sql(account, filter, after), IDENTITY_COLUMNS, limit, read_identity)
+    let Some(scope) = scope(connection, account, filter)? else { return Ok(Vec::new()) };
+    query(connection, &identity_sql(account, filter, &scope, after), IDENTITY_COLUMNS, limit, read_identity)
 }
 
 /// The cursor after a row of a list with this filter.
 pub fn position(filter: &Filter, sort_key: &str, id: ObjectId) -> Position {
-    if filter.group.is_some() || match_expression(&filter.q).is_some() {
+    if filter.group.is_some() || match_expression(&filter.q, &[], None).is_some() {
         Position::Number(id)
     } else {
         Position::Name(sort_key.to_owned(), id)
@@ -226,13 +269,13 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
     })
 }
 
-fn group_sql(account: AccountId, filter: &Filter, after: Option<Position>) -> Sql {
+fn group_sql(account: AccountId, filter: &Filter, scope: &[i64], after: Option<Position>) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "g.sort_key, g.id", values: Vec::new() };
-    match (match_expression(&filter.q), filter.directory) {
+    match (match_expression(&filter.q, scope, None), filter.directory) {
         (Some(expression), _) => {
             sql.from =
                 "group_text t CROSS JOIN directory_group g ON g.id = t.rowid JOIN directory d ON d.id = g.directory_id";
-            sql.with("t.text MATCH :expression", ":expression", expression);
+            sql.with("t.group_text MATCH :expression", ":expression", expression);
             sql.order = "t.rowid";
         }
         (_, Some(_)) => {
@@ -264,7 +307,9 @@ pub fn list_groups(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<GroupRow>> {
-    query(connection, &group_sql(account, filter, after), GROUP_COLUMNS, limit, read_group)
+    let filter = &Filter { status: None, group: None, ..filter.clone() };
+    let Some(scope) = scope(connection, account, filter)? else { return Ok(Vec::new()) };
+    query(connection, &group_sql(account, filter, &scope, after), GROUP_COLUMNS, limit, read_group)
 }
 
 pub fn find_group(connection: &Connection, account: AccountId, id: ObjectId) -> Result<Option<GroupRow>> {
@@ -616,12 +661,12 @@ fn steps(connection: &Connection, sql: &Sql, columns: &str) -> Vec<String> {
 #[cfg(test)]
 pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
     let account = AccountId::new(AccountId::MIN).expect("an account");
-    steps(connection, &identity_sql(account, filter, Some(position(filter, "m", 5))), IDENTITY_COLUMNS)
+    steps(connection, &identity_sql(account, filter, &[1, 2], Some(position(filter, "m", 5))), IDENTITY_COLUMNS)
 }
 
 #[cfg(test)]
 pub(super) fn group_plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
     let account = AccountId::new(AccountId::MIN).expect("an account");
     let filter = Filter { group: None, status: None, ..filter.clone() };
-    steps(connection, &group_sql(account, &filter, Some(position(&filter, "m", 5))), GROUP_COLUMNS)
+    steps(connection, &group_sql(account, &filter, &[1, 2], Some(position(&filter, "m", 5))), GROUP_COLUMNS)
 }

@@ -335,7 +335,7 @@ proptest::proptest! {
         connection.execute_batch("CREATE VIRTUAL TABLE t USING fts5 (text, content='', contentless_delete=1, tokenize='trigram')")
             .expect("a table");
         connection.execute("INSERT INTO t (rowid, text) VALUES (1, ?1)", [fold::index_text([text.as_str()])]).expect("a row");
-        let expression = fold::match_expression(&part).expect("an expression");
+        let expression = fold::match_expression(&part, &[], None).expect("an expression");
         let found: i64 = connection.query_row("SELECT count(*) FROM t WHERE text MATCH ?1", [expression], |row| row.get(0))
             .expect("an answer");
         proptest::prop_assert_eq!(found, 1, "{:?} in {:?}", part, text);

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    fold::{fold, index_text},
+    fold::{directory_facet, fold, index_text},
     model::{ChangeKind, FOREVER, ObjectId, SubjectType},
 };
 use crate::{
@@ -368,6 +368,7 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
         )?
         .query_row(params![target.run, limit], |row| row.get(0))?;
     let Some(last) = last else { return Ok(0) };
+    let directory = directory_facet(target.directory);
     connection
         .prepare_cached(
             "INSERT INTO identity (id, account_id, directory_id, external_id, dn_key, name_key, content_hash, user_name,
@@ -384,10 +385,11 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
         .execute(params![target.run, last, target.account, target.directory, target.at])?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO identity_text (rowid, text)
-             SELECT object_id, search_text FROM staged WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'identity'",
+            "INSERT OR REPLACE INTO identity_text (rowid, text, directory, status)
+             SELECT object_id, search_text, ?3, substr(status, 1, 3)
+             FROM staged WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'identity'",
         )?
-        .execute(params![target.run, last])?;
+        .execute(params![target.run, last, directory])?;
     connection
         .prepare_cached(
             "INSERT INTO directory_group (id, account_id, directory_id, external_id, dn_key, content_hash, member_hash,
@@ -404,10 +406,11 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
         .execute(params![target.run, last, target.account, target.directory, target.at])?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO group_text (rowid, text)
-             SELECT object_id, search_text FROM staged WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'group'",
+            "INSERT OR REPLACE INTO group_text (rowid, text, directory)
+             SELECT object_id, search_text, ?3
+             FROM staged WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'group'",
         )?
-        .execute(params![target.run, last])?;
+        .execute(params![target.run, last, directory])?;
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO reference (id, directory_id, key, text)
