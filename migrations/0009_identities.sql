@@ -38,10 +38,17 @@ CREATE INDEX identity_by_status    ON identity (account_id, status, sort_key, id
     WHERE removed_at IS NULL AND status <> 'active';
 CREATE INDEX identity_missing      ON identity (account_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
+-- The same within one directory: few rows, because nearly all are active and there.
+CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sort_key, id)
+    WHERE removed_at IS NULL AND status <> 'active';
+CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, id)
+    WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
 CREATE INDEX identity_by_dn        ON identity (directory_id, dn_key);
 
--- Folded name, user name, mail addresses and employee id, for substring search; rowid is identity.id.
-CREATE VIRTUAL TABLE identity_text USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
+-- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
+-- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
+-- one trigram: so a common word in another account or status is skipped over instead of read.
+CREATE VIRTUAL TABLE identity_text USING fts5 (text, directory, status, content='', contentless_delete=1, tokenize='trigram');
 
 CREATE TABLE directory_group (
     id               INTEGER PRIMARY KEY,
@@ -69,7 +76,7 @@ CREATE INDEX group_by_name      ON directory_group (account_id, sort_key, id) WH
 CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id) WHERE removed_at IS NULL;
 CREATE INDEX group_by_dn        ON directory_group (directory_id, dn_key);
 
-CREATE VIRTUAL TABLE group_text USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
+CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
 
 -- A member value that points at nothing we read (another suffix, outside the filter): kept, so that counts are true.
 CREATE TABLE reference (
@@ -113,11 +120,13 @@ CREATE TABLE applied_run (
     applied_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX applied_run_at ON applied_run (applied_at);
+
 -- The new content of objects that a plan adds, changes or brings back; emptied by apply and by discard. Its columns
 -- are those of the tables it goes to, so that apply copies without reading JSON.
 CREATE TABLE staged (
-    object_id    INTEGER PRIMARY KEY,
     run_id       INTEGER NOT NULL,
+    object_id    INTEGER NOT NULL,
     object_type  TEXT    NOT NULL CHECK (object_type IN ('identity', 'group', 'reference')),
     -- Not in the copy yet: its search text need not be looked for before it is written.
     is_new       INTEGER NOT NULL CHECK (is_new IN (0, 1)),
@@ -138,4 +147,4 @@ CREATE TABLE staged (
     member_count INTEGER
 ) STRICT;
 
-CREATE INDEX staged_by_run ON staged (run_id, object_id);
+CREATE UNIQUE INDEX staged_by_run ON staged (run_id, object_id);

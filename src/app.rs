@@ -23,6 +23,7 @@ use crate::{
     audit::{self, Entry, Flood, Outcome},
     clock::{Clock, MINUTE},
     config::Config,
+    dashboard,
     db::{self, Db},
     directories::{self, Runner},
     error::{Error, Result},
@@ -47,6 +48,7 @@ fn routes() -> Routes {
     sign_in::routes(&mut routes);
     identities::routes(&mut routes);
     directories::routes(&mut routes);
+    dashboard::routes(&mut routes);
     routes.open("/healthz", alive);
     routes.open("/readyz", ready);
     routes.open("/metrics", metrics_text);

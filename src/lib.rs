@@ -65,6 +65,7 @@ pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod connectors;
+pub mod dashboard;
 pub mod db;
 pub mod demo;
 pub mod directories;

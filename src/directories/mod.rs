@@ -16,6 +16,7 @@ mod plan;
 mod progress;
 mod queries;
 mod run;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use actions::{CreateInput, CredentialsInput, RunInput, create, start_run};
 pub use model::{Directory, Mode, Run, RunState, Schedule};
 pub use run::Runner;
+pub use standing::{Standing, recent_runs, standings};
 
 use crate::{
     error::Error,

@@ -368,3 +368,13 @@ pub(super) fn set_failed(
         .execute(params![run, failure.message, failure.next_step, kind.as_str(), counts.read, now])?;
     Ok(())
 }
+
+/// When the first failed run after run `applied` of a directory started.
+pub(super) fn failing_since(connection: &Connection, directory: i64, applied: i64) -> Result<Option<Time>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT started_at FROM run WHERE directory_id = ?1 AND id > ?2 AND state = 'failed' ORDER BY id LIMIT 1",
+        )?
+        .query_row(params![directory, applied], |row| row.get(0))
+        .optional()?)
+}

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use serde::Deserialize;
 
 use super::{
+    export,
     model::{ChangeJson, FOREVER, GroupJson, IdentityJson, IdentityRow, Member, ObjectId},
     queries::{self, Filter, Position},
 };
@@ -102,6 +103,13 @@ pub(super) async fn list_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Re
     Ok(Listing { rows, next }.json("identities"))
 }
 
+/// The filtered identities as CSV, all of them; `limit` and `cursor` are not looked at.
+#[utoipa::path(get, path = "/api/identities.csv", tag = "identities", params(IdentityQuery),
+    responses((status = 200, description = "One line per identity, with a heading.", body = String, content_type = "text/csv")))]
+pub(super) async fn export_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
+    export::identities(&ctx, &query.0).await
+}
+
 /// One identity.
 #[utoipa::path(get, path = "/api/identities/{id}", tag = "identities", params(("id" = String, Path)),
     responses((status = 200, body = IdentityJson)))]
@@ -148,10 +156,10 @@ pub(super) async fn identity_changes(ctx: Ctx, id: PathId<ObjectId>, query: Quer
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MemberQuery {
-    limit: Option<i64>,
-    cursor: Option<String>,
+    pub(super) limit: Option<i64>,
+    pub(super) cursor: Option<String>,
     /// Through groups in groups too.
-    effective: Option<bool>,
+    pub(super) effective: Option<bool>,
 }
 
 impl MemberQuery {
@@ -212,6 +220,13 @@ impl GroupQuery {
 pub(super) async fn list_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpResponse> {
     let limit = ListQuery { limit: query.0.limit, cursor: None }.limit()?;
     Ok(query.0.page(&ctx, limit).await?.map(GroupJson::from).json("groups"))
+}
+
+/// The filtered groups as CSV, all of them; `limit` and `cursor` are not looked at.
+#[utoipa::path(get, path = "/api/groups.csv", tag = "groups", params(GroupQuery),
+    responses((status = 200, description = "One line per group, with a heading.", body = String, content_type = "text/csv")))]
+pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpResponse> {
+    export::groups(&ctx, &query.0).await
 }
 
 /// One group.

@@ -1,4 +1,13 @@
-//! Folding: what search and order compare, so that `Müller`, `MULLER` and `muller` are one.
+//! Folding: what search and order compare, so that `Müller`, `MULLER` and `muller` are one; and how folded words are
+//! written into a trigram index and looked for in it.
+//!
+//! Owns both sides of the search, so that they cannot drift apart. A trigram index finds three letters and more inside
+//! a word. For less, every word is written after two blanks: ` ab` is then a trigram that only words beginning with
+//! `ab` have, and `  a` one of those beginning with `a`. In scripts without upper and lower case (Chinese, Japanese,
+//! Arabic, …) and for emoji two characters are a name and may stand anywhere, so there each character begins such a
+//! word of its own.
+
+use std::collections::HashSet;
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
@@ -24,7 +33,90 @@ pub fn fold(text: &str) -> String {
             c => out.push(c),
         }
     }
-    out
+    // An accent that stands alone unfolds into a blank and the accent.
+    if out.trim().len() == out.len() { out } else { out.trim().to_owned() }
+}
+
+/// Scripts without case, and symbols: a search for one or two of these has to look inside words.
+fn is_caseless(c: char) -> bool {
+    !c.is_ascii() && !c.is_lowercase()
+}
+
+/// Characters of one value that are indexed; beyond it nobody searches, and a hostile value must not fill the index.
+const VALUE_MAX: usize = 2_000;
+
+/// The text that a search index keeps of these values. Each word stands in it once.
+pub(super) fn index_text<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut text = String::new();
+    let mut add = |word: String| {
+        if !seen.contains(&word) {
+            text.push_str("  ");
+            text.push_str(&word);
+            seen.insert(word);
+        }
+    };
+    for value in values {
+        let end = value.char_indices().nth(VALUE_MAX).map_or(value.len(), |(end, _)| end);
+        for word in fold(value.get(..end).unwrap_or(value)).split_whitespace() {
+            add(word.to_owned());
+            let mut rest = word.char_indices().peekable();
+            while let Some((start, c)) = rest.next() {
+                // The word itself already begins with its first character.
+                if start > 0 && is_caseless(c) {
+                    let next = rest.peek().map(|(_, next)| *next);
+                    add([Some(c), next].into_iter().flatten().collect());
+                }
+            }
+        }
+    }
+    text
+}
+
+/// A directory's number as three characters that nobody types (Unicode's private use): one trigram.
+pub(super) fn directory_facet(directory: i64) -> String {
+    const FIRST: u32 = 0xE000;
+    const COUNT: i64 = 6_400;
+    [directory / (COUNT * COUNT), directory / COUNT, directory]
+        .into_iter()
+        .filter_map(|part| u32::try_from(part.rem_euclid(COUNT)).ok().and_then(|part| char::from_u32(FIRST + part)))
+        .collect()
+}
+
+/// A status as its first three letters, which no two share.
+fn status_facet(status: &str) -> String {
+    status.chars().take(3).collect()
+}
+
+/// The FTS5 expression for the words of a typed text, in any order; `None` when there is no word. Nothing that is
+/// typed is an operator.
+fn words_expression(typed: &str) -> Option<String> {
+    let folded = fold(typed);
+    let terms: Vec<String> = folded
+        .split_whitespace()
+        .map(|word| {
+            let blanks = match word.chars().count() {
+                1 => "  ",
+                2 => " ",
+                _ => "",
+            };
+            format!("\"{blanks}{}\"", word.replace('"', "\"\""))
+        })
+        .collect();
+    (!terms.is_empty()).then(|| format!("text : ({})", terms.join(" AND ")))
+}
+
+/// [`words_expression`], narrowed to directories (any of them; none given means all) and to a status.
+pub(super) fn match_expression(typed: &str, directories: &[i64], status: Option<&str>) -> Option<String> {
+    let mut expression = words_expression(typed)?;
+    if !directories.is_empty() {
+        let any: Vec<String> = directories.iter().map(|id| format!("\"{}\"", directory_facet(*id))).collect();
+        expression = format!("{expression} AND directory : ({})", any.join(" OR "));
+    }
+    if let Some(status) = status {
+        expression = format!("{expression} AND status : \"{}\"", status_facet(status));
+    }
+    Some(expression)
 }
 
 #[cfg(test)]

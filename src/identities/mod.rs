@@ -6,6 +6,7 @@
 //! missing, not deleted; a membership ends by getting an end, so that any earlier time can be read.
 
 mod api;
+mod export;
 mod fold;
 mod model;
 mod pages;
@@ -16,7 +17,7 @@ pub mod write;
 
 pub use fold::fold;
 pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, ObjectId, SubjectType};
-pub use queries::changes_of_run;
+pub use queries::{changes_of_run, count_state};
 
 use crate::{
     principal::{Level, Permission, Service},
@@ -31,11 +32,14 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/groups", read, pages::groups);
     routes.get("/groups/export", read, pages::export_groups);
     routes.get("/groups/{id}", read, pages::group);
+    routes.get("/groups/{id}/export", read, pages::export_members);
     routes.api::<api::__path_list_identities, _, _>(read, api::list_identities);
+    routes.api::<api::__path_export_identities, _, _>(read, api::export_identities);
     routes.api::<api::__path_get_identity, _, _>(read, api::get_identity);
     routes.api::<api::__path_identity_changes, _, _>(read, api::identity_changes);
     routes.api::<api::__path_identity_groups, _, _>(read, api::identity_groups);
     routes.api::<api::__path_list_groups, _, _>(read, api::list_groups);
+    routes.api::<api::__path_export_groups, _, _>(read, api::export_groups);
     routes.api::<api::__path_get_group, _, _>(read, api::get_group);
     routes.api::<api::__path_group_members, _, _>(read, api::group_members);
     routes.api::<api::__path_group_changes, _, _>(read, api::group_changes);

@@ -175,12 +175,65 @@ pub struct Member {
     pub name: String,
     /// User name of an identity, the raw value of a reference.
     pub detail: String,
+    /// The first mail address of an identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<String>,
+    /// Of an identity as in its own object, or `missing`; of a group only `missing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
     /// Named by the group itself, not only through another group.
     pub direct: bool,
-    #[serde(skip)]
-    pub sort_key: String,
+    /// Since when it has been a direct member, as far as the copy knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Time>,
     #[serde(skip)]
     pub number: ObjectId,
+}
+
+impl Member {
+    /// Its page; empty when there is none.
+    pub fn href(&self) -> String {
+        href(&self.kind, self.number)
+    }
+}
+
+/// The page of an object by its type; empty for what has no page.
+pub fn href(kind: &str, id: ObjectId) -> String {
+    match kind {
+        "identity" => format!("/identities/{id}"),
+        "group" => format!("/groups/{id}"),
+        _ => String::new(),
+    }
+}
+
+/// A group that an object belongs to, and the way there.
+#[derive(Debug, Clone)]
+pub struct Belonging {
+    pub id: ObjectId,
+    pub name: String,
+    pub is_missing: bool,
+    pub member_count: i64,
+    /// The groups in between, from the object upwards; empty for a direct membership.
+    pub through: Vec<(ObjectId, String)>,
+}
+
+/// A directory as a filter's list shows it.
+#[derive(Debug, Clone)]
+pub struct DirectoryChoice {
+    pub id: i64,
+    pub name: String,
+    pub identities: i64,
+    pub groups: i64,
+}
+
+/// An object joined or left a group.
+#[derive(Debug, Clone)]
+pub struct MembershipEvent {
+    pub at: Time,
+    pub group: ObjectId,
+    pub group_name: String,
+    pub joined: bool,
 }
 
 /// The kinds of line a plan has.
@@ -259,6 +312,8 @@ pub struct ChangeRow {
     pub after: Option<String>,
     /// Of a membership line: the member's name.
     pub member_name: Option<String>,
+    /// Of a membership line: the member's page; empty when it has none.
+    pub member_href: String,
     /// When it took effect; `None` while it is only planned.
     pub applied_at: Option<Time>,
 }

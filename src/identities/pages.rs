@@ -1,21 +1,628 @@
-//! stub
-use crate::error::Result;
+//! Identities and groups for people: lists with search, one identity, one group, and their exports.
+
+use std::cmp::Reverse;
+
 use actix_web::HttpResponse;
-pub(super) async fn identities() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+use askama::Template;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use super::{
+    api::{self, GroupQuery, IdentityQuery, MemberQuery},
+    export,
+    model::{Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, ObjectId},
+    queries,
+};
+use crate::{
+    clock::Time,
+    connectors::{Status, Value},
+    error::{Error, Result},
+    web::{Ctx, Cursor, Listing, PAGE_SIZE, Page, PathId, Query, grouped, html},
+};
+
+fn text(given: &Option<String>) -> &str {
+    given.as_deref().unwrap_or_default()
 }
-pub(super) async fn export_identities() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+fn href(path: &str, fields: &[(&str, &str)]) -> String {
+    let given: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
+    let query = serde_urlencoded::to_string(given).unwrap_or_default();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
-pub(super) async fn identity() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+/// A state as a word: `active` is `Active`.
+fn title(state: &str) -> String {
+    let mut words = state.replace('-', " ");
+    if let Some(first) = words.get_mut(0..1) {
+        first.make_ascii_uppercase();
+    }
+    words
 }
-pub(super) async fn groups() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+/// A filter that could not be read is said on the page, with the form as it was sent.
+fn problem_of<T>(result: Result<T>) -> Result<(Option<T>, String)> {
+    match result {
+        Ok(value) => Ok((Some(value), String::new())),
+        Err(Error::BadRequest(message)) => Ok((None, message)),
+        Err(other) => Err(other),
+    }
 }
-pub(super) async fn export_groups() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+#[derive(Template)]
+#[template(path = "identities/list.html", blocks = ["rows"])]
+struct IdentitiesPage {
+    page: Page,
+    identities: Vec<IdentityRow>,
+    directories: Vec<DirectoryChoice>,
+    /// The group that the list is narrowed to: id and name.
+    group: Option<(ObjectId, String)>,
+    query: IdentityQuery,
+    /// A filter that could not be read.
+    problem: String,
+    /// Addresses of other pages; empty when there is none.
+    first_href: String,
+    next_href: String,
+    export_href: String,
+    is_fragment: bool,
 }
-pub(super) async fn group() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+impl IdentitiesPage {
+    fn statuses(&self) -> Vec<(&'static str, String)> {
+        let statuses = Status::ALL.iter().map(|status| status.as_str());
+        statuses.chain(["missing"]).map(|status| (status, title(status))).collect()
+    }
+
+    fn is_chosen(&self, given: &Option<String>, value: &impl ToString) -> bool {
+        text(given) == value.to_string()
+    }
+
+    fn is_filtered(&self) -> bool {
+        let query = &self.query;
+        [&query.q, &query.directory, &query.status, &query.group].into_iter().any(|given| !text(given).is_empty())
+    }
+
+    fn typed(&self) -> &str {
+        text(&self.query.q).trim()
+    }
+
+    /// How many there are, when that is known without counting: of everything, or of one directory.
+    fn total(&self) -> Option<String> {
+        let query = &self.query;
+        if [&query.q, &query.status, &query.group].into_iter().any(|given| !text(given).is_empty()) {
+            return None;
+        }
+        let chosen = text(&query.directory);
+        let counted =
+            self.directories.iter().filter(|directory| chosen.is_empty() || directory.id.to_string() == chosen);
+        Some(grouped(counted.map(|directory| directory.identities).sum()))
+    }
+
+    fn has_other_filters(&self) -> bool {
+        let query = &self.query;
+        [&query.directory, &query.status, &query.group].into_iter().any(|given| !text(given).is_empty())
+    }
+
+    /// The same search in everything.
+    fn only_typed(&self) -> String {
+        href("/identities", &[("q", self.typed())])
+    }
+
+    fn state_title(&self, row: &IdentityRow) -> String {
+        title(row.state())
+    }
+
+    /// This list without one of its filters.
+    fn without(&self, filter: &str) -> String {
+        let query = &self.query;
+        let fields =
+            [("q", &query.q), ("directory", &query.directory), ("status", &query.status), ("group", &query.group)];
+        href("/identities", &fields.map(|(name, value)| (name, if name == filter { "" } else { text(value) })))
+    }
+}
+
+pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let query = query.0;
+    let (listing, problem) = problem_of(query.page(&ctx, PAGE_SIZE).await)?;
+    let wanted: Option<ObjectId> = text(&query.group).parse().ok();
+    let (directories, group) = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let group = match wanted {
+                Some(id) => queries::find_group(c, account, id)?.map(|group| (id, group.name)),
+                None => None,
+            };
+            Ok((queries::directories(c, account)?, group))
+        })
+        .await?;
+    let (identities, next) = listing.map_or((Vec::new(), None), |listing| (listing.rows, listing.next));
+    let fields = |cursor: &str, path: &str| {
+        href(
+            path,
+            &[
+                ("q", text(&query.q)),
+                ("directory", text(&query.directory)),
+                ("status", text(&query.status)),
+                ("group", text(&query.group)),
+                ("cursor", cursor),
+            ],
+        )
+    };
+    let template = IdentitiesPage {
+        page: Page::new(&ctx, "Identities", "identities"),
+        first_href: query.cursor.as_ref().map(|_| fields("", "/identities")).unwrap_or_default(),
+        next_href: next.map(|cursor| fields(&cursor, "/identities")).unwrap_or_default(),
+        export_href: fields("", "/identities/export"),
+        identities,
+        directories,
+        group,
+        problem,
+        is_fragment: ctx.is_fragment,
+        query,
+    };
+    if ctx.is_fragment { html(&template.as_rows()) } else { html(&template) }
+}
+
+pub(super) async fn export_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
+    export::identities(&ctx, &query.0).await
+}
+
+#[derive(Template)]
+#[template(path = "identities/groups.html", blocks = ["rows"])]
+struct GroupsPage {
+    page: Page,
+    groups: Vec<GroupRow>,
+    directories: Vec<DirectoryChoice>,
+    query: GroupQuery,
+    problem: String,
+    first_href: String,
+    next_href: String,
+    export_href: String,
+    is_fragment: bool,
+}
+
+impl GroupsPage {
+    fn is_chosen(&self, given: &Option<String>, value: &impl ToString) -> bool {
+        text(given) == value.to_string()
+    }
+
+    fn is_filtered(&self) -> bool {
+        !text(&self.query.q).is_empty() || !text(&self.query.directory).is_empty()
+    }
+
+    fn typed(&self) -> &str {
+        text(&self.query.q).trim()
+    }
+
+    fn total(&self) -> Option<String> {
+        let chosen = text(&self.query.directory);
+        let counted =
+            self.directories.iter().filter(|directory| chosen.is_empty() || directory.id.to_string() == chosen);
+        text(&self.query.q).is_empty().then(|| grouped(counted.map(|directory| directory.groups).sum()))
+    }
+}
+
+pub(super) async fn groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let query = query.0;
+    let (listing, problem) = problem_of(query.page(&ctx, PAGE_SIZE).await)?;
+    let directories = ctx.kernel.db.read(move |c| queries::directories(c, account)).await?;
+    let (groups, next) = listing.map_or((Vec::new(), None), |listing| (listing.rows, listing.next));
+    let fields = |cursor: &str, path: &str| {
+        href(path, &[("q", text(&query.q)), ("directory", text(&query.directory)), ("cursor", cursor)])
+    };
+    let template = GroupsPage {
+        page: Page::new(&ctx, "Groups", "groups"),
+        first_href: query.cursor.as_ref().map(|_| fields("", "/groups")).unwrap_or_default(),
+        next_href: next.map(|cursor| fields(&cursor, "/groups")).unwrap_or_default(),
+        export_href: fields("", "/groups/export"),
+        groups,
+        directories,
+        problem,
+        is_fragment: ctx.is_fragment,
+        query,
+    };
+    if ctx.is_fragment { html(&template.as_rows()) } else { html(&template) }
+}
+
+pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpResponse> {
+    export::groups(&ctx, &query.0).await
+}
+
+pub(super) async fn export_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
+    export::members(&ctx, id.0, query.0.effective.unwrap_or(false)).await
+}
+
+/// Characters of one value on a page; the API has it whole.
+const VALUE_SHOWN: usize = 2_000;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(VALUE_SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// One value of a raw attribute.
+struct Shown {
+    text: String,
+    /// What a binary value is, in words; empty for text.
+    binary: String,
+}
+
+impl Shown {
+    fn new(value: &Value) -> Self {
+        match value {
+            Value::Text(text) => Self { text: shortened(text), binary: String::new() },
+            Value::Binary { base64 } => {
+                let bytes = STANDARD.decode(base64).map_or(base64.len() * 3 / 4, |bytes| bytes.len());
+                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                Self { text: shortened(base64), binary: format!("binary, {} bytes", grouped(bytes)) }
+            }
+        }
+    }
+}
+
+/// One raw attribute: the first values, and those that are folded away.
+struct Attribute {
+    name: String,
+    values: Vec<Shown>,
+    more: Vec<Shown>,
+}
+
+/// Values of one attribute that are shown without asking.
+const VALUES_SHOWN: usize = 20;
+/// Values of one attribute on a page at all.
+const VALUES_MAX: usize = 500;
+
+fn attributes<'a>(raw: impl IntoIterator<Item = (&'a String, &'a Vec<Value>)>) -> Vec<Attribute> {
+    raw.into_iter()
+        .map(|(name, values)| {
+            let mut shown: Vec<Shown> = values.iter().take(VALUES_MAX).map(Shown::new).collect();
+            let more = if shown.len() > VALUES_SHOWN { shown.split_off(VALUES_SHOWN) } else { Vec::new() };
+            Attribute { name: name.clone(), values: shown, more }
+        })
+        .collect()
+}
+
+fn first_text(values: Option<&Vec<Value>>) -> String {
+    match values.and_then(|values| values.first()) {
+        Some(Value::Text(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+/// One line of a history.
+struct Event {
+    at: Time,
+    /// `ok`, `warn`, `bad`, or nothing.
+    tone: &'static str,
+    label: String,
+    /// The label is the directory's own attribute name.
+    is_raw: bool,
+    /// The other side of a membership: page (may be empty) and name.
+    other: Option<(String, String)>,
+    /// Before and after, of a changed field.
+    diff: Option<(String, String)>,
+    run: Option<i64>,
+}
+
+/// A field of the API as words: `passwordChangedAt` is `Password changed`.
+fn field_title(field: &str) -> String {
+    let known = match field {
+        "upn" => "UPN",
+        "mail" => "Mail",
+        "mails" => "Mail addresses",
+        "createdAt" => "Created",
+        "lastSignInAt" => "Last sign-in",
+        "passwordChangedAt" => "Password changed",
+        "userName" => "User name",
+        _ => "",
+    };
+    if !known.is_empty() {
+        return known.to_owned();
+    }
+    let mut words = String::new();
+    for c in field.chars() {
+        if c.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    title(&words)
+}
+
+impl Event {
+    fn of_change(row: &ChangeRow) -> Self {
+        let at = row.applied_at.unwrap_or_default();
+        let line = |tone, label: &str| Self {
+            at,
+            tone,
+            label: label.to_owned(),
+            is_raw: false,
+            other: None,
+            diff: None,
+            run: Some(row.run_id),
+        };
+        let other = || row.member_name.clone().map(|name| (row.member_href.clone(), name));
+        match row.kind.as_str() {
+            "added" => line("ok", "First seen"),
+            "missing" => line("bad", "Missing from the directory's answer"),
+            "returned" => line("ok", "Seen again"),
+            "member-added" => Self { other: other(), ..line("ok", "Member added") },
+            "member-removed" => Self { other: other(), ..line("", "Member removed") },
+            _ => {
+                let field = row.field.as_deref().unwrap_or_default();
+                let (before, after) = (shortened(&row.before_text()), shortened(&row.after_text()));
+                let tone = match (field, after.as_str()) {
+                    ("status", "active") => "ok",
+                    ("status", _) => "bad",
+                    _ => "",
+                };
+                let raw = field.strip_prefix("attributes.");
+                Self {
+                    is_raw: raw.is_some(),
+                    diff: Some((before, after)),
+                    ..line(tone, &raw.map_or_else(|| field_title(field), str::to_owned))
+                }
+            }
+        }
+    }
+}
+
+/// A position in a history: the last change row shown, and the moment from which on everything was shown.
+type Past = (i64, i64);
+
+/// One page of the history of an object: what changed about it and which groups it joined and left, newest first.
+fn history(connection: &Connection, subject: ObjectId, past: Option<Past>) -> Result<(Vec<Event>, Option<Past>)> {
+    let (before, until) = past.unwrap_or((FOREVER, FOREVER));
+    let mut rows = queries::history(connection, subject, before, PAGE_SIZE + 1)?;
+    let has_more = rows.len() > PAGE_SIZE;
+    rows.truncate(PAGE_SIZE);
+    let next = rows.last().filter(|_| has_more).map(|row| (row.id, row.applied_at.unwrap_or_default().0));
+    let from = Time(next.map_or(i64::MIN, |(_, at)| at));
+    let mut events: Vec<Event> = Vec::new();
+    for event in queries::membership_events(connection, subject, from, Time(until))? {
+        let label = if event.joined { "Became a member of" } else { "No longer a member of" };
+        events.push(Event {
+            at: event.at,
+            tone: if event.joined { "ok" } else { "" },
+            label: label.to_owned(),
+            is_raw: false,
+            other: Some((format!("/groups/{}", event.group), event.group_name)),
+            diff: None,
+            run: queries::run_applied_at(connection, event.at)?,
+        });
+    }
+    events.extend(rows.iter().map(Event::of_change));
+    // Of one moment, memberships stand above: one is seen first and joins then.
+    events.sort_by_key(|event| Reverse(event.at));
+    Ok((events, next))
+}
+
+/// `?before=` of a history.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryQuery {
+    pub(super) before: Option<String>,
+}
+
+fn past(before: &Option<String>) -> Result<Option<Past>> {
+    before.as_deref().filter(|text| !text.is_empty()).map(Cursor::read).transpose()
+}
+
+/// Groups shown on one page of an identity or group.
+const BELONGINGS_MAX: usize = 500;
+
+#[derive(Template)]
+#[template(path = "identities/detail.html")]
+struct IdentityPage {
+    page: Page,
+    identity: IdentityRow,
+    dn: String,
+    /// Page (empty when outside the copy) and name, or the raw value.
+    manager: Option<(String, String)>,
+    attributes: Vec<Attribute>,
+    groups: Vec<Belonging>,
+    has_more_groups: bool,
+    events: Vec<Event>,
+    newest_href: String,
+    older_href: String,
+}
+
+impl IdentityPage {
+    fn state_title(&self) -> String {
+        title(self.identity.state())
+    }
+
+    fn status_title(&self) -> String {
+        title(&self.identity.status)
+    }
+
+    /// A time as the directory's connector wrote it: for machines and for readers; empty when there is none.
+    fn moment(&self, given: &Option<String>) -> (String, String) {
+        match given.as_deref().and_then(Time::parse) {
+            Some(time) => (time.rfc3339(), time.text()),
+            None => (String::new(), String::new()),
+        }
+    }
+
+    /// All addresses, the first one first.
+    fn mails(&self) -> Vec<&str> {
+        let fields = &self.identity.fields;
+        let mut mails: Vec<&str> = fields.mail.iter().map(String::as_str).collect();
+        for mail in &fields.mails {
+            if !mails.contains(&mail.as_str()) {
+                mails.push(mail);
+            }
+        }
+        mails
+    }
+
+    fn direct_count(&self) -> usize {
+        self.groups.iter().filter(|group| group.through.is_empty()).count()
+    }
+}
+
+pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<HistoryQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let past = past(&query.0.before)?;
+    let found = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let Some(row) = queries::find_identity(c, account, id.0)? else { return Ok(None) };
+            let manager = api::manager(c, &row)?;
+            let groups = queries::belongings(c, id.0, BELONGINGS_MAX)?;
+            Ok(Some((row, manager, groups, history(c, id.0, past)?)))
+        })
+        .await?;
+    let (identity, manager, groups, (events, next)) = found.ok_or(Error::NotFound("This identity"))?;
+    let path = format!("/identities/{}", identity.id);
+    let manager = match manager {
+        Some((id, name)) => Some((format!("/identities/{id}"), name)),
+        None => identity.fields.manager.clone().map(|raw| (String::new(), raw)),
+    };
+    html(&IdentityPage {
+        page: Page::new(&ctx, identity.name(), "identities"),
+        dn: first_text(identity.fields.attributes.get("dn")),
+        manager,
+        attributes: attributes(&identity.fields.attributes),
+        groups: groups.0,
+        has_more_groups: groups.1,
+        events,
+        newest_href: past.map(|_| format!("{path}#history")).unwrap_or_default(),
+        older_href: next
+            .map(|next| format!("{}#history", href(&path, &[("before", &Cursor::write(&next))])))
+            .unwrap_or_default(),
+        identity,
+    })
+}
+
+/// What a group's page shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    Direct,
+    Effective,
+    MemberOf,
+    History,
+    Attributes,
+}
+
+/// `?effective=true`, or `?view=member-of|history|attributes`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupPageQuery {
+    pub(super) effective: Option<bool>,
+    pub(super) view: Option<String>,
+    pub(super) cursor: Option<String>,
+    pub(super) before: Option<String>,
+}
+
+impl GroupPageQuery {
+    fn view(&self) -> Result<View> {
+        match (text(&self.view), self.effective.unwrap_or(false)) {
+            ("", false) => Ok(View::Direct),
+            ("", true) => Ok(View::Effective),
+            ("member-of", _) => Ok(View::MemberOf),
+            ("history", _) => Ok(View::History),
+            ("attributes", _) => Ok(View::Attributes),
+            _ => Err(Error::BadRequest("view must be member-of, history or attributes.".into())),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "identities/group.html")]
+struct GroupPage {
+    page: Page,
+    group: GroupRow,
+    dn: String,
+    view: View,
+    path: String,
+    members: Vec<Member>,
+    groups: Vec<Belonging>,
+    has_more_groups: bool,
+    attributes: Vec<Attribute>,
+    events: Vec<Event>,
+    newest_href: String,
+    older_href: String,
+    first_href: String,
+    next_href: String,
+}
+
+impl GroupPage {
+    fn is_effective(&self) -> bool {
+        self.view == View::Effective
+    }
+
+    fn member_title(&self, member: &Member) -> String {
+        match member.kind.as_str() {
+            "identity" => "Identity".into(),
+            "group" => "Group".into(),
+            _ => "Unknown".into(),
+        }
+    }
+
+    fn state_title(&self, state: &str) -> String {
+        title(state)
+    }
+
+    fn kind(&self) -> &str {
+        text(&self.group.fields.kind)
+    }
+}
+
+pub(super) async fn group(ctx: Ctx, id: PathId<ObjectId>, query: Query<GroupPageQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let id = id.0;
+    let (query, view) = (query.0.clone(), query.0.view()?);
+    let past = past(&query.before)?;
+    let after: ObjectId =
+        query.cursor.as_deref().filter(|text| !text.is_empty()).map(Cursor::read).transpose()?.unwrap_or(0);
+    let found = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let Some(group) = queries::find_group(c, account, id)? else { return Ok(None) };
+            let members = match view {
+                View::Direct => queries::direct_members(c, id, after, PAGE_SIZE + 1)?,
+                View::Effective => queries::effective_members(c, id, after, PAGE_SIZE + 1)?,
+                _ => Vec::new(),
+            };
+            let groups = match view {
+                View::MemberOf => queries::belongings(c, id, BELONGINGS_MAX)?,
+                _ => (Vec::new(), false),
+            };
+            let history = match view {
+                View::History => history(c, id, past)?,
+                _ => (Vec::new(), None),
+            };
+            Ok(Some((group, members, groups, history)))
+        })
+        .await?;
+    let (group, members, groups, (events, next_past)) = found.ok_or(Error::NotFound("This group"))?;
+    let Listing { rows: members, next } = Listing::cut(members, PAGE_SIZE, |member| member.number);
+    let path = format!("/groups/{id}");
+    let effective = if view == View::Effective { "true" } else { "" };
+    html(&GroupPage {
+        page: Page::new(&ctx, group.name.clone(), "groups"),
+        dn: first_text(group.fields.attributes.get("dn")),
+        view,
+        attributes: if view == View::Attributes { attributes(&group.fields.attributes) } else { Vec::new() },
+        first_href: if after > 0 { href(&path, &[("effective", effective)]) } else { String::new() },
+        next_href: next.map(|cursor| href(&path, &[("effective", effective), ("cursor", &cursor)])).unwrap_or_default(),
+        newest_href: past.map(|_| format!("{path}?view=history")).unwrap_or_default(),
+        older_href: next_past
+            .map(|next| href(&path, &[("view", "history"), ("before", &Cursor::write(&next))]))
+            .unwrap_or_default(),
+        path,
+        group,
+        members,
+        groups: groups.0,
+        has_more_groups: groups.1,
+        events,
+    })
 }

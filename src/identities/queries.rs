@@ -1,13 +1,20 @@
 //! Reading: lists, search, details, members, history. All SQL of the room that does not write.
 
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+};
+
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fold::fold,
-    model::{ChangeRow, FOREVER, GroupRow, IdentityRow, Member, ObjectId},
+    fold::{fold, match_expression},
+    model::{
+        Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, MembershipEvent, ObjectId, href,
+    },
 };
-use crate::{connectors::Key, error::Result, principal::AccountId};
+use crate::{clock::Time, connectors::Key, error::Result, principal::AccountId};
 
 /// What a list of identities or groups is narrowed to.
 #[derive(Debug, Clone, Default)]
@@ -27,34 +34,6 @@ pub struct Filter {
 pub enum Position {
     Name(String, ObjectId),
     Number(ObjectId),
-}
-
-/// How a free text is looked for.
-#[derive(Debug, PartialEq, Eq)]
-enum Search {
-    Everything,
-    /// One or two letters: the beginning of the shown name.
-    Beginning(String),
-    /// An FTS5 expression over trigrams.
-    Inside(String),
-}
-
-fn search(q: &str) -> Search {
-    let folded = fold(q);
-    let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    let words: Vec<&str> = folded.split_whitespace().collect();
-    let length = |text: &str| text.chars().count();
-    if words.is_empty() {
-        Search::Everything
-    } else if words.iter().all(|word| length(word) >= 3) {
-        // Every word somewhere, in any order.
-        Search::Inside(words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" AND "))
-    } else if length(&folded) >= 3 {
-        // A trigram index cannot look for shorter words by themselves: take the text as it stands.
-        Search::Inside(quote(&words.join(" ")))
-    } else {
-        Search::Beginning(folded)
-    }
 }
 
 const IDENTITY_COLUMNS: &str =
@@ -104,32 +83,78 @@ impl Sql {
     }
 }
 
-/// The last character that can follow a beginning in a range scan.
-const LAST: char = char::MAX;
+/// More directories than this are not written into a search.
+const SCOPE_MAX: usize = 32;
 
-fn identity_sql(account: AccountId, filter: &Filter, after: Option<Position>) -> Sql {
+/// The directories that a search by text is narrowed to; empty when that would not help. `None`: nothing can be found.
+///
+/// The text index knows no accounts. Without this, a word that is common in another account would be read to its end.
+fn scope(connection: &Connection, account: AccountId, filter: &Filter) -> Result<Option<Vec<i64>>> {
+    if filter.q.trim().is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let is_alone =
+        !connection.prepare_cached("SELECT 1 FROM directory WHERE account_id <> ?1 LIMIT 1")?.exists([account])?;
+    if filter.status.as_deref() == Some("missing") {
+        let has_missing = connection
+            .prepare_cached(
+                "SELECT 1 FROM identity INDEXED BY identity_missing
+                 WHERE account_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL LIMIT 1",
+            )?
+            .exists([account])?;
+        if !has_missing {
+            return Ok(None);
+        }
+    }
+    if let Some(directory) = filter.directory {
+        return Ok(Some(vec![directory]));
+    }
+    if is_alone {
+        return Ok(Some(Vec::new()));
+    }
+    let sql = "SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL LIMIT ?2";
+    let mut ids = numbers(connection, sql, &[&account, &(SCOPE_MAX + 1)])?;
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    if ids.len() > SCOPE_MAX {
+        ids.clear();
+    }
+    Ok(Some(ids))
+}
+
+fn identity_sql(account: AccountId, filter: &Filter, scope: &[i64], after: Option<Position>) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "i.sort_key, i.id", values: Vec::new() };
-    let search = search(&filter.q);
-    // One access path for each way to ask; `+column` keeps the planner from choosing another index for a filter.
-    match (&search, filter.group, filter.status.as_deref(), filter.directory) {
-        (Search::Inside(expression), ..) => {
+    // One access path for each way to ask; INDEXED BY and CROSS JOIN keep the planner from guessing another.
+    let indexed_status = filter.status.as_deref().filter(|status| !matches!(*status, "missing" | "active"));
+    let expression = match_expression(&filter.q, scope, indexed_status);
+    match (expression, filter.group, filter.status.as_deref(), filter.directory) {
+        (Some(expression), ..) => {
             sql.from =
                 "identity_text t CROSS JOIN identity i ON i.id = t.rowid JOIN directory d ON d.id = i.directory_id";
-            sql.with("t.text MATCH :expression", ":expression", expression.clone());
+            sql.with("t.identity_text MATCH :expression", ":expression", expression);
             sql.order = "t.rowid";
         }
-        (_, Some(_), ..) => {
+        (None, Some(_), ..) => {
             sql.from = "member m CROSS JOIN identity i ON i.id = m.member_id JOIN directory d ON d.id = i.directory_id";
             sql.order = "m.member_id";
         }
-        (_, None, Some("missing"), _) => {
+        (None, None, Some("missing"), None) => {
             sql.from = "identity i INDEXED BY identity_missing JOIN directory d ON d.id = i.directory_id";
         }
-        (_, None, Some(status), _) if status != "active" => {
-            sql.from = "identity i INDEXED BY identity_by_status JOIN directory d ON d.id = i.directory_id";
+        (None, None, Some("missing"), Some(_)) => {
+            sql.from = "identity i INDEXED BY identity_missing_in_directory JOIN directory d ON d.id = i.directory_id";
+        }
+        (None, None, Some(status), within) if status != "active" => {
+            sql.from = match within {
+                None => "identity i INDEXED BY identity_by_status JOIN directory d ON d.id = i.directory_id",
+                Some(_) => {
+                    "identity i INDEXED BY identity_by_directory_status JOIN directory d ON d.id = i.directory_id"
+                }
+            };
             sql.conditions.push("i.status <> 'active'");
         }
-        (_, None, _, Some(_)) => {
+        (None, None, _, Some(_)) => {
             sql.from = "identity i INDEXED BY identity_by_directory JOIN directory d ON d.id = i.directory_id";
         }
         _ => sql.from = "identity i INDEXED BY identity_by_name JOIN directory d ON d.id = i.directory_id",
@@ -154,10 +179,6 @@ fn identity_sql(account: AccountId, filter: &Filter, after: Option<Position>) ->
                 group,
             );
         }
-    }
-    if let Search::Beginning(text) = search {
-        sql.with("i.sort_key >= :beginning", ":beginning", text.clone());
-        sql.with("i.sort_key < :end", ":end", format!("{text}{LAST}"));
     }
     match (after, sql.order) {
         (Some(Position::Name(name, id)), "i.sort_key, i.id") => {
@@ -194,12 +215,13 @@ pub fn list_identities(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
-    query(connection, &identity_sql(account, filter, after), IDENTITY_COLUMNS, limit, read_identity)
+    let Some(scope) = scope(connection, account, filter)? else { return Ok(Vec::new()) };
+    query(connection, &identity_sql(account, filter, &scope, after), IDENTITY_COLUMNS, limit, read_identity)
 }
 
 /// The cursor after a row of a list with this filter.
 pub fn position(filter: &Filter, sort_key: &str, id: ObjectId) -> Position {
-    if filter.group.is_some() || matches!(search(&filter.q), Search::Inside(_)) {
+    if filter.group.is_some() || match_expression(&filter.q, &[], None).is_some() {
         Position::Number(id)
     } else {
         Position::Name(sort_key.to_owned(), id)
@@ -247,14 +269,13 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
     })
 }
 
-fn group_sql(account: AccountId, filter: &Filter, after: Option<Position>) -> Sql {
+fn group_sql(account: AccountId, filter: &Filter, scope: &[i64], after: Option<Position>) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "g.sort_key, g.id", values: Vec::new() };
-    let search = search(&filter.q);
-    match (&search, filter.directory) {
-        (Search::Inside(expression), _) => {
+    match (match_expression(&filter.q, scope, None), filter.directory) {
+        (Some(expression), _) => {
             sql.from =
                 "group_text t CROSS JOIN directory_group g ON g.id = t.rowid JOIN directory d ON d.id = g.directory_id";
-            sql.with("t.text MATCH :expression", ":expression", expression.clone());
+            sql.with("t.group_text MATCH :expression", ":expression", expression);
             sql.order = "t.rowid";
         }
         (_, Some(_)) => {
@@ -266,10 +287,6 @@ fn group_sql(account: AccountId, filter: &Filter, after: Option<Position>) -> Sq
     sql.conditions.push("g.removed_at IS NULL AND d.removed_at IS NULL");
     if let Some(directory) = filter.directory {
         sql.with("g.directory_id = :directory", ":directory", directory);
-    }
-    if let Search::Beginning(text) = search {
-        sql.with("g.sort_key >= :beginning", ":beginning", text.clone());
-        sql.with("g.sort_key < :end", ":end", format!("{text}{LAST}"));
     }
     match (after, sql.order) {
         (Some(Position::Name(name, id)), "g.sort_key, g.id") => {
@@ -290,7 +307,9 @@ pub fn list_groups(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<GroupRow>> {
-    query(connection, &group_sql(account, filter, after), GROUP_COLUMNS, limit, read_group)
+    let filter = &Filter { status: None, group: None, ..filter.clone() };
+    let Some(scope) = scope(connection, account, filter)? else { return Ok(Vec::new()) };
+    query(connection, &group_sql(account, filter, &scope, after), GROUP_COLUMNS, limit, read_group)
 }
 
 pub fn find_group(connection: &Connection, account: AccountId, id: ObjectId) -> Result<Option<GroupRow>> {
@@ -301,63 +320,131 @@ pub fn find_group(connection: &Connection, account: AccountId, id: ObjectId) -> 
     Ok(connection.prepare_cached(&sql)?.query_row(params![id, account], read_group).optional()?)
 }
 
-/// What a number of the common space is called: type, name, detail.
-fn describe(connection: &Connection, id: ObjectId) -> Result<(String, String, String)> {
-    let found = connection
-        .prepare_cached(
-            "SELECT 'identity', coalesce(nullif(display_name, ''), user_name), user_name FROM identity WHERE id = ?1
-             UNION ALL SELECT 'group', name, coalesce(description, '') FROM directory_group WHERE id = ?1
-             UNION ALL SELECT 'reference', text, text FROM reference WHERE id = ?1
-             UNION ALL SELECT object_type, coalesce(nullif(display_name, ''), name), name FROM staged WHERE object_id = ?1
-             LIMIT 1",
-        )?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    Ok(found.unwrap_or_else(|| ("reference".into(), format!("object {id}"), String::new())))
+/// What a number of the common space stands for.
+struct Described {
+    kind: String,
+    name: String,
+    detail: String,
+    mail: Option<String>,
+    status: Option<String>,
 }
 
-fn members(
-    connection: &Connection,
-    sql: &str,
-    of: ObjectId,
-    after: ObjectId,
-    limit: usize,
-    direct_sql: &str,
-) -> Result<Vec<Member>> {
-    let ids: Vec<ObjectId> = connection
-        .prepare_cached(sql)?
-        .query_map(params![of, FOREVER, after, limit], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut is_direct = connection.prepare_cached(direct_sql)?;
+fn describe(connection: &Connection, id: ObjectId) -> Result<Described> {
+    let found = connection
+        .prepare_cached(
+            "SELECT 'identity', coalesce(nullif(display_name, ''), user_name), user_name, mail,
+                    CASE WHEN missing_since_at IS NULL THEN status ELSE 'missing' END FROM identity WHERE id = ?1
+             UNION ALL SELECT 'group', name, coalesce(description, ''), NULL,
+                    CASE WHEN missing_since_at IS NOT NULL THEN 'missing' END FROM directory_group WHERE id = ?1
+             UNION ALL SELECT 'reference', text, text, NULL, NULL FROM reference WHERE id = ?1
+             UNION ALL SELECT object_type, coalesce(nullif(display_name, ''), name), name, mail, status
+                       FROM staged WHERE object_id = ?1
+             LIMIT 1",
+        )?
+        .query_row([id], |row| {
+            Ok(Described {
+                kind: row.get(0)?,
+                name: row.get(1)?,
+                detail: row.get(2)?,
+                mail: row.get(3)?,
+                status: row.get(4)?,
+            })
+        })
+        .optional()?;
+    Ok(found.unwrap_or_else(|| Described {
+        kind: "reference".into(),
+        name: format!("object {id}"),
+        detail: String::new(),
+        mail: None,
+        status: None,
+    }))
+}
+
+/// Describes members or groups; `since_sql` finds the direct membership of `of` with each.
+fn members(connection: &Connection, ids: Vec<ObjectId>, of: ObjectId, since_sql: &str) -> Result<Vec<Member>> {
+    let mut since_of = connection.prepare_cached(since_sql)?;
     ids.into_iter()
         .map(|id| {
-            let (kind, name, detail) = describe(connection, id)?;
-            let direct = is_direct.exists(params![of, FOREVER, id])?;
-            Ok(Member { id: id.to_string(), kind, sort_key: fold(&name), name, detail, direct, number: id })
+            let Described { kind, name, detail, mail, status } = describe(connection, id)?;
+            let since: Option<Time> = since_of.query_row(params![of, FOREVER, id], |row| row.get(0)).optional()?;
+            Ok(Member {
+                id: id.to_string(),
+                kind,
+                name,
+                detail,
+                mail,
+                status,
+                direct: since.is_some(),
+                since,
+                number: id,
+            })
         })
         .collect()
 }
 
-const HAS_MEMBER: &str = "SELECT 1 FROM member WHERE group_id = ?1 AND until_at = ?2 AND member_id = ?3";
-const IN_GROUP: &str = "SELECT 1 FROM member WHERE member_id = ?1 AND until_at = ?2 AND group_id = ?3";
+fn numbers(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<ObjectId>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(values, |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+const MEMBER_SINCE: &str = "SELECT since_at FROM member WHERE group_id = ?1 AND until_at = ?2 AND member_id = ?3";
+const GROUP_SINCE: &str = "SELECT since_at FROM member WHERE member_id = ?1 AND until_at = ?2 AND group_id = ?3";
+const MEMBERS_AFTER: &str =
+    "SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?2 AND member_id > ?3 ORDER BY member_id LIMIT ?4";
 
 /// The direct members of a group, by number, after `after`.
 pub fn direct_members(connection: &Connection, group: ObjectId, after: ObjectId, limit: usize) -> Result<Vec<Member>> {
-    let sql = "SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?2 AND member_id > ?3 ORDER BY member_id LIMIT ?4";
-    members(connection, sql, group, after, limit, HAS_MEMBER)
+    let ids = numbers(connection, MEMBERS_AFTER, &[&group, &FOREVER, &after, &limit])?;
+    members(connection, ids, group, MEMBER_SINCE)
 }
 
 /// Everything that is a member of a group through any depth of groups; cycles end, the group itself is left out.
+///
+/// Only groups are followed, and each gives no more than one page: a group of a million people inside another one
+/// costs as much as any page.
 pub fn effective_members(
     connection: &Connection,
     group: ObjectId,
     after: ObjectId,
     limit: usize,
 ) -> Result<Vec<Member>> {
-    let sql = "WITH RECURSIVE reach (id) AS (
-                   SELECT ?1 UNION SELECT m.member_id FROM reach r JOIN member m ON m.group_id = r.id AND m.until_at = ?2)
-               SELECT id FROM reach WHERE id <> ?1 AND id > ?3 ORDER BY id LIMIT ?4";
-    members(connection, sql, group, after, limit, HAS_MEMBER)
+    // Which groups are in which, seen from the members' side: as many steps as there are groups, not members.
+    let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT m.group_id, g.id FROM directory_group g CROSS JOIN member m ON m.member_id = g.id AND m.until_at = ?2
+         WHERE g.directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1)",
+    )?;
+    let mut rows = statement.query(params![group, FOREVER])?;
+    while let Some(row) = rows.next()? {
+        inside.entry(row.get(0)?).or_default().push(row.get(1)?);
+    }
+    let mut reached = HashSet::from([group]);
+    let mut waiting = vec![group];
+    while let Some(next) = waiting.pop() {
+        for inner in inside.get(&next).into_iter().flatten() {
+            if reached.insert(*inner) {
+                waiting.push(*inner);
+            }
+        }
+    }
+    let mut ids: BTreeSet<ObjectId> = BTreeSet::new();
+    for source in &reached {
+        // One more than asked for: the group itself may be among them, and is left out.
+        for id in numbers(connection, MEMBERS_AFTER, &[source, &FOREVER, &after, &(limit + 1)])? {
+            let is_beyond = ids.len() >= limit && ids.last().is_some_and(|last| id > *last);
+            if is_beyond {
+                break;
+            }
+            if id != group {
+                ids.insert(id);
+            }
+            if ids.len() > limit {
+                ids.pop_last();
+            }
+        }
+    }
+    members(connection, ids.into_iter().collect(), group, MEMBER_SINCE)
 }
 
 /// The groups that an object is a member of, directly or through groups, by number.
@@ -375,7 +462,113 @@ pub fn groups_of(
     } else {
         "SELECT group_id FROM member WHERE member_id = ?1 AND until_at = ?2 AND group_id > ?3 ORDER BY group_id LIMIT ?4"
     };
-    members(connection, sql, member, after, limit, IN_GROUP)
+    let ids = numbers(connection, sql, &[&member, &FOREVER, &after, &limit])?;
+    members(connection, ids, member, GROUP_SINCE)
+}
+
+/// All groups that an object belongs to, each with the shortest way there, direct ones first, then by name; and
+/// whether there were more than `max`.
+pub fn belongings(connection: &Connection, member: ObjectId, max: usize) -> Result<(Vec<Belonging>, bool)> {
+    // Breadth first: the first way to a group is a shortest one.
+    let mut came_from: HashMap<ObjectId, ObjectId> = HashMap::new();
+    let mut order: Vec<ObjectId> = Vec::new();
+    let mut waiting = VecDeque::from([member]);
+    let sql = "SELECT group_id FROM member WHERE member_id = ?1 AND until_at = ?2 ORDER BY group_id LIMIT ?3";
+    while let Some(next) = waiting.pop_front() {
+        if order.len() > max {
+            break;
+        }
+        for group in numbers(connection, sql, &[&next, &FOREVER, &(max + 1)])? {
+            if group != member && !came_from.contains_key(&group) {
+                came_from.insert(group, next);
+                order.push(group);
+                waiting.push_back(group);
+            }
+        }
+    }
+    let has_more = order.len() > max;
+    order.truncate(max);
+    let mut names: HashMap<ObjectId, (String, bool, i64)> = HashMap::new();
+    let mut find = connection
+        .prepare_cached("SELECT name, missing_since_at IS NOT NULL, member_count FROM directory_group WHERE id = ?1")?;
+    for group in &order {
+        if let Some(found) = find.query_row([group], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()? {
+            names.insert(*group, found);
+        }
+    }
+    let mut found: Vec<Belonging> = Vec::with_capacity(order.len());
+    for id in order {
+        let Some((name, is_missing, member_count)) = names.get(&id).cloned() else { continue };
+        let mut through = Vec::new();
+        let mut at = came_from.get(&id).copied().unwrap_or(member);
+        while at != member {
+            through.push((at, names.get(&at).map_or_else(String::new, |(name, ..)| name.clone())));
+            at = came_from.get(&at).copied().unwrap_or(member);
+        }
+        through.reverse();
+        found.push(Belonging { id, name, is_missing, member_count, through });
+    }
+    found.sort_by_cached_key(|belonging| (!belonging.through.is_empty(), fold(&belonging.name)));
+    Ok((found, has_more))
+}
+
+/// When an object joined and left groups, from `from` until before `until`, newest first.
+pub fn membership_events(
+    connection: &Connection,
+    member: ObjectId,
+    from: Time,
+    until: Time,
+) -> Result<Vec<MembershipEvent>> {
+    // One object's memberships over all time: bounded by what one account can be a member of.
+    let mut statement = connection.prepare_cached(
+        "SELECT m.group_id, g.name, m.since_at, m.until_at FROM member m JOIN directory_group g ON g.id = m.group_id
+         WHERE m.member_id = ?1 LIMIT 10000",
+    )?;
+    let mut rows = statement.query([member])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (group, name, since, left): (ObjectId, String, Time, Time) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        for (at, joined) in [(since, true), (left, false)] {
+            if at >= from && at < until && at.0 != FOREVER {
+                events.push(MembershipEvent { at, group, group_name: name.clone(), joined });
+            }
+        }
+    }
+    events.sort_by_cached_key(|event| (Reverse(event.at), event.joined, fold(&event.group_name)));
+    Ok(events)
+}
+
+/// The run whose changes took effect at a moment.
+pub fn run_applied_at(connection: &Connection, at: Time) -> Result<Option<i64>> {
+    Ok(connection
+        .prepare_cached("SELECT run_id FROM applied_run WHERE applied_at = ?1 LIMIT 1")?
+        .query_row([at], |row| row.get(0))
+        .optional()?)
+}
+
+/// The account's directories for a filter's list, by name: id, name, and how many identities and groups the copy holds.
+pub fn directories(connection: &Connection, account: AccountId) -> Result<Vec<DirectoryChoice>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name, identity_count, group_count FROM directory
+         WHERE account_id = ?1 AND removed_at IS NULL ORDER BY name LIMIT 500",
+    )?;
+    let rows = statement.query_map([account], |row| {
+        Ok(DirectoryChoice { id: row.get(0)?, name: row.get(1)?, identities: row.get(2)?, groups: row.get(3)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many identities of a directory are in a state (`missing`, or a status that is not `active`), counted up to `max`.
+pub fn count_state(connection: &Connection, directory: i64, state: &str, max: i64) -> Result<i64> {
+    let sql = if state == "missing" {
+        "SELECT count(*) FROM (SELECT 1 FROM identity INDEXED BY identity_missing_in_directory
+         WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL AND ?2 <> '' LIMIT ?3)"
+    } else {
+        "SELECT count(*) FROM (SELECT 1 FROM identity INDEXED BY identity_by_directory_status
+         WHERE directory_id = ?1 AND removed_at IS NULL AND status <> 'active' AND status = ?2 LIMIT ?3)"
+    };
+    Ok(connection.prepare_cached(sql)?.query_row(params![directory, state, max], |row| row.get(0))?)
 }
 
 fn read_change(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
@@ -390,6 +583,7 @@ fn read_change(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
         before: row.get(6)?,
         after: row.get(7)?,
         member_name: None,
+        member_href: String::new(),
         applied_at: row.get(8)?,
     })
 }
@@ -397,14 +591,16 @@ fn read_change(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
 /// Puts the names in that the rows only point at.
 fn name_changes(connection: &Connection, mut rows: Vec<ChangeRow>) -> Result<Vec<ChangeRow>> {
     for row in &mut rows {
-        row.subject_name = describe(connection, row.subject_id)?.1;
+        row.subject_name = describe(connection, row.subject_id)?.name;
         let member = match row.kind.as_str() {
             "member-added" => row.after.as_deref(),
             "member-removed" => row.before.as_deref(),
             _ => None,
         };
         if let Some(id) = member.and_then(|id| id.trim_matches('"').parse().ok()) {
-            row.member_name = Some(describe(connection, id)?.1);
+            let member = describe(connection, id)?;
+            row.member_href = href(&member.kind, id);
+            row.member_name = Some(member.name);
         }
     }
     Ok(rows)
@@ -450,11 +646,8 @@ pub fn changes_of_run(
 }
 
 #[cfg(test)]
-pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
-    let account = AccountId::new(AccountId::MIN).expect("an account");
-    let sql = identity_sql(account, filter, Some(position(filter, "m", 5)));
-    let mut statement =
-        connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text(IDENTITY_COLUMNS))).expect("a statement");
+fn steps(connection: &Connection, sql: &Sql, columns: &str) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text(columns))).expect("a statement");
     let mut bound: Vec<(&str, &dyn ToSql)> = sql.values.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     bound.push((":limit", &10));
     statement
@@ -462,4 +655,18 @@ pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
         .expect("a plan")
         .collect::<rusqlite::Result<_>>()
         .expect("rows")
+}
+
+/// How SQLite walks to a page in the middle of a list.
+#[cfg(test)]
+pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
+    let account = AccountId::new(AccountId::MIN).expect("an account");
+    steps(connection, &identity_sql(account, filter, &[1, 2], Some(position(filter, "m", 5))), IDENTITY_COLUMNS)
+}
+
+#[cfg(test)]
+pub(super) fn group_plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
+    let account = AccountId::new(AccountId::MIN).expect("an account");
+    let filter = Filter { group: None, status: None, ..filter.clone() };
+    steps(connection, &group_sql(account, &filter, &[1, 2], Some(position(&filter, "m", 5))), GROUP_COLUMNS)
 }

@@ -1,1 +1,841 @@
-//! stub
+//! Search, lists, members, history and pages, on a database that was filled the way a run fills it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use actix_web::{HttpResponse, body::to_bytes};
+use scraper::{Html, Selector};
+
+use super::{
+    api::{GroupQuery, IdentityQuery, MemberQuery},
+    model::FOREVER,
+    pages,
+    queries::{self, Filter},
+    write::{self, NewChange, Staged, Target},
+    *,
+};
+use crate::{
+    clock::{Clock, MINUTE, Time},
+    config::Layer,
+    connectors::{GroupFields, IdentityFields, Key, Keys, Status, Value},
+    db::Db,
+    error::{Error, Result},
+    kernel::Kernel,
+    principal::{AccountId, Principal},
+    secret::MasterKey,
+    web::{Address, Ctx, PathId, Query},
+};
+
+const OURS: i64 = AccountId::MIN;
+const THEIRS: i64 = AccountId::MIN + 1;
+
+fn account(id: i64) -> AccountId {
+    AccountId::new(id).expect("an account")
+}
+
+/// Two accounts: ours with directories 1 and 2, theirs with directory 3.
+struct Place {
+    _dir: tempfile::TempDir,
+    kernel: Kernel,
+    runs: i64,
+}
+
+/// Writes from a thread that may block, inside a runtime too.
+fn write_to<T: Send + 'static>(
+    kernel: &Kernel,
+    f: impl FnOnce(&rusqlite::Connection) -> Result<T> + Send + 'static,
+) -> T {
+    std::thread::scope(|scope| scope.spawn(|| kernel.db.write_blocking(f)).join().expect("a thread").expect("written"))
+}
+
+fn start() -> Time {
+    Time::parse("2026-03-03T09:00:00Z").expect("a time")
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = Layer { data_dir: Some(dir.path().to_owned()), ..Layer::default() }.finish().expect("a configuration");
+    let kernel = Kernel {
+        db: Db::open(&Db::file(dir.path()), true).expect("a database"),
+        clock: Clock::fixed(start()),
+        key: MasterKey::create(&dir.path().join("master.key")).expect("a key").into(),
+        config: config.into(),
+    };
+    write_to(&kernel, |c| {
+        for (id, alias) in [(OURS, "ours"), (THEIRS, "theirs")] {
+            c.execute(
+                "INSERT INTO account (id, alias, region, state, created_at) VALUES (?1, ?2, 'default', 'active', 0)",
+                rusqlite::params![id, alias],
+            )?;
+        }
+        for (id, owner, name) in [(1, OURS, "Staff"), (2, OURS, "Yard"), (3, THEIRS, "Elsewhere")] {
+            c.execute(
+                    "INSERT INTO directory (id, account_id, kind, name, settings, read_credentials, schedule, guard, created_at, updated_at)
+                     VALUES (?1, ?2, 'openldap', ?3, '{}', zeroblob(0), '{}', '{}', 0, 0)",
+                    rusqlite::params![id, owner, name],
+                )?;
+        }
+        Ok(())
+    });
+    Place { _dir: dir, kernel, runs: 0 }
+}
+
+/// What one run brings.
+#[derive(Default)]
+struct Plan {
+    staged: Vec<Staged>,
+    changes: Vec<NewChange>,
+}
+
+fn line(subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) -> NewChange {
+    NewChange { subject_type, subject_id, kind, field: None, before: None, after: None }
+}
+
+impl Plan {
+    fn identity(&mut self, id: ObjectId, fields: IdentityFields) {
+        let keys = Keys { dn: Some(Key::of_dn(&format!("uid={}", fields.user_name))), name: None };
+        let (json, hash) = write::identity_content(&fields, &keys).expect("content");
+        self.staged.push(Staged::identity(id, format!("uuid-{id}"), keys, fields, json, hash));
+        self.changes.push(line(SubjectType::Identity, id, ChangeKind::Added));
+    }
+
+    fn group(&mut self, id: ObjectId, name: &str, members: &[ObjectId]) {
+        let fields = GroupFields { name: name.into(), kind: Some("groupOfNames".into()), ..GroupFields::default() };
+        let keys = Keys { dn: Some(Key::of_dn(&format!("cn={name}"))), name: None };
+        let (json, hash) = write::group_content(&fields, &keys).expect("content");
+        let mut sorted = members.to_vec();
+        sorted.sort_unstable();
+        let count = i64::try_from(members.len()).expect("a count");
+        let members_of = (write::member_hash(&sorted), count);
+        self.staged.push(Staged::group(id, format!("uuid-{id}"), keys, fields, json, hash, members_of));
+        self.changes.push(line(SubjectType::Group, id, ChangeKind::Added));
+        for member in members {
+            self.member(id, *member, true);
+        }
+    }
+
+    fn member(&mut self, group: ObjectId, member: ObjectId, joins: bool) {
+        let value = Some(format!("\"{member}\""));
+        let (kind, before, after) =
+            if joins { (ChangeKind::MemberAdded, None, value) } else { (ChangeKind::MemberRemoved, value, None) };
+        self.changes.push(NewChange { before, after, ..line(SubjectType::Group, group, kind) });
+    }
+}
+
+impl Place {
+    fn store(&mut self, plan: Plan) -> i64 {
+        self.runs += 1;
+        let run = self.runs;
+        write_to(&self.kernel, move |c| write::insert_plan(c, run, &plan.staged, &plan.changes));
+        run
+    }
+
+    /// Applies a stored run in small steps, each of them `times` times over when its transaction is repeated.
+    fn apply_stored(&self, run: i64, account_id: i64, directory: i64, at: Time) {
+        let target = Target { run, account: account(account_id), directory, at };
+        write_to(&self.kernel, move |c| {
+            while write::apply_staged(c, target, 700)? > 0 {}
+            let mut after = 0;
+            while let Some((last, _)) = write::apply_changes(c, target, after, 5)? {
+                // A process that died before it noted how far it was does the step again.
+                write::apply_changes(c, target, after, 5)?;
+                after = last;
+            }
+            write::finish_applied(c, target)
+        });
+    }
+
+    fn apply(&mut self, account_id: i64, directory: i64, plan: Plan) -> i64 {
+        let run = self.store(plan);
+        self.apply_stored(run, account_id, directory, start().plus(run * MINUTE));
+        run
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> T {
+        self.kernel.db.read_blocking(f).expect("read")
+    }
+
+    fn list(&self, filter: &Filter) -> Vec<ObjectId> {
+        let rows = self.read(|c| queries::list_identities(c, account(OURS), filter, None, 100_000));
+        rows.into_iter().map(|row| row.id).collect()
+    }
+
+    fn found(&self, q: &str) -> Vec<ObjectId> {
+        self.list(&Filter { q: q.into(), ..Filter::default() })
+    }
+
+    fn ctx(&self, account_id: i64) -> Ctx {
+        Ctx {
+            kernel: self.kernel.clone(),
+            principal: Principal::command_line("default", Some(account(account_id)), "root"),
+            address: Address { ip: [127, 0, 0, 1].into(), request_id: "r".into(), user_agent: String::new() },
+            csrf: "token".into(),
+            session_token: None,
+            is_fragment: false,
+            is_secure: true,
+            path: "/".into(),
+            flash: None,
+        }
+    }
+}
+
+fn person(user_name: &str, display_name: &str) -> IdentityFields {
+    IdentityFields {
+        user_name: user_name.into(),
+        display_name: Some(display_name.into()),
+        mail: Some(format!("{user_name}@halden.example")),
+        mails: vec![format!("{user_name}@halden.example")],
+        attributes: BTreeMap::from([("dn".into(), vec![Value::Text(format!("uid={user_name},dc=halden"))])]),
+        ..IdentityFields::default()
+    }
+}
+
+const STATUSES: [Status; 5] = [Status::Active, Status::Disabled, Status::Active, Status::Locked, Status::Active];
+
+fn crowd(plan: &mut Plan, ids: std::ops::Range<ObjectId>) {
+    for id in ids {
+        let names = ["Anna", "Bjørn", "Chloé", "Dmitri", "Élodie", "Fatou", "Gro"];
+        let name = names[usize::try_from(id).expect("a number") % names.len()];
+        let status = STATUSES[usize::try_from(id).expect("a number") % STATUSES.len()];
+        plan.identity(id, IdentityFields { status, ..person(&format!("u{id}"), &format!("{name} Crowd{}", id % 100)) });
+    }
+}
+
+#[test]
+fn people_are_found_by_any_part_of_what_they_are_known_by() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    let people = [
+        (1, "muellerk", "Käthe Müller"),
+        (2, "wli", "Wei Li"),
+        (3, "haoki", "青木 遥"),
+        (4, "ytakahashi", "高山田太郎"),
+        (5, "fox", "Renard 🦊 Roux"),
+        (6, "lorlov", "Лев Орлов"),
+        (7, "quote", "Conan \"The\" O'Brien"),
+        (8, "stars", "Anna* OR NEAR(x) -b ^c {text} : col"),
+        (9, "percent", "100% under_score \\back"),
+        (10, "kim", "김민수"),
+        (11, "noura", "نورة القحطاني"),
+        (12, "x", ""),
+    ];
+    for (id, user_name, name) in people {
+        plan.identity(id, person(user_name, name));
+    }
+    plan.identity(13, IdentityFields { employee_id: Some("E-20107".into()), ..person("emp", "Someone Else") });
+    plan.identity(
+        14,
+        IdentityFields {
+            given_name: Some("Marguerite".into()),
+            family_name: Some("Duval".into()),
+            mails: vec!["first@halden.example".into(), "second.address@yard.example".into()],
+            ..person("mduval", "M. D.")
+        },
+    );
+    place.apply(OURS, 1, plan);
+    for (q, expected) in [
+        ("müller", &[1][..]),
+        ("MULLER", &[1]),
+        ("kathe", &[1]),
+        ("ülle", &[1]),
+        ("llerk", &[1]),
+        ("müller käthe", &[1]),
+        ("käthe  müll", &[1]),
+        ("müller wei", &[]),
+        // Two letters and one: where a word begins.
+        ("li", &[2]),
+        ("LI", &[2]),
+        ("li wei", &[2]),
+        ("wei l", &[2]),
+        ("w", &[2]),
+        ("wl", &[2]),
+        // Characters that are words by themselves are found anywhere.
+        ("青", &[3]),
+        ("木", &[3]),
+        ("青木", &[3]),
+        ("遥", &[3]),
+        ("山田", &[4]),
+        ("田太", &[4]),
+        ("太郎", &[4]),
+        ("山田太", &[4]),
+        ("郎", &[4]),
+        ("山田 ytaka", &[4]),
+        ("田山", &[]),
+        ("🦊", &[5]),
+        ("🦊 ren", &[5]),
+        ("орл", &[6]),
+        ("ОРЛОВ лев", &[6]),
+        ("ле", &[6]),
+        ("김", &[10]),
+        ("민수", &[10]),
+        ("نورة", &[11]),
+        ("القح", &[11]),
+        // Nothing typed is an operator.
+        ("\"the\"", &[7]),
+        ("\"", &[7]),
+        ("o'brien", &[7]),
+        ("anna*", &[8]),
+        ("near(x)", &[8]),
+        ("OR near(", &[8]),
+        ("renard OR haoki", &[]),
+        ("NOT fox", &[]),
+        ("-b", &[8]),
+        ("{text}", &[8]),
+        ("text : col", &[8]),
+        ("ann*z", &[]),
+        ("100%", &[9]),
+        ("r_s", &[9]),
+        ("\\back", &[9]),
+        ("x", &[12]),
+        ("20107", &[13]),
+        ("e-201", &[13]),
+        ("second.addr", &[14]),
+        ("@yard.ex", &[14]),
+        ("marguerite", &[14]),
+        ("duval m", &[14]),
+    ] {
+        assert_eq!(place.found(q), expected, "{q}");
+    }
+    assert_eq!(place.found("  ").len(), 14);
+    assert_eq!(place.found("halden.example").len(), 14);
+}
+
+#[test]
+fn a_changed_name_is_found_and_the_old_one_is_not() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    plan.identity(1, person("kmueller", "Käthe Müller"));
+    place.apply(OURS, 1, plan);
+    let mut plan = Plan::default();
+    plan.identity(1, person("kmueller", "Käthe 山田"));
+    place.apply(OURS, 1, plan);
+    assert_eq!((place.found("müller").len(), place.found("山田"), place.found("mueller")), (0, vec![1], vec![1]));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+    #[test]
+    fn every_word_is_found_by_its_beginning_and_by_any_three_characters(
+        text in "[a-zA-Zäß\"*' 山田太郎🦊김ا]{1,14}",
+        from in 0_usize..14,
+        length in 1_usize..6,
+    ) {
+        let folded = fold(&text);
+        let Some(word) = folded.split_whitespace().nth(from % 3).or_else(|| folded.split_whitespace().next()) else {
+            return Ok(());
+        };
+        let characters: Vec<char> = word.chars().collect();
+        let first = from % characters.len();
+        let part: String = characters.iter().skip(first).take(length).collect();
+        let is_short = part.chars().count() < 3;
+        let begins_alone = characters[first] > '\u{7f}' && !characters[first].is_lowercase();
+        if is_short && first > 0 && !begins_alone {
+            return Ok(());
+        }
+        let connection = rusqlite::Connection::open_in_memory().expect("a database");
+        connection.execute_batch("CREATE VIRTUAL TABLE t USING fts5 (text, content='', contentless_delete=1, tokenize='trigram')")
+            .expect("a table");
+        connection.execute("INSERT INTO t (rowid, text) VALUES (1, ?1)", [fold::index_text([text.as_str()])]).expect("a row");
+        let expression = fold::match_expression(&part, &[], None).expect("an expression");
+        let found: i64 = connection.query_row("SELECT count(*) FROM t WHERE text MATCH ?1", [expression], |row| row.get(0))
+            .expect("an answer");
+        proptest::prop_assert_eq!(found, 1, "{:?} in {:?}", part, text);
+    }
+}
+
+/// Filters of every kind, alone and together.
+fn filters() -> Vec<Filter> {
+    let mut filters = Vec::new();
+    for q in ["", "crowd", "cr", "crowd1 anna", "u1"] {
+        for directory in [None, Some(1)] {
+            for status in [None, Some("active"), Some("locked"), Some("missing")] {
+                for group in [None, Some(90_001)] {
+                    filters.push(Filter { q: q.into(), directory, status: status.map(Into::into), group });
+                }
+            }
+        }
+    }
+    filters
+}
+
+#[test]
+fn paging_shows_every_row_once_while_rows_are_inserted() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1..1_200);
+    let members: Vec<ObjectId> = (1..1_200).filter(|id| id % 3 == 0).collect();
+    plan.group(90_001, "thirds", &members);
+    place.apply(OURS, 1, plan);
+    let mut plan = Plan::default();
+    crowd(&mut plan, 2_000..2_400);
+    place.apply(OURS, 2, plan);
+    let mut plan = Plan::default();
+    plan.changes.extend((1..100).map(|id| line(SubjectType::Identity, id, ChangeKind::Missing)));
+    place.apply(OURS, 1, plan);
+    let mut next_id = 3_000;
+    for filter in filters() {
+        let expected: BTreeSet<ObjectId> = place.list(&filter).into_iter().collect();
+        let mut seen: HashMap<ObjectId, usize> = HashMap::new();
+        let (mut after, mut pages) = (None, 0);
+        loop {
+            let rows = place.read(|c| queries::list_identities(c, account(OURS), &filter, after.clone(), 37));
+            let Some(last) = rows.last() else { break };
+            after = Some(queries::position(&filter, &last.sort_key, last.id));
+            for row in rows {
+                *seen.entry(row.id).or_default() += 1;
+            }
+            pages += 1;
+            if pages % 3 == 1 {
+                let mut plan = Plan::default();
+                crowd(&mut plan, next_id..next_id + 3);
+                next_id += 3;
+                place.apply(OURS, 1, plan);
+            }
+        }
+        assert!(seen.values().all(|times| *times == 1), "{filter:?}: a row came twice");
+        let missed: Vec<_> = expected.iter().filter(|id| !seen.contains_key(*id)).collect();
+        assert!(missed.is_empty(), "{filter:?}: {missed:?} never came");
+    }
+}
+
+#[test]
+fn filters_narrow_to_what_they_say() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1..501);
+    plan.group(90_001, "some", &[3, 4, 8]);
+    place.apply(OURS, 1, plan);
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1_000..1_100);
+    place.apply(OURS, 2, plan);
+    let mut plan = Plan::default();
+    plan.changes.push(line(SubjectType::Identity, 8, ChangeKind::Missing));
+    place.apply(OURS, 1, plan);
+    let ids = |directory, status: Option<&str>, group, q: &str| {
+        let mut ids = place.list(&Filter { q: q.into(), directory, status: status.map(Into::into), group });
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids(None, None, None, "").len(), 600);
+    assert_eq!(ids(Some(1), None, None, "").len(), 500);
+    assert_eq!(ids(Some(2), Some("locked"), None, "").len(), 20);
+    assert_eq!(ids(None, Some("locked"), None, "").len(), 120);
+    assert_eq!(ids(None, Some("active"), None, "").len(), 360);
+    assert_eq!(ids(None, Some("missing"), None, ""), [8]);
+    assert_eq!(ids(Some(2), Some("missing"), None, ""), [0_i64; 0]);
+    assert_eq!(ids(None, None, Some(90_001), ""), [3, 4, 8]);
+    assert_eq!(ids(None, Some("locked"), Some(90_001), ""), [3, 8]);
+    assert_eq!(ids(Some(1), None, Some(90_001), "u4"), [4]);
+    assert_eq!(ids(None, Some("expired"), None, "crowd"), [0_i64; 0]);
+    let missing = place.read(|c| count_state(c, 1, "missing", 10));
+    assert_eq!((missing, place.read(|c| count_state(c, 1, "locked", 10))), (1, 10));
+}
+
+#[test]
+fn another_account_sees_nothing() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1..50);
+    plan.group(90_001, "crowd-group", &[1, 2]);
+    place.apply(OURS, 1, plan);
+    let theirs = account(THEIRS);
+    for filter in filters() {
+        let rows = place.read(|c| queries::list_identities(c, theirs, &filter, None, 10));
+        assert!(rows.is_empty(), "{filter:?}");
+        assert!(place.read(|c| queries::list_groups(c, theirs, &filter, None, 10)).is_empty(), "{filter:?}");
+    }
+    assert!(place.read(|c| queries::find_identity(c, theirs, 1)).is_none());
+    assert!(place.read(|c| queries::find_group(c, theirs, 90_001)).is_none());
+    assert!(place.read(|c| queries::find_identity(c, account(OURS), 1)).is_some());
+}
+
+#[test]
+fn a_removed_directory_takes_its_objects_out_of_every_list_at_once() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1..20);
+    place.apply(OURS, 1, plan);
+    write_to(&place.kernel, |c| Ok(c.execute("UPDATE directory SET removed_at = 1 WHERE id = 1", [])?));
+    assert_eq!((place.found("").len(), place.found("crowd").len()), (0, 0));
+    assert!(place.read(|c| queries::find_identity(c, account(OURS), 1)).is_none());
+}
+
+/// Everything under a group by definition.
+fn closure(edges: &[(ObjectId, Vec<ObjectId>)], group: ObjectId) -> BTreeSet<ObjectId> {
+    let mut reached = BTreeSet::from([group]);
+    loop {
+        let more: BTreeSet<ObjectId> =
+            edges.iter().filter(|(from, _)| reached.contains(from)).flat_map(|(_, to)| to.iter().copied()).collect();
+        let before = reached.len();
+        reached.extend(more);
+        if reached.len() == before {
+            reached.remove(&group);
+            return reached;
+        }
+    }
+}
+
+#[test]
+fn effective_members_reach_through_every_depth_and_end_in_cycles() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1..400);
+    let edges: Vec<(ObjectId, Vec<ObjectId>)> = vec![
+        (501, (1..50).chain([502, 503, 501]).collect()),
+        (502, (40..200).chain([504]).collect()),
+        (503, vec![503]),
+        (504, (300..350).chain([501]).collect()),
+        (505, vec![]),
+        (506, vec![501, 399]),
+    ];
+    for (id, members) in &edges {
+        plan.group(*id, &format!("g{id}"), members);
+    }
+    place.apply(OURS, 1, plan);
+    for (group, _) in &edges {
+        for limit in [1, 7, 50, 1_000] {
+            let (mut seen, mut after) = (Vec::new(), 0);
+            loop {
+                let rows = place.read(|c| queries::effective_members(c, *group, after, limit));
+                let Some(last) = rows.last() else { break };
+                after = last.number;
+                assert!(rows.len() <= limit);
+                seen.extend(rows.iter().map(|row| row.number));
+            }
+            assert_eq!(seen, closure(&edges, *group).into_iter().collect::<Vec<_>>(), "group {group} by {limit}");
+        }
+    }
+    // Upwards: an identity's groups, with the way there.
+    let (groups, has_more) = place.read(|c| queries::belongings(c, 320, 100));
+    let ways: Vec<(ObjectId, Vec<ObjectId>)> =
+        groups.iter().map(|group| (group.id, group.through.iter().map(|(id, _)| *id).collect())).collect();
+    assert_eq!(
+        (ways, has_more),
+        (vec![(504, vec![]), (501, vec![504, 502]), (502, vec![504]), (506, vec![504, 502, 501])], false)
+    );
+    let numbers: Vec<ObjectId> =
+        place.read(|c| queries::groups_of(c, 320, true, 0, 100)).into_iter().map(|group| group.number).collect();
+    assert_eq!(numbers, [501, 502, 504, 506]);
+    assert_eq!(place.read(|c| queries::belongings(c, 320, 2)).0.len(), 2);
+}
+
+#[test]
+fn a_history_holds_only_what_was_applied() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    plan.identity(1, person("a", "Anna"));
+    plan.group(501, "g", &[1]);
+    let first = place.apply(OURS, 1, plan);
+    let mut plan = Plan::default();
+    plan.changes.push(NewChange {
+        field: Some("title".into()),
+        before: None,
+        after: Some("\"Chief\"".into()),
+        ..line(SubjectType::Identity, 1, ChangeKind::Changed)
+    });
+    let planned = place.store(plan);
+    let kinds = |place: &Place| -> Vec<(i64, String)> {
+        place.read(|c| queries::history(c, 1, FOREVER, 10)).into_iter().map(|row| (row.run_id, row.kind)).collect()
+    };
+    assert_eq!(kinds(&place), [(first, "added".to_owned())]);
+    let at = start().plus(10 * MINUTE);
+    place.apply_stored(planned, OURS, 1, at);
+    assert_eq!(kinds(&place), [(planned, "changed".to_owned()), (first, "added".to_owned())]);
+    let mut plan = Plan::default();
+    plan.member(501, 1, false);
+    let left = place.store(plan);
+    place.apply_stored(left, OURS, 1, start().plus(20 * MINUTE));
+    let events = place.read(|c| queries::membership_events(c, 1, Time(i64::MIN), Time(FOREVER)));
+    let joined: Vec<bool> = events.iter().map(|event| event.joined).collect();
+    assert_eq!(joined, [false, true]);
+    let group: Vec<(String, Option<String>)> = place
+        .read(|c| queries::history(c, 501, FOREVER, 10))
+        .into_iter()
+        .map(|row| (row.kind, row.member_name))
+        .collect();
+    let anna = Some("Anna".to_owned());
+    assert_eq!(group, [("member-removed".into(), anna.clone()), ("member-added".into(), anna), ("added".into(), None)]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(12))]
+    #[test]
+    fn memberships_can_be_read_back_as_of_any_run(
+        steps in proptest::collection::vec(proptest::collection::btree_set(1_i64..12, 0..8), 1..9)
+    ) {
+        let mut place = place();
+        let mut plan = Plan::default();
+        crowd(&mut plan, 1..12);
+        plan.group(501, "g", &[]);
+        place.apply(OURS, 1, plan);
+        let mut now: BTreeSet<ObjectId> = BTreeSet::new();
+        let mut by_run = Vec::new();
+        for wanted in &steps {
+            let mut plan = Plan::default();
+            for left in now.difference(wanted) {
+                plan.member(501, *left, false);
+            }
+            for joined in wanted.difference(&now) {
+                plan.member(501, *joined, true);
+            }
+            let run = place.apply(OURS, 1, plan);
+            now.clone_from(wanted);
+            by_run.push((start().plus(run * MINUTE), wanted.clone()));
+            let stored: BTreeSet<ObjectId> = place.read(|c| write::members_now(c, 501)).into_iter().collect();
+            proptest::prop_assert_eq!(&stored, wanted);
+        }
+        for (at, wanted) in by_run {
+            let then: BTreeSet<ObjectId> = place.read(|c| {
+                let mut statement = c.prepare(
+                    "SELECT member_id FROM member WHERE group_id = 501 AND since_at <= ?1 AND until_at > ?1",
+                )?;
+                let rows = statement.query_map([at], |row| row.get(0))?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            });
+            proptest::prop_assert_eq!(then, wanted);
+        }
+    }
+}
+
+#[test]
+fn every_list_walks_an_index_and_sorts_nothing() {
+    let place = place();
+    place.read(|c| {
+        for filter in filters() {
+            for plan in [queries::plan_of(c, &filter), queries::group_plan_of(c, &filter)] {
+                for step in &plan {
+                    let is_walk =
+                        step.starts_with("SEARCH") || step.contains("VIRTUAL TABLE") || step.starts_with("CORRELATED");
+                    assert!(is_walk && !step.contains("B-TREE"), "{filter:?}: {plan:?}");
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+async fn body(response: HttpResponse) -> String {
+    let bytes = to_bytes(response.into_body()).await.map_err(|_| "no body").expect("a body");
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+fn texts(html: &str, selector: &str) -> Vec<String> {
+    let selector = Selector::parse(selector).expect("a selector");
+    let page = Html::parse_document(html);
+    page.select(&selector)
+        .map(|element| element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+fn hrefs(html: &str, selector: &str) -> Vec<String> {
+    let selector = Selector::parse(selector).expect("a selector");
+    let page = Html::parse_document(html);
+    page.select(&selector).filter_map(|element| element.value().attr("href").map(str::to_owned)).collect()
+}
+
+fn shown() -> Place {
+    let mut place = place();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1..121);
+    plan.identity(
+        200,
+        IdentityFields {
+            manager: Some("uid=u7".into()),
+            status: Status::Locked,
+            must_change_password: true,
+            last_sign_in_at: Some("2026-02-01T10:00:00Z".into()),
+            attributes: BTreeMap::from([
+                ("dn".into(), vec![Value::Text("uid=evil,dc=halden".into())]),
+                ("photo".into(), vec![Value::Binary { base64: "AAECAwQ=".into() }]),
+                ("memberOf".into(), (0..30).map(|i| Value::Text(format!("cn=g{i}"))).collect()),
+            ]),
+            ..person("evil", "<script>alert(1)</script> =1+1")
+        },
+    );
+    plan.identity(201, person("=cmd|' /C calc'!A0", "@SUM(A1)"));
+    plan.group(501, "inner", &[200, 1]);
+    plan.group(502, "outer", &[501, 3]);
+    place.apply(OURS, 1, plan);
+    place
+}
+
+#[tokio::test]
+async fn the_list_of_identities_pages_searches_and_answers_fragments() {
+    let place = shown();
+    let query = |q: &str, cursor: Option<String>| {
+        Query(IdentityQuery { q: Some(q.into()), cursor, ..IdentityQuery::default() })
+    };
+    let mut names = Vec::new();
+    let mut cursor = None;
+    loop {
+        let html = body(pages::identities(place.ctx(OURS), query("", cursor)).await.expect("a page")).await;
+        names.extend(hrefs(&html, "#results tbody th a"));
+        let next = hrefs(&html, ".pager a[rel=next]").pop();
+        let Some(next) = next else { break };
+        cursor = next.split("cursor=").nth(1).map(str::to_owned);
+    }
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    assert_eq!((names.len(), distinct.len()), (122, 122));
+    let html = body(pages::identities(place.ctx(OURS), query("<script>", None)).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results tbody th a"), ["<script>alert(1)</script> =1+1"]);
+    assert!(!html.contains("<script>alert"));
+    let html = body(pages::identities(place.ctx(OURS), query("zzzz", None)).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results h2"), ["Nothing found for “zzzz”"]);
+    let fragment = Ctx { is_fragment: true, ..place.ctx(OURS) };
+    let html = body(pages::identities(fragment, query("crowd1", None)).await.expect("a page")).await;
+    assert!(!html.contains("<html") && html.contains("id=\"results\""), "{html}");
+    assert_eq!(hrefs(&html, "#export a"), ["/identities/export?q=crowd1"]);
+    let bad = Query(IdentityQuery { status: Some("asleep".into()), ..IdentityQuery::default() });
+    let html = body(pages::identities(place.ctx(OURS), bad).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results h2"), ["This search cannot be done"]);
+    let grouped = Query(IdentityQuery { group: Some("501".into()), ..IdentityQuery::default() });
+    let html = body(pages::identities(place.ctx(OURS), grouped).await.expect("a page")).await;
+    assert_eq!(
+        (texts(&html, "#results tbody th a").len(), texts(&html, ".filters .badge")),
+        (2, vec!["members of inner".to_owned()])
+    );
+    let empty = Ctx { ..place.ctx(THEIRS) };
+    let html = body(pages::identities(empty, query("", None)).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results h2"), ["Nothing read yet"]);
+}
+
+#[tokio::test]
+async fn an_identity_shows_fields_groups_attributes_and_history() {
+    let place = shown();
+    let query = || Query(pages::HistoryQuery::default());
+    let html = body(pages::identity(place.ctx(OURS), PathId(200), query()).await.expect("a page")).await;
+    assert_eq!(texts(&html, "h1"), ["<script>alert(1)</script> =1+1"]);
+    assert_eq!(texts(&html, ".page-head .pill"), ["Locked"]);
+    assert_eq!(hrefs(&html, "dl.kv a"), ["/identities/7"]);
+    let groups = texts(&html, "table[aria-label=Groups] tbody tr > *");
+    assert_eq!(groups, ["inner", "Direct", "2", "outer", "through inner", "2"]);
+    assert!(texts(&html, "table[aria-label=Attributes] summary").contains(&"binary, 5 bytes".to_owned()));
+    assert!(texts(&html, "table[aria-label=Attributes] summary").contains(&"10 more".to_owned()));
+    let events = texts(&html, ".timeline b");
+    assert!(
+        events.contains(&"First seen".to_owned()) && events.contains(&"Became a member of".to_owned()),
+        "{events:?}"
+    );
+    assert_eq!(texts(&html, ".timeline a").iter().filter(|text| *text == "run 1").count(), 2);
+    for (ctx, id) in [(place.ctx(THEIRS), 200), (place.ctx(OURS), 9_999), (place.ctx(OURS), -1), (place.ctx(OURS), 501)]
+    {
+        let answer = pages::identity(ctx, PathId(id), query()).await;
+        assert!(matches!(answer, Err(Error::NotFound(_))), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_of_many_lines_is_paged_without_loss() {
+    let mut place = shown();
+    for i in 0..130 {
+        let mut plan = Plan::default();
+        plan.changes.push(NewChange {
+            field: Some("title".into()),
+            before: Some(format!("\"t{i}\"")),
+            after: Some(format!("\"t{}\"", i + 1)),
+            ..line(SubjectType::Identity, 200, ChangeKind::Changed)
+        });
+        if i % 10 == 0 {
+            plan.member(502, 200, i % 20 == 0);
+        }
+        place.apply(OURS, 1, plan);
+    }
+    let (mut lines, mut before) = (Vec::new(), None);
+    for _ in 0..10 {
+        let query = Query(pages::HistoryQuery { before: before.clone() });
+        let html = body(pages::identity(place.ctx(OURS), PathId(200), query).await.expect("a page")).await;
+        lines.extend(texts(&html, ".timeline li"));
+        let Some(next) = hrefs(&html, ".pager a[rel=next]").pop() else { break };
+        before = next.split("before=").nth(1).map(|rest| rest.trim_end_matches("#history").to_owned());
+    }
+    let distinct: BTreeSet<&String> = lines.iter().collect();
+    // 130 changes, "first seen", joined `inner`, and 13 times joined or left `outer`.
+    assert_eq!((lines.len(), distinct.len()), (145, 145));
+}
+
+#[tokio::test]
+async fn a_group_shows_direct_and_effective_members() {
+    let place = shown();
+    let query = |effective, view: &str| {
+        Query(pages::GroupPageQuery {
+            effective: Some(effective),
+            view: Some(view.into()),
+            ..pages::GroupPageQuery::default()
+        })
+    };
+    let html = body(pages::group(place.ctx(OURS), PathId(502), query(false, "")).await.expect("a page")).await;
+    assert_eq!(hrefs(&html, ".table th a"), ["/identities/3", "/groups/501"]);
+    let html = body(pages::group(place.ctx(OURS), PathId(502), query(true, "")).await.expect("a page")).await;
+    assert_eq!(hrefs(&html, ".table th a"), ["/identities/1", "/identities/3", "/identities/200", "/groups/501"]);
+    let html = body(pages::group(place.ctx(OURS), PathId(501), query(false, "member-of")).await.expect("a page")).await;
+    assert_eq!(texts(&html, ".table th a"), ["outer"]);
+    let html = body(pages::group(place.ctx(OURS), PathId(501), query(false, "history")).await.expect("a page")).await;
+    let lines = texts(&html, ".timeline b");
+    assert_eq!(lines.iter().filter(|line| *line == "Member added").count(), 2, "{lines:?}");
+    let html =
+        body(pages::group(place.ctx(OURS), PathId(501), query(false, "attributes")).await.expect("a page")).await;
+    assert!(html.contains("uuid-501"));
+    assert!(matches!(pages::group(place.ctx(OURS), PathId(501), query(false, "x")).await, Err(Error::BadRequest(_))));
+    for (ctx, id) in [(place.ctx(THEIRS), 501), (place.ctx(OURS), 200)] {
+        assert!(matches!(pages::group(ctx, PathId(id), query(false, "")).await, Err(Error::NotFound(_))));
+    }
+    let html = body(pages::groups(place.ctx(OURS), Query(GroupQuery::default())).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results tbody th a"), ["inner", "outer"]);
+}
+
+fn records(csv: &str) -> Vec<Vec<String>> {
+    csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(csv.as_bytes())
+        .records()
+        .map(|record| record.expect("a record").iter().map(str::to_owned).collect())
+        .collect()
+}
+
+#[tokio::test]
+async fn an_export_has_every_row_runs_nothing_and_is_on_the_record() {
+    let mut place = shown();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1_000..1_700);
+    place.apply(OURS, 2, plan);
+    let all = Query(IdentityQuery::default());
+    let rows = records(&body(pages::export_identities(place.ctx(OURS), all).await.expect("an export")).await);
+    let ids: BTreeSet<&String> = rows.iter().skip(1).map(|row| &row[0]).collect();
+    assert_eq!((rows.len(), ids.len()), (1 + 822, 822));
+    assert_eq!(rows[0].first().map(String::as_str), Some("id"));
+    let unsafe_cells = rows.iter().flatten().filter(|cell| cell.starts_with(['=', '+', '-', '@'])).count();
+    assert_eq!(unsafe_cells, 0);
+    let narrowed =
+        Query(IdentityQuery { q: Some("crowd".into()), directory: Some("2".into()), ..IdentityQuery::default() });
+    let rows = records(&body(pages::export_identities(place.ctx(OURS), narrowed).await.expect("an export")).await);
+    assert_eq!(rows.len(), 1 + 700);
+    let groups = pages::export_groups(place.ctx(OURS), Query(GroupQuery::default())).await.expect("an export");
+    assert_eq!(records(&body(groups).await).len(), 3);
+    let effective = Query(MemberQuery { effective: Some(true), ..MemberQuery::default() });
+    let members = pages::export_members(place.ctx(OURS), PathId(502), effective).await.expect("an export");
+    assert_eq!(records(&body(members).await).len(), 5);
+    let denied = pages::export_members(place.ctx(THEIRS), PathId(502), Query(MemberQuery::default())).await;
+    assert!(matches!(denied, Err(Error::NotFound(_))));
+    let kinds: Vec<(String, String)> = place.read(|c| {
+        let mut statement = c.prepare("SELECT type, details FROM audit_record ORDER BY seq")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    });
+    let kinds: Vec<(&str, &str)> = kinds.iter().map(|(kind, details)| (kind.as_str(), details.as_str())).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("audit.identities_exported.v1", "{}"),
+            ("audit.identities_exported.v1", r#"{"directory":"2","q":"crowd"}"#),
+            ("audit.groups_exported.v1", "{}"),
+            ("audit.members_exported.v1", r#"{"effective":true}"#),
+        ]
+    );
+}
+
+#[test]
+fn a_word_is_indexed_once_and_a_hostile_value_stays_small() {
+    assert_eq!(fold::index_text(["Wei Li", "li"]), "  wei  li");
+    assert_eq!(fold::index_text(["山田太"]), "  山田太  田太  太");
+    let long = "山".repeat(100_000);
+    assert!(fold::index_text([long.as_str()]).len() < 8_000);
+}

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    fold::fold,
+    fold::{directory_facet, fold, index_text},
     model::{ChangeKind, FOREVER, ObjectId, SubjectType},
 };
 use crate::{
@@ -95,28 +95,16 @@ impl Staged {
         json: String,
         hash: Hash,
     ) -> Self {
-        let mut parts: Vec<String> = Vec::with_capacity(6);
-        let mut add = |text: Option<&str>| {
-            if let Some(text) = text {
-                let folded = fold(text);
-                if !folded.is_empty() && !parts.contains(&folded) {
-                    parts.push(folded);
-                }
-            }
-        };
-        add(fields.display_name.as_deref());
-        let full = match (&fields.given_name, &fields.family_name) {
-            (Some(given), Some(family)) => Some(format!("{given} {family}")),
-            (given, family) => given.clone().or_else(|| family.clone()),
-        };
-        add(full.as_deref());
-        add(Some(&fields.user_name));
-        add(fields.upn.as_deref());
-        for mail in &fields.mails {
-            add(Some(mail));
-        }
-        add(fields.mail.as_deref());
-        add(fields.employee_id.as_deref());
+        let texts = [
+            fields.display_name.as_deref(),
+            fields.given_name.as_deref(),
+            fields.family_name.as_deref(),
+            Some(fields.user_name.as_str()),
+            fields.upn.as_deref(),
+            fields.mail.as_deref(),
+            fields.employee_id.as_deref(),
+        ];
+        let search_text = index_text(texts.into_iter().flatten().chain(fields.mails.iter().map(String::as_str)));
         let shown = fields.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&fields.user_name);
         Self {
             object_id: id,
@@ -132,7 +120,7 @@ impl Staged {
             description: None,
             status: Some(fields.status.as_str()),
             fields: json,
-            search_text: parts.join("\n"),
+            search_text,
             member_hash: None,
             member_count: None,
         }
@@ -149,11 +137,7 @@ impl Staged {
         hash: Hash,
         members: (Hash, i64),
     ) -> Self {
-        let folded = fold(&fields.name);
-        let search_text = match &fields.description {
-            Some(description) => format!("{folded}\n{}", fold(description)),
-            None => folded.clone(),
-        };
+        let search_text = index_text([Some(fields.name.as_str()), fields.description.as_deref()].into_iter().flatten());
         Self {
             object_id: id,
             object_type: "group",
@@ -161,7 +145,7 @@ impl Staged {
             external_id,
             keys,
             content_hash: hash,
-            sort_key: folded,
+            sort_key: fold(&fields.name),
             name: fields.name,
             display_name: None,
             mail: None,
@@ -392,6 +376,7 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
         )?
         .query_row(params![target.run, limit], |row| row.get(0))?;
     let Some(last) = last else { return Ok(0) };
+    let directory = directory_facet(target.directory);
     connection
         .prepare_cached(
             "INSERT INTO identity (id, account_id, directory_id, external_id, dn_key, name_key, content_hash, user_name,
@@ -407,14 +392,14 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
         )?
         .execute(params![target.run, last, target.account, target.directory, target.at])?;
     for sql in [
-        "INSERT INTO identity_text (rowid, text)
-         SELECT object_id, search_text FROM staged
+        "INSERT INTO identity_text (rowid, text, directory, status)
+         SELECT object_id, search_text, ?3, substr(status, 1, 3) FROM staged
          WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'identity' AND is_new = 1",
-        "INSERT OR REPLACE INTO identity_text (rowid, text)
-         SELECT object_id, search_text FROM staged
+        "INSERT OR REPLACE INTO identity_text (rowid, text, directory, status)
+         SELECT object_id, search_text, ?3, substr(status, 1, 3) FROM staged
          WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'identity' AND is_new = 0",
     ] {
-        connection.prepare_cached(sql)?.execute(params![target.run, last])?;
+        connection.prepare_cached(sql)?.execute(params![target.run, last, directory])?;
     }
     connection
         .prepare_cached(
@@ -431,14 +416,14 @@ pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Resu
         )?
         .execute(params![target.run, last, target.account, target.directory, target.at])?;
     for sql in [
-        "INSERT INTO group_text (rowid, text)
-         SELECT object_id, search_text FROM staged
+        "INSERT INTO group_text (rowid, text, directory)
+         SELECT object_id, search_text, ?3 FROM staged
          WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'group' AND is_new = 1",
-        "INSERT OR REPLACE INTO group_text (rowid, text)
-         SELECT object_id, search_text FROM staged
+        "INSERT OR REPLACE INTO group_text (rowid, text, directory)
+         SELECT object_id, search_text, ?3 FROM staged
          WHERE run_id = ?1 AND object_id <= ?2 AND object_type = 'group' AND is_new = 0",
     ] {
-        connection.prepare_cached(sql)?.execute(params![target.run, last])?;
+        connection.prepare_cached(sql)?.execute(params![target.run, last, directory])?;
     }
     connection
         .prepare_cached(

@@ -122,6 +122,19 @@ pub fn redirect_with(path: &str, kind: &str, text: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header(("location", path)).cookie(cookie).finish()
 }
 
+/// A number for a page, with its thousands apart: `14,417`.
+pub fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = if number < 0 { "-".to_owned() } else { String::new() };
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn read_flash(value: &str) -> Option<Flash> {
     let fields: Vec<(String, String)> = serde_urlencoded::from_str(value).ok()?;
     let (kind, text) = fields.into_iter().next()?;

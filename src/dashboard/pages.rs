@@ -1,0 +1,196 @@
+//! `/`: figures, what needs attention, directories, recent runs.
+
+use actix_web::HttpResponse;
+use askama::Template;
+
+use crate::{
+    clock::Time,
+    directories::{self, Run, Standing},
+    error::Result,
+    identities,
+    principal::{Level, Permission, Service},
+    web::{Ctx, Page, grouped, html},
+};
+
+/// Directories on the overview; the rest are on their own page.
+const DIRECTORIES_MAX: usize = 100;
+const RUNS_SHOWN: usize = 8;
+/// Identities in one state are counted up to here.
+const COUNT_MAX: i64 = 10_000;
+
+/// One line of "Needs attention".
+struct Attention {
+    /// `danger`, `warning` or `info`; an icon has the same name.
+    tone: &'static str,
+    title: String,
+    text: String,
+    since: Option<Time>,
+    href: String,
+    action: &'static str,
+}
+
+struct DirectoryLine {
+    standing: Standing,
+    missing: i64,
+}
+
+impl DirectoryLine {
+    fn state_title(&self) -> &'static str {
+        match self.standing.state() {
+            "reading" => "Running",
+            "failed" => "Last run failed",
+            "parked" => "Waits for approval",
+            "never" => "Never read",
+            "paused" => "Paused",
+            _ => "Up to date",
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/overview.html")]
+struct OverviewPage {
+    page: Page,
+    may_read: bool,
+    attention: Vec<Attention>,
+    directories: Vec<DirectoryLine>,
+    has_more_directories: bool,
+    runs: Vec<Run>,
+    identities: String,
+    groups: String,
+    missing: String,
+    locked: String,
+    has_missing: bool,
+    has_locked: bool,
+    is_running: bool,
+}
+
+impl OverviewPage {
+    fn state_title(&self, run: &Run) -> String {
+        let mut title = run.state.as_str().to_owned();
+        if let Some(first) = title.get_mut(0..1) {
+            first.make_ascii_uppercase();
+        }
+        title
+    }
+
+    fn changes(&self, run: &Run) -> i64 {
+        run.counts.differences()
+    }
+}
+
+/// A count that stopped at `max`.
+fn up_to(count: i64, max: i64) -> String {
+    if count >= max { format!("{}+", grouped(max)) } else { grouped(count) }
+}
+
+fn attention(line: &DirectoryLine) -> Vec<Attention> {
+    let (standing, directory) = (&line.standing, &line.standing.directory);
+    let mut found = Vec::new();
+    let mut add = |tone, title: String, text: String, href: String, action| {
+        found.push(Attention { tone, title, text, since: None, href, action });
+    };
+    match (standing.state(), &standing.latest) {
+        ("failed", Some(run)) => {
+            let next_step = run.next_step.as_deref().unwrap_or_default();
+            let reason = run.reason.as_deref().unwrap_or("The run failed.");
+            add(
+                "danger",
+                format!("{} could not be read", directory.name),
+                format!("{reason} {next_step}").trim().to_owned(),
+                format!("/runs/{}", run.id),
+                "Open the run",
+            );
+        }
+        ("parked", Some(run)) => add(
+            "warning",
+            format!("A plan for {} waits for approval", directory.name),
+            run.reason.clone().unwrap_or_default(),
+            format!("/runs/{}", run.id),
+            "Review the plan",
+        ),
+        ("never", _) => add(
+            "info",
+            format!("{} has not been read yet", directory.name),
+            "Start its first run, or wait for its schedule.".into(),
+            format!("/directories/{}", directory.id),
+            "Open the directory",
+        ),
+        _ => {}
+    }
+    if let Some(first) = found.first_mut() {
+        first.since = standing.failing_since;
+    }
+    let mut add = |tone, title: String, text: &str, href: String, action| {
+        found.push(Attention { tone, title, text: text.to_owned(), since: None, href, action });
+    };
+    if line.missing > 0 {
+        let (count, verb) =
+            (up_to(line.missing, COUNT_MAX), if line.missing == 1 { "identity is" } else { "identities are" });
+        add(
+            "warning",
+            format!("{count} {verb} missing from {}", directory.name),
+            "The directory's answer no longer holds them. They are kept here, marked as missing.",
+            format!("/identities?directory={}&status=missing", directory.id),
+            "Show them",
+        );
+    }
+    if let Some(run) = standing.latest.as_ref().filter(|run| run.counts.quarantined > 0) {
+        let count = run.counts.quarantined;
+        let objects = if count == 1 { "object" } else { "objects" };
+        add(
+            "warning",
+            format!("{} {objects} of {} could not be taken over", grouped(count), directory.name),
+            "The run says which ones and why. They are tried again by every run.",
+            format!("/runs/{}", run.id),
+            "Open the run",
+        );
+    }
+    found
+}
+
+pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let may_read = ctx.principal.allows(Permission::Needs(Service::Directories, Level::Read));
+    let (directories, runs, locked) = if may_read {
+        ctx.kernel
+            .db
+            .read(move |c| {
+                let mut lines = Vec::new();
+                let mut locked = 0;
+                for standing in directories::standings(c, account, DIRECTORIES_MAX + 1)? {
+                    let id = standing.directory.id;
+                    locked += identities::count_state(c, id, "locked", COUNT_MAX)?;
+                    lines.push(DirectoryLine {
+                        missing: identities::count_state(c, id, "missing", COUNT_MAX)?,
+                        standing,
+                    });
+                }
+                Ok((lines, directories::recent_runs(c, account, RUNS_SHOWN)?, locked))
+            })
+            .await?
+    } else {
+        (Vec::new(), Vec::new(), 0)
+    };
+    let mut directories = directories;
+    let has_more_directories = directories.len() > DIRECTORIES_MAX;
+    directories.truncate(DIRECTORIES_MAX);
+    let sum = |of: fn(&DirectoryLine) -> i64| directories.iter().map(of).sum::<i64>();
+    let missing = sum(|line| line.missing);
+    let template = OverviewPage {
+        page: Page::new(&ctx, "Overview", "overview"),
+        may_read,
+        attention: directories.iter().flat_map(attention).collect(),
+        identities: grouped(sum(|line| line.standing.directory.identity_count)),
+        groups: grouped(sum(|line| line.standing.directory.group_count)),
+        missing: up_to(missing, COUNT_MAX),
+        locked: up_to(locked, COUNT_MAX),
+        has_missing: missing > 0,
+        has_locked: locked > 0,
+        is_running: directories.iter().any(|line| line.standing.state() == "reading"),
+        directories,
+        has_more_directories,
+        runs,
+    };
+    html(&template)
+}
