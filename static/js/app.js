@@ -16,8 +16,10 @@
   // ---- times
 
   const locale = (() => {
-    const wanted = root.dataset.locale || root.lang || undefined;
-    try { return Intl.DateTimeFormat.supportedLocalesOf(wanted).length ? wanted : undefined; } catch { return undefined; }
+    // "en" alone would mean American dates: take the browser's region if it speaks the same language.
+    const wanted = root.lang || navigator.language;
+    const own = wanted.includes("-") ? wanted : navigator.languages.find((tag) => tag.startsWith(`${wanted}-`)) || wanted;
+    try { return Intl.DateTimeFormat.supportedLocalesOf(own).length ? own : undefined; } catch { return undefined; }
   })();
   const zone = (() => {
     const wanted = root.dataset.timeZone || undefined;
@@ -25,7 +27,8 @@
     try { new Intl.DateTimeFormat("en", { timeZone: wanted }); return wanted; } catch { return undefined; }
   })();
   const date = { year: "numeric", month: "short", day: "numeric" };
-  const clock = { hour: "2-digit", minute: "2-digit" };
+  // 24 hours in every language: these times stand beside logs and cron lines.
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   const formats = new Map(Object.entries({
     full: { ...date, ...clock },
     seconds: { ...date, ...clock, second: "2-digit" },
@@ -60,6 +63,18 @@
 
   // ---- saying things: the toast region is a live region, the announcer is one that nobody sees
 
+  // An icon of the sprite; its address, with the version in it, is taken from one the server wrote.
+  function icon(name) {
+    const sprite = ($("svg use")?.getAttribute("href") || "").split("#")[0];
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("class", "icon");
+    svg.setAttribute("aria-hidden", "true");
+    const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+    use.setAttribute("href", `${sprite}#${name}`);
+    svg.append(use);
+    return svg;
+  }
+
   function toast(text, tone = "success") {
     const region = $("#toasts");
     if (!region) return;
@@ -72,9 +87,9 @@
     close.className = "btn btn--quiet btn--small";
     close.textContent = "Close";
     close.addEventListener("click", () => box.remove());
-    box.append(words, close);
+    box.append(icon(tone), words, close);
     // The same failure, polled every second, must not fill the screen.
-    for (const old of $$(".toast", region)) if (old.firstChild.textContent === text) old.remove();
+    for (const old of $$(".toast", region)) if ($("p", old).textContent === text) old.remove();
     region.append(box);
     // Bad news stays until it is closed.
     if (tone === "success") setTimeout(() => box.remove(), 6000);
@@ -112,7 +127,7 @@
       words.append(a);
     }
     body.append(words);
-    if (box.textContent.trim() !== body.textContent.trim()) box.replaceChildren(body);
+    if (box.textContent.trim() !== body.textContent.trim()) box.replaceChildren(icon("danger"), body);
   }
   const clearBanner = () => $("#connection-banner")?.remove();
 
@@ -189,8 +204,8 @@
   }
   document.addEventListener("change", showParts);
 
-  // ---- filters apply themselves when there is a script; the button is for those without
-  $$("[data-hide-with-js]").forEach((part) => { part.hidden = true; });
+  // ---- filters apply themselves through htmx; their button is for readers without it
+  if (window.htmx) $$("[data-hide-with-htmx]").forEach((part) => { part.hidden = true; });
 
   // ---- htmx
 
