@@ -16,6 +16,7 @@ mod queries;
 mod run;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/directories", read, pages::list);
     routes.get("/directories/new", full, form::new);
     routes.post("/directories/new", full, form::create);
+    routes.post("/directories/sample", full, form::sample);
+    routes.post("/directories/probe", full, form::probe);
     routes.get("/directories/{id}", read, pages::detail);
     routes.get("/directories/{id}/edit", full, form::edit);
     routes.post("/directories/{id}/edit", full, form::update);
@@ -62,6 +65,7 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_list_runs, _, _>(read, api::list_runs);
     routes.api::<api::__path_get_run, _, _>(read, api::get_run);
     routes.api::<api::__path_run_changes, _, _>(read, api::run_changes);
+    routes.api::<api::__path_run_quarantine, _, _>(read, api::run_quarantine);
 }
 
 /// Scheduled full runs.

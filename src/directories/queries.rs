@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    model::{Directory, Run, RunState},
+    model::{Directory, QuarantineJson, Run, RunState},
     plan::{Counts, Quarantined},
 };
 use crate::{
@@ -265,6 +265,22 @@ pub(super) fn list_runs(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The newest run of a directory, and the newest one that ended and was not a dry run.
+pub(super) fn last_runs(connection: &Connection, directory: i64) -> Result<(Option<Run>, Option<Run>)> {
+    let newest = format!(
+        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE r.directory_id = ?1 ORDER BY r.id DESC LIMIT 1"
+    );
+    let ended = format!(
+        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE r.directory_id = ?1 AND r.is_dry_run = 0 AND r.state IN ('applied', 'failed', 'discarded', 'parked')
+         ORDER BY r.id DESC LIMIT 1"
+    );
+    let newest = connection.prepare_cached(&newest)?.query_row([directory], read_run).optional()?;
+    let ended = connection.prepare_cached(&ended)?.query_row([directory], read_run).optional()?;
+    Ok((newest, ended))
+}
+
 /// Runs that were going on when the process ended, of all accounts.
 pub(super) fn unfinished_runs(connection: &Connection) -> Result<Vec<Run>> {
     let sql = format!(
@@ -321,11 +337,26 @@ pub(super) fn insert_quarantine(connection: &Connection, directory: i64, run: i6
     Ok(())
 }
 
-/// What a run could not take: name and reason, up to `limit`.
-pub(super) fn quarantine_of(connection: &Connection, run: i64, limit: usize) -> Result<Vec<(String, String)>> {
-    let mut statement =
-        connection.prepare_cached("SELECT name, reason FROM quarantine WHERE run_id = ?1 ORDER BY id LIMIT ?2")?;
-    let rows = statement.query_map(params![run, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// Up to `limit` objects that a run could not take, after row `after`.
+pub(super) fn quarantine_of(
+    connection: &Connection,
+    run: i64,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<QuarantineJson>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, external_id, name, reason FROM quarantine WHERE run_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![run, after, limit], |row| {
+        let number: i64 = row.get(0)?;
+        Ok(QuarantineJson {
+            number,
+            id: number.to_string(),
+            external_id: row.get(1)?,
+            name: row.get(2)?,
+            reason: row.get(3)?,
+        })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
