@@ -4,9 +4,11 @@ CREATE TABLE appliance (
     id                INTEGER PRIMARY KEY CHECK (id = 1),
     region            TEXT    NOT NULL,
     key_check         BLOB    NOT NULL,
-    setup_token_hash  BLOB,
+    -- SHA-256 of the one-time set-up link's token; only while there is no account.
+    setup_token_hash  BLOB    CHECK (length(setup_token_hash) = 32),
     setup_expires_at  INTEGER,
-    created_at        INTEGER NOT NULL
+    created_at        INTEGER NOT NULL,
+    CHECK ((setup_token_hash IS NULL) = (setup_expires_at IS NULL))
 ) STRICT;
 
 CREATE TABLE account (

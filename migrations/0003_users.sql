@@ -1,18 +1,20 @@
 -- owner: users
 CREATE TABLE user (
-    id               TEXT    PRIMARY KEY,
-    email            TEXT    NOT NULL,
+    id                  TEXT    PRIMARY KEY,
+    email               TEXT    NOT NULL,
     -- Lower-cased; what must be unique.
-    email_folded     TEXT    NOT NULL UNIQUE,
-    name             TEXT    NOT NULL,
-    locale           TEXT    NOT NULL DEFAULT 'en',
-    time_zone        TEXT,
-    theme            TEXT    NOT NULL DEFAULT 'auto' CHECK (theme IN ('auto', 'light', 'dark')),
+    email_folded        TEXT    NOT NULL UNIQUE,
+    name                TEXT    NOT NULL,
+    locale              TEXT    NOT NULL DEFAULT 'en',
+    -- IANA name; empty means the browser's.
+    time_zone           TEXT    NOT NULL DEFAULT '',
+    theme               TEXT    NOT NULL DEFAULT 'auto' CHECK (theme IN ('auto', 'light', 'dark')),
     -- argon2id, PHC string.
-    password_hash    TEXT    NOT NULL,
-    state            TEXT    NOT NULL CHECK (state IN ('enabled', 'disabled')),
-    created_at       INTEGER NOT NULL,
-    last_activity_at INTEGER
+    password_hash       TEXT    NOT NULL,
+    password_changed_at INTEGER NOT NULL,
+    state               TEXT    NOT NULL CHECK (state IN ('enabled', 'disabled')),
+    created_at          INTEGER NOT NULL,
+    last_sign_in_at     INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE membership (

@@ -1,12 +1,15 @@
 -- owner: sign_in
--- Failed sign-ins, counted before any password work: per user (subject 'user:<folded e-mail hash>') and per address
--- (subject 'address:<ip or /64>').
+-- Sign-in attempts, counted before any password work. A subject is 'user:<SHA-256 of the folded e-mail>',
+-- 'browser:<SHA-256 of a known browser''s token>', 'address:<IPv4 or IPv6 /64>' or 'everywhere'.
 CREATE TABLE sign_in_attempt (
     subject       TEXT    PRIMARY KEY,
-    failures      INTEGER NOT NULL,
-    first_at      INTEGER NOT NULL,
-    last_at       INTEGER NOT NULL,
-    blocked_until INTEGER NOT NULL DEFAULT 0
+    -- In the present window.
+    attempts      INTEGER NOT NULL,
+    window_at     INTEGER NOT NULL,
+    -- Windows that were used up one after the other: each makes the next pause longer.
+    rounds        INTEGER NOT NULL,
+    blocked_until INTEGER NOT NULL,
+    last_at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX sign_in_attempt_by_age ON sign_in_attempt (last_at);
@@ -19,4 +22,5 @@ CREATE TABLE known_browser (
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX known_browser_by_user ON known_browser (user_id);
+CREATE INDEX known_browser_by_user ON known_browser (user_id, created_at);
+CREATE INDEX known_browser_by_end  ON known_browser (expires_at);

@@ -12,6 +12,7 @@ CREATE TABLE api_key (
     allowed_ips      TEXT    NOT NULL DEFAULT '[]',
     allowed_cidrs    TEXT    NOT NULL DEFAULT '[]',
     created_at       INTEGER NOT NULL,
+    -- NULL: never.
     expires_at       INTEGER,
     last_activity_at INTEGER,
     last_address     TEXT,

@@ -48,6 +48,11 @@ impl Time {
         text.parse::<Timestamp>().ok().map(|t| Self(t.as_microsecond()))
     }
 
+    /// `1 Mar 2026, 09:30 UTC`: what stands in a `<time>` element until the script writes it in the reader's zone.
+    pub fn text(self) -> String {
+        self.timestamp().strftime("%-d %b %Y, %H:%M UTC").to_string()
+    }
+
     /// `2026-03-01 09:30:00` in a zone, for pages that are read without JavaScript.
     pub fn civil(self, zone: &TimeZone) -> String {
         self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()

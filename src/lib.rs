@@ -1,5 +1,8 @@
 //! Bailiwick, the map.
 
+pub mod accounts;
+pub mod api_keys;
+pub mod app;
 pub mod audit;
 pub mod clock;
 pub mod config;
@@ -11,6 +14,10 @@ pub mod error;
 pub mod identities;
 pub mod kernel;
 pub mod principal;
+pub mod roles;
 pub mod schedule;
 pub mod secret;
+pub mod sessions;
+pub mod sign_in;
+pub mod users;
 pub mod web;

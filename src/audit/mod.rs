@@ -11,6 +11,7 @@
 
 mod api;
 mod chain;
+mod flood;
 mod model;
 mod pages;
 mod queries;
@@ -20,6 +21,7 @@ mod verify;
 
 use rusqlite::Connection;
 
+pub use flood::Flood;
 pub use model::{Entry, Outcome, Record};
 pub use verify::{Finding, Report, verify};
 

@@ -9,6 +9,16 @@ use crate::{
     web::{Ctx, PAGE_SIZE, Page, PathId, Query, html},
 };
 
+/// How a result is called on pages.
+fn result_label(result: &str) -> &str {
+    match result {
+        "success" => "Success",
+        "failure" => "Failure",
+        "denied" => "Denied",
+        other => other,
+    }
+}
+
 #[derive(Template)]
 #[template(path = "audit/list.html", blocks = ["rows"])]
 struct ListPage {
@@ -31,6 +41,18 @@ impl ListPage {
 
     fn text<'a>(&self, given: &'a Option<String>) -> &'a str {
         given.as_deref().unwrap_or_default()
+    }
+
+    /// The reader's own word for a moment in a filter, as a `datetime-local` field takes it.
+    fn local(&self, given: &Option<String>) -> String {
+        let zone = if self.page.time_zone.is_empty() { "UTC" } else { self.page.time_zone.as_str() };
+        let time = given.as_deref().and_then(crate::clock::Time::parse);
+        let local = time.and_then(|time| time.timestamp().in_tz(zone).ok());
+        local.map(|zoned| zoned.strftime("%Y-%m-%dT%H:%M").to_string()).unwrap_or_default()
+    }
+
+    fn zone(&self) -> &str {
+        if self.page.time_zone.is_empty() { "UTC" } else { &self.page.time_zone }
     }
 
     fn is_filtered(&self) -> bool {
@@ -119,6 +141,9 @@ struct DetailPage {
     changes: Vec<(String, String, String)>,
     /// The other details: name, value.
     details: Vec<(String, String)>,
+    /// The log, narrowed to the same principal or subject.
+    by_href: String,
+    about_href: String,
 }
 
 fn plain(value: Option<&serde_json::Value>) -> String {
@@ -147,7 +172,10 @@ pub(super) async fn detail(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse>
             .map(|(name, value)| (name.clone(), plain(Some(value))))
             .collect()
     });
+    let narrowed = |query: LogQuery| href("/logs", &query, None);
     html(&DetailPage {
+        by_href: narrowed(LogQuery { principal: Some(record.principal_urn.clone()), ..LogQuery::default() }),
+        about_href: narrowed(LogQuery { subject: record.subject_urn.clone(), ..LogQuery::default() }),
         page: Page::new(&ctx, title(&record.kind), "logs"),
         record,
         changes,

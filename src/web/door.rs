@@ -155,6 +155,23 @@ pub fn removal(name: &str) -> Cookie<'_> {
     lasting_cookie(name, "", 0)
 }
 
+/// A path of this console, safe to redirect to: the query may follow, another host may not (HOSTILE W09). Answers
+/// the path as the URL standard reads it, so that what is checked is what the browser will do.
+pub fn local_path(text: &str) -> Option<String> {
+    let is_plain = text.len() <= 2048
+        && text.starts_with('/')
+        && !text.starts_with("//")
+        && !text.contains('\\')
+        && text.chars().all(|c| c.is_ascii_graphic());
+    if !is_plain {
+        return None;
+    }
+    let base = url::Url::parse("https://console.invalid/").ok()?;
+    let joined = base.join(text).ok()?;
+    let is_here = joined.origin() == base.origin() && !joined.path().starts_with("//");
+    is_here.then(|| joined[url::Position::BeforePath..url::Position::AfterQuery].to_owned())
+}
+
 /// A cookie's value as sent.
 pub fn cookie(request: &HttpRequest, name: &str) -> Option<String> {
     request.cookie(name).map(|cookie| cookie.value().to_owned()).filter(|value| !value.is_empty())

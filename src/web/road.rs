@@ -105,7 +105,8 @@ fn secure(headers: &mut HeaderMap, is_api: bool, path: &str) {
     };
     set("x-content-type-options", "nosniff");
     set("x-frame-options", "DENY");
-    set("referrer-policy", "no-referrer");
+    // Not `no-referrer`: under it browsers send `Origin: null` with forms, and the door would refuse them.
+    set("referrer-policy", "same-origin");
     set("cross-origin-opener-policy", "same-origin");
     set("cross-origin-resource-policy", "same-origin");
     set("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()");

@@ -1,0 +1,39 @@
+//! `GET /api/accounts`: the caller's own account, as a list of one.
+
+use actix_web::HttpResponse;
+
+use super::{model::Account, queries};
+use crate::{
+    error::{Error, Result},
+    principal::AccountId,
+    web::{Ctx, ListQuery, Listing, PathId, Query},
+};
+
+async fn own(ctx: &Ctx) -> Result<Account> {
+    let account = ctx.principal.account()?;
+    let found = ctx.kernel.db.read(move |c| queries::find(c, account)).await?;
+    found.ok_or(Error::NotFound("This account"))
+}
+
+/// The accounts that the caller acts in.
+#[utoipa::path(get, path = "/api/accounts", tag = "accounts", params(ListQuery),
+    responses((status = 200, description = "`{\"accounts\": […], \"next\"}`", body = [Account])))]
+pub(super) async fn list(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpResponse> {
+    let limit = query.0.limit()?;
+    let rows = match query.0.position::<String>()? {
+        None => vec![own(&ctx).await?],
+        Some(_) => Vec::new(),
+    };
+    Ok(Listing::cut(rows, limit, |account: &Account| account.id.to_string()).json("accounts"))
+}
+
+/// One account.
+#[utoipa::path(get, path = "/api/accounts/{id}", tag = "accounts", params(("id" = String, Path)),
+    responses((status = 200, body = Account)))]
+pub(super) async fn get(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let account = own(&ctx).await?;
+    if AccountId::parse(&id.0) != Some(account.id) {
+        return Err(Error::NotFound("This account"));
+    }
+    Ok(HttpResponse::Ok().json(account))
+}

@@ -1,0 +1,134 @@
+//! Accounts: the appliance itself, its tenants, and the one-time link that makes the first of them.
+//!
+//! Owns `appliance` and `account`. Invariants: the appliance's row is made once and fixes the region and which master
+//! key belongs to this database; an account's id has twelve random digits and never changes; a set-up link works only
+//! while there is no account, and once (HOSTILE R12). It must never know users: `sign_in` makes the first one in the
+//! same transaction.
+
+mod api;
+mod model;
+mod queries;
+#[cfg(test)]
+mod tests;
+
+pub use model::{Account, AccountState, check_alias};
+pub use queries::{count, find, find_by_alias, list};
+use rusqlite::Connection;
+
+use crate::{
+    clock::{DAY, Time},
+    error::{Error, Result},
+    principal::{AccountId, Permission, urn},
+    secret::{self, MasterKey, Secret},
+    web::Routes,
+};
+
+/// How long a set-up link works.
+const SETUP_LIFETIME_US: i64 = DAY;
+const KEY_CHECK_PLACE: &str = "appliance:key_check:1";
+const KEY_CHECK: &[u8] = b"bailiwick";
+
+/// Whether a master key belongs to this database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFit {
+    /// The database is new: nothing was ever sealed.
+    Unused,
+    Fits,
+    Mismatch,
+}
+
+/// Compares the master key with the one that the appliance was made with.
+pub fn key_fit(connection: &Connection, key: &MasterKey) -> Result<KeyFit> {
+    Ok(match queries::key_check(connection)? {
+        None => KeyFit::Unused,
+        Some(sealed) => match key.open(KEY_CHECK_PLACE, &sealed) {
+            Ok(plain) if plain.expose() == KEY_CHECK => KeyFit::Fits,
+            _ => KeyFit::Mismatch,
+        },
+    })
+}
+
+/// Whether the appliance's row exists, which means that a master key was in use.
+pub fn is_initialised(connection: &Connection) -> Result<bool> {
+    Ok(queries::key_check(connection)?.is_some())
+}
+
+/// Makes the appliance's row unless it exists; answers the region that holds.
+pub fn initialise(connection: &Connection, key: &MasterKey, region: &str, now: Time) -> Result<String> {
+    queries::insert_appliance(connection, region, &key.seal(KEY_CHECK_PLACE, KEY_CHECK), now)?;
+    queries::region(connection)
+}
+
+/// The region fixed at init; `None` for a new database.
+pub fn region(connection: &Connection) -> Result<Option<String>> {
+    if is_initialised(connection)? { queries::region(connection).map(Some) } else { Ok(None) }
+}
+
+/// A new set-up token, which ends every older one; `None` once there is an account.
+pub fn new_setup_token(connection: &Connection, now: Time) -> Result<Option<Secret<String>>> {
+    if count(connection)? > 0 {
+        return Ok(None);
+    }
+    let token = secret::random_token();
+    queries::set_setup_token(connection, &secret::sha256(token.expose().as_bytes()), now.plus(SETUP_LIFETIME_US))?;
+    Ok(Some(token))
+}
+
+/// Whether a set-up link works now.
+pub fn is_setup_open(connection: &Connection, token: &str, now: Time) -> Result<bool> {
+    if count(connection)? > 0 {
+        return Ok(false);
+    }
+    let Some((hash, expires_at)) = queries::setup_token(connection)? else { return Ok(false) };
+    Ok(now < expires_at && secret::equal(&hash, &secret::sha256(token.as_bytes())))
+}
+
+/// Makes an account with a random id. The caller is inside a transaction and writes the audit record
+/// ([`Account::created`]).
+pub fn create(connection: &Connection, alias: &str, now: Time) -> Result<Account> {
+    check_alias("account", alias)?;
+    if find_by_alias(connection, alias)?.is_some() {
+        return Err(Error::field("account", "There is already an account with this alias."));
+    }
+    let region = queries::region(connection)?;
+    let id = random_id(connection)?;
+    let account = Account {
+        id,
+        alias: alias.to_owned(),
+        region,
+        state: AccountState::Active,
+        mfa_required: false,
+        created_at: now,
+    };
+    queries::insert(connection, &account)?;
+    // Once there is an account, no link may ever make another first one.
+    queries::clear_setup_token(connection)?;
+    Ok(account)
+}
+
+/// Random rather than counted: an account's id says nothing about how many there are.
+fn random_id(connection: &Connection) -> Result<AccountId> {
+    for _ in 0..64 {
+        let mut bytes = [0_u8; 8];
+        secret::fill_random(&mut bytes);
+        let span = u64::try_from(AccountId::MAX - AccountId::MIN + 1).unwrap_or(1);
+        let offset = i64::try_from(u64::from_be_bytes(bytes) % span).unwrap_or(0);
+        if let Some(id) = AccountId::new(AccountId::MIN + offset)
+            && find(connection, id)?.is_none()
+        {
+            return Ok(id);
+        }
+    }
+    Err(Error::internal("no free account id was found"))
+}
+
+/// An account's URN.
+pub fn account_urn(account: &Account) -> String {
+    urn("identity", &account.region, Some(account.id), "account", account.id)
+}
+
+/// `GET /api/accounts`.
+pub fn routes(routes: &mut Routes) {
+    routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);
+    routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
+}

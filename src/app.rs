@@ -1,0 +1,385 @@
+//! The appliance as a whole: opens its parts, knows every room, serves.
+//!
+//! The only file that names every room. Owns the order of opening (folder, database, master key), the lock that keeps
+//! a second `serve` away, the gate between credentials and principals, and the routes that belong to no room (health,
+//! metrics, the OpenAPI document). It holds no rule of any room.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use actix_web::{HttpRequest, HttpResponse, web::Data};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::{
+    accounts::{self, KeyFit},
+    api_keys::{self, Keys},
+    audit::{self, Entry, Flood, Outcome},
+    clock::{Clock, MINUTE},
+    config::Config,
+    db::{self, Db},
+    error::{Error, Result},
+    kernel::{BoxFuture, Kernel},
+    principal::Principal,
+    roles,
+    secret::{KeyError, MasterKey, Secret},
+    sessions, sign_in,
+    users::{self, Passwords},
+    web::{self, Address, Gate, KeyPair, Routes, ServeError, Web},
+};
+
+/// Every room's routes.
+fn routes() -> Routes {
+    let mut routes = Routes::default();
+    audit::routes(&mut routes);
+    accounts::routes(&mut routes);
+    roles::routes(&mut routes);
+    users::routes(&mut routes);
+    api_keys::routes(&mut routes);
+    sign_in::routes(&mut routes);
+    routes.open("/healthz", alive);
+    routes.open("/readyz", ready);
+    routes.open("/metrics", metrics_text);
+    routes.open("/api/openapi.json", openapi);
+    routes
+}
+
+/// Every room's work in the background; all of it ends with the runtime.
+fn jobs(app: &App) {
+    every(app, Duration::from_secs(600), "sessions", |c, now| sessions::purge(c, now));
+    every(app, Duration::from_secs(600), "sign-in", |c, now| sign_in::purge(c, now));
+    tokio::spawn(async {
+        let mut interval = tokio::time::interval(Duration::from_secs(30));
+        loop {
+            interval.tick().await;
+            // Without this, measurements pile up until somebody reads them.
+            recorder().run_upkeep();
+        }
+    });
+}
+
+/// Deletes what is past its time, again and again.
+fn every(
+    app: &App,
+    period: Duration,
+    what: &'static str,
+    purge: fn(&rusqlite::Connection, crate::clock::Time) -> Result<usize>,
+) {
+    let kernel = app.kernel.clone();
+    tokio::spawn(async move {
+        let mut interval = tokio::time::interval(period);
+        loop {
+            interval.tick().await;
+            let now = kernel.clock.now();
+            match kernel.db.write(move |c| purge(c, now)).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::debug!(what, rows, "deleted what was past its time"),
+                Err(error) => tracing::warn!(what, error = %error.chain(), "could not delete what is past its time"),
+            }
+        }
+    });
+}
+
+/// Why the appliance does not start. Every message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the data directory {path} cannot be used: {source}")]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("another `bailiwick serve` is running on {path}; stop it first")]
+    Running { path: PathBuf },
+    #[error(
+        "the database {path} is gone, but this data directory was in use before; restore a backup with: bailiwick restore (to begin anew instead, empty the directory)"
+    )]
+    Gone { path: PathBuf },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Database(#[from] db::OpenError),
+    #[error("{0}")]
+    Failed(String),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.chain())
+    }
+}
+
+/// The appliance, opened and not yet serving; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub kernel: Kernel,
+    pub passwords: Passwords,
+    routes: Arc<Routes>,
+}
+
+impl App {
+    /// Opens the data directory; makes folder, database and master key on first use when `create`.
+    pub fn open(config: Config, clock: Clock, create: bool) -> Result<Self, StartError> {
+        let kernel = open_kernel(config, clock, create)?;
+        Ok(Self { kernel, passwords: Passwords::default(), routes: Arc::new(routes()) })
+    }
+
+    /// All routes, for the access test.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// A new one-time set-up link, if there is no account yet. `base` is where the console is reached.
+    pub async fn setup_link(&self, base: &str) -> Result<Option<String>> {
+        let now = self.kernel.clock.now();
+        let region = self.kernel.config.region.clone();
+        let principal = Principal::command_line(&region, None, "serve");
+        let token = audit::change(&self.kernel, &principal, move |c| {
+            let token = accounts::new_setup_token(c, now)?;
+            let entries = token.iter().map(|_| Entry::new("audit.setup_link_created.v1")).collect();
+            Ok((token, entries))
+        })
+        .await?;
+        Ok(token.map(|token| format!("{base}/setup?token={}", token.expose())))
+    }
+
+    /// Binds the configured address and starts the background work. Call it inside a runtime; [`web::run`] serves.
+    pub fn bind(&self) -> Result<web::Bound, StartError> {
+        recorder();
+        let gate = Arc::new(Door { kernel: self.kernel.clone(), keys: Keys::default(), denials: Flood::default() });
+        let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
+        let passwords = Data::new(self.passwords.clone());
+        let bound = web::bind(web, self.routes.clone(), move |state| {
+            state.app_data(passwords.clone());
+        })?;
+        jobs(self);
+        Ok(bound)
+    }
+}
+
+/// Where the console is reached, for links: as configured, else the address that is listened on.
+pub fn base_url(config: &Config, address: SocketAddr, scheme: &str) -> String {
+    if let Some(url) = &config.base_url {
+        return url.as_str().trim_end_matches('/').to_owned();
+    }
+    let port = address.port();
+    if address.ip().is_unspecified() { format!("{scheme}://localhost:{port}") } else { format!("{scheme}://{address}") }
+}
+
+/// Held while `serve` runs; ends with the process, however it ends.
+pub struct ServeLock {
+    _file: File,
+}
+
+/// Takes the data directory for this process.
+pub fn lock_for_serving(data_dir: &Path) -> Result<ServeLock, StartError> {
+    make_folder(data_dir)?;
+    let path = data_dir.join("serve.lock");
+    let folder = |source| StartError::Folder { path: path.clone(), source };
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(ServeLock { _file: file }),
+        Err(fs::TryLockError::WouldBlock) => Err(StartError::Running { path: data_dir.to_owned() }),
+        Err(fs::TryLockError::Error(source)) => Err(folder(source)),
+    }
+}
+
+/// The data directory: ours alone (0700), because it holds the master key.
+fn make_folder(data_dir: &Path) -> Result<(), StartError> {
+    let folder = |source| StartError::Folder { path: data_dir.to_owned(), source };
+    if !data_dir.exists() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(folder)?;
+    }
+    let meta = fs::metadata(data_dir).map_err(folder)?;
+    if !meta.is_dir() {
+        return Err(folder(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(data_dir, fs::Permissions::from_mode(0o700)).map_err(folder)?;
+    }
+    Ok(())
+}
+
+/// What stands in `open.lock` once a database was made: it may not be missing afterwards.
+const MADE: &[u8] = b"a database was made here\n";
+
+fn open_kernel(mut config: Config, clock: Clock, create: bool) -> Result<Kernel, StartError> {
+    let data_dir = config.data_dir.clone();
+    let path = Db::file(&data_dir);
+    if !create && !path.exists() {
+        return Err(db::OpenError::Absent { path }.into());
+    }
+    make_folder(&data_dir)?;
+    // One process at a time makes the database and the key, so that two first starts do not make two of them.
+    let lock_path = data_dir.join("open.lock");
+    let folder = |source| StartError::Folder { path: lock_path.clone(), source };
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(folder)?;
+    lock.lock().map_err(folder)?;
+    let mut marker = Vec::new();
+    lock.read_to_end(&mut marker).map_err(folder)?;
+    // A lost database must not quietly become a new one that anybody with the log can set up (HOSTILE R12).
+    if !path.exists() && !marker.is_empty() {
+        return Err(StartError::Gone { path });
+    }
+    if !path.exists() {
+        // SQLite would make it readable for all, and give its log files the same mode.
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(folder)?;
+    }
+    let db = Db::open(&path, create)?;
+    if marker.is_empty() {
+        lock.write_all(MADE).and_then(|()| lock.sync_all()).map_err(folder)?;
+    }
+    let key_path = MasterKey::path(&data_dir, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).as_deref());
+    let key = match MasterKey::load(&key_path) {
+        Err(KeyError::Missing { .. }) if !db.read_blocking(accounts::is_initialised)? => MasterKey::create(&key_path)?,
+        other => other?,
+    };
+    let key = Arc::new(key);
+    match db.read_blocking(|c| accounts::key_fit(c, &key))? {
+        KeyFit::Fits => {}
+        KeyFit::Mismatch => return Err(KeyError::Mismatch { path: key_path }.into()),
+        KeyFit::Unused => {
+            let (key, region, now) = (key.clone(), config.region.clone(), clock.now());
+            db.write_blocking(move |c| accounts::initialise(c, &key, &region, now))?;
+        }
+    }
+    if let Some(region) = db.read_blocking(accounts::region)?
+        && region != config.region
+    {
+        // Every URN ever recorded names it: the database's word counts.
+        tracing::warn!(configured = config.region, fixed = region, "the region is fixed when the appliance is made");
+        config.region = region;
+    }
+    Ok(Kernel { db, clock, key, config: Arc::new(config) })
+}
+
+/// Refusals of one principal that are recorded in a minute.
+const DENIALS_MAX: u64 = 30;
+
+/// The gate: who is behind a session cookie or an API key. Everything is read again on every request, so that what is
+/// taken from somebody is gone with their next one.
+struct Door {
+    kernel: Kernel,
+    keys: Keys,
+    denials: Flood,
+}
+
+impl Gate for Door {
+    fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
+        Box::pin(async move {
+            let now = self.kernel.clock.now();
+            let found = self
+                .kernel
+                .db
+                .read(move |c| {
+                    let Some(session) = sessions::find(c, &token, now)? else { return Ok(None) };
+                    let member = users::find_member(c, &session.user_id, session.account_id)?;
+                    let account = accounts::find(c, session.account_id)?;
+                    Ok(member.zip(account).map(|(member, account)| (session, member, account)))
+                })
+                .await?;
+            let Some((session, member, account)) = found else { return Ok(None) };
+            if member.user.state != users::UserState::Enabled || !account.is_active() {
+                return Ok(None);
+            }
+            if sessions::is_touch_due(&session, now) {
+                let (id, address) = (session.id.clone(), from.ip.to_string());
+                if let Err(error) = self.kernel.db.write(move |c| sessions::touch(c, &id, &address, now)).await {
+                    // A full disk must not sign everybody out: reading goes on.
+                    tracing::warn!(error = %error.chain(), "a session's last use could not be noted");
+                }
+            }
+            Ok(Some(member.principal(&account, session.id, from.ip, from.request_id)))
+        })
+    }
+
+    fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
+        Box::pin(self.keys.principal(&self.kernel, key, from))
+    }
+
+    fn denied(&self, principal: Principal, method: String, path: String) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let now = self.kernel.clock.now();
+            let Some(left_out) = self.denials.admit(&principal.urn(), DENIALS_MAX, MINUTE, now) else { return };
+            let entry = Entry::new("audit.access_denied.v1")
+                .outcome(Outcome::Denied)
+                .detail("method", method)
+                .detail("path", path)
+                .detail("roleId", &principal.role_id)
+                .detail("alsoDeniedBefore", left_out);
+            if let Err(error) = audit::record(&self.kernel, &principal, vec![entry]).await {
+                tracing::error!(error = %error.chain(), "a refusal could not be recorded");
+            }
+        })
+    }
+}
+
+async fn alive() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
+}
+
+/// Ready when the database answers.
+async fn ready(web: Data<Web>) -> HttpResponse {
+    match web.kernel.db.read(accounts::count).await {
+        Ok(_) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"),
+        Err(error) => {
+            tracing::error!(error = %error.chain(), "not ready");
+            HttpResponse::ServiceUnavailable()
+                .insert_header(("retry-after", "5"))
+                .content_type("text/plain; charset=utf-8")
+                .body("not ready\n")
+        }
+    }
+}
+
+async fn openapi(web: Data<Web>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(web.openapi.as_str().to_owned())
+}
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// The process's one recorder of measurements.
+fn recorder() -> &'static PrometheusHandle {
+    RECORDER.get_or_init(|| {
+        let buckets = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+        let builder = PrometheusBuilder::new();
+        let builder = match builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets) {
+            Ok(builder) => builder,
+            Err(_) => PrometheusBuilder::new(),
+        };
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("measurements are recorded elsewhere in this process");
+        }
+        handle
+    })
+}
+
+/// Counters and timings, no names and no secrets; but how much goes on here is nobody's business on the network. So:
+/// for a scraper on this machine, or on a trusted proxy's, that asks directly. A request that somebody forwarded is
+/// answered like an address that does not exist.
+async fn metrics_text(request: HttpRequest, web: Data<Web>) -> HttpResponse {
+    let forwarded = ["x-forwarded-for", "forwarded", "x-real-ip", "via"];
+    let is_direct = !forwarded.iter().any(|name| request.headers().contains_key(*name));
+    let is_near = request.peer_addr().is_some_and(|peer| {
+        let ip = peer.ip().to_canonical();
+        ip.is_loopback() || web.kernel.config.trusted_proxies.iter().any(|net| net.contains(&ip))
+    });
+    if !is_direct || !is_near {
+        return HttpResponse::NotFound().finish();
+    }
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(recorder().render())
+}

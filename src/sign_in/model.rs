@@ -1,0 +1,89 @@
+//! What goes into a sign-in and what comes out of it.
+
+use std::net::IpAddr;
+
+use super::counter::{ADDRESS, BROWSER, EVERYWHERE, Limit, USER};
+use crate::secret::{self, Secret};
+
+/// What the form sends.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignInInput {
+    pub(super) email: String,
+    pub(super) password: Secret<String>,
+    /// Where to go afterwards; only paths of this console are believed.
+    #[serde(default)]
+    pub(super) next: String,
+}
+
+/// What the set-up form sends.
+#[derive(Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetupInput {
+    pub(super) token: String,
+    pub(super) account: String,
+    pub(super) name: String,
+    pub(super) email: String,
+    pub(super) password: Secret<String>,
+}
+
+/// The first account and its full-access user.
+#[derive(Debug, Clone)]
+pub struct FirstAccount {
+    pub alias: String,
+    pub email: String,
+    pub name: String,
+    pub password: Secret<String>,
+}
+
+/// What the browser is given at sign-in.
+pub(super) struct SignedIn {
+    pub(super) session_token: Secret<String>,
+    /// For the cookie that makes this browser known.
+    pub(super) browser_token: Secret<String>,
+}
+
+/// How an attempt to sign in ended.
+pub(super) enum Attempt {
+    In(SignedIn),
+    /// For any reason that a stranger is not told.
+    Refused,
+    Throttled {
+        retry_after_s: u64,
+    },
+}
+
+/// Somebody or something whose attempts are counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub(super) name: String,
+    pub(super) limit: Limit,
+}
+
+impl Subject {
+    /// A user, whether they exist or not. Hashed: what people type into the wrong field must not be stored.
+    pub(super) fn user(email_folded: &str) -> Self {
+        let name = format!("user:{}", secret::encode_hex(&secret::sha256(email_folded.as_bytes())));
+        Self { name, limit: USER }
+    }
+
+    pub(super) fn browser(token_hash: &[u8]) -> Self {
+        Self { name: format!("browser:{}", secret::encode_hex(token_hash)), limit: BROWSER }
+    }
+
+    /// An IPv4 address, or the /64 that one IPv6 subscriber has (RFC 6177).
+    pub(super) fn address(ip: IpAddr) -> Self {
+        let name = match ip.to_canonical() {
+            IpAddr::V4(ip) => format!("address:{ip}"),
+            IpAddr::V6(ip) => {
+                let prefix = u128::from(ip) >> 64 << 64;
+                format!("address:{}/64", std::net::Ipv6Addr::from(prefix))
+            }
+        };
+        Self { name, limit: ADDRESS }
+    }
+
+    pub(super) fn everywhere() -> Self {
+        Self { name: "everywhere".into(), limit: EVERYWHERE }
+    }
+}

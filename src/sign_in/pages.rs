@@ -1,0 +1,179 @@
+//! The pages for strangers: sign-in, first set-up; and sign-out.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
+use askama::Template;
+use serde::Deserialize;
+
+use super::{
+    actions::{self, KNOWN_BROWSER_US},
+    model::{Attempt, SetupInput, SignInInput, SignedIn},
+};
+use crate::{
+    clock::SECOND,
+    error::{Error, FieldError, Result},
+    principal::PrincipalKind,
+    secret::Secret,
+    users::Passwords,
+    web::{Ctx, Form, Page, Query, door, html, html_status, redirect},
+};
+
+/// Makes a browser known after its first sign-in.
+const KNOWN_COOKIE: &str = "__Host-bailiwick-known";
+
+#[derive(Template)]
+#[template(path = "sign_in/sign_in.html")]
+struct SignInPage {
+    page: Page,
+    email: String,
+    next: String,
+    problem: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NextQuery {
+    next: Option<String>,
+}
+
+/// Where to go after sign-in: a path of this console that is not a stranger's page.
+fn after(next: &str) -> String {
+    door::local_path(next)
+        .filter(|path| {
+            let path = path.split('?').next().unwrap_or_default();
+            !matches!(path, "/sign-in" | "/sign-out" | "/setup")
+        })
+        .unwrap_or_else(|| "/".into())
+}
+
+pub(super) async fn form(ctx: Ctx, query: Query<NextQuery>) -> Result<HttpResponse> {
+    let next = after(query.0.next.as_deref().unwrap_or_default());
+    if ctx.principal.kind == PrincipalKind::User {
+        return Ok(redirect(&next));
+    }
+    html(&SignInPage { page: Page::new(&ctx, "Sign in", ""), email: String::new(), next, problem: String::new() })
+}
+
+pub(super) async fn sign_in(
+    ctx: Ctx,
+    request: HttpRequest,
+    passwords: Data<Passwords>,
+    input: Form<SignInInput>,
+) -> Result<HttpResponse> {
+    let next = after(&input.0.next);
+    let browser_token = door::cookie(&request, KNOWN_COOKIE).filter(|token| token.len() == 43).map(Secret::new);
+    // Whatever the cookie holds, valid or not: it ends here.
+    let old_session = door::cookie(&request, door::SESSION_COOKIE).map(Secret::new);
+    let attempt = actions::sign_in(&ctx.kernel, &passwords, &ctx.address, &input.0, old_session, browser_token).await?;
+    let refused = |status, problem: String| {
+        html_status(
+            status,
+            &SignInPage {
+                page: Page::new(&ctx, "Sign in", ""),
+                email: input.0.email.clone(),
+                next: next.clone(),
+                problem,
+            },
+        )
+    };
+    match attempt {
+        Attempt::In(signed_in) => Ok(into_console(&next, &signed_in)),
+        Attempt::Refused => {
+            refused(StatusCode::UNPROCESSABLE_ENTITY, "E-mail or password is wrong. Check both and try again.".into())
+        }
+        Attempt::Throttled { retry_after_s } => {
+            let minutes = retry_after_s.div_ceil(60);
+            let wait = if minutes == 1 { "a minute".to_owned() } else { format!("{minutes} minutes") };
+            let mut answer = refused(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "There were too many attempts. Wait {wait} and try again, or use a browser in which you have signed in before."
+                ),
+            )?;
+            answer.headers_mut().insert(
+                actix_web::http::header::RETRY_AFTER,
+                actix_web::http::header::HeaderValue::from(retry_after_s),
+            );
+            Ok(answer)
+        }
+    }
+}
+
+/// The redirect that carries the new cookies.
+fn into_console(next: &str, signed_in: &SignedIn) -> HttpResponse {
+    let mut answer = redirect(next);
+    let known = door::lasting_cookie(KNOWN_COOKIE, signed_in.browser_token.expose(), KNOWN_BROWSER_US / SECOND);
+    for cookie in [door::session_cookie(&signed_in.session_token), known] {
+        if let Err(error) = answer.add_cookie(&cookie) {
+            tracing::error!(%error, "a cookie could not be written");
+        }
+    }
+    answer
+}
+
+pub(super) async fn sign_out(ctx: Ctx) -> Result<HttpResponse> {
+    if let Some(token) = &ctx.session_token {
+        actions::sign_out(&ctx.kernel, &ctx.principal, token.as_ref().clone()).await?;
+    }
+    let mut answer = redirect("/sign-in");
+    if let Err(error) = answer.add_cookie(&door::removal(door::SESSION_COOKIE)) {
+        tracing::error!(%error, "a cookie could not be removed");
+    }
+    Ok(answer)
+}
+
+#[derive(Template)]
+#[template(path = "sign_in/setup.html")]
+struct SetupPage {
+    page: Page,
+    token: String,
+    account: String,
+    name: String,
+    email: String,
+    errors: Vec<FieldError>,
+}
+
+impl SetupPage {
+    fn error(&self, field: &str) -> &str {
+        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct TokenQuery {
+    #[serde(default)]
+    token: String,
+}
+
+pub(super) async fn setup_form(ctx: Ctx, query: Query<TokenQuery>) -> Result<HttpResponse> {
+    if !actions::is_setup_open(&ctx.kernel, &query.0.token).await? {
+        return Err(Error::NotFound(
+            "This set-up link (it works once, for 24 hours, and only before there is an account)",
+        ));
+    }
+    html(&SetupPage {
+        page: Page::new(&ctx, "Set up", ""),
+        token: query.0.token,
+        account: String::new(),
+        name: String::new(),
+        email: String::new(),
+        errors: Vec::new(),
+    })
+}
+
+pub(super) async fn setup(ctx: Ctx, passwords: Data<Passwords>, input: Form<SetupInput>) -> Result<HttpResponse> {
+    let input = input.0;
+    match actions::set_up(&ctx.kernel, &passwords, &ctx.address, input.clone()).await {
+        Ok(signed_in) => Ok(into_console("/", &signed_in)),
+        Err(Error::Invalid(errors)) => html_status(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &SetupPage {
+                page: Page::new(&ctx, "Set up", ""),
+                token: input.token,
+                account: input.account,
+                name: input.name,
+                email: input.email,
+                errors,
+            },
+        ),
+        Err(other) => Err(other),
+    }
+}

@@ -1,0 +1,149 @@
+//! What a user is; the rules for names and e-mail addresses.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::passwords::PasswordHash;
+use crate::{
+    accounts::Account,
+    clock::Time,
+    error::{Error, Result},
+    principal::{AccountId, Principal, PrincipalKind, PrincipalParts, urn},
+    roles,
+};
+
+/// Whether a user may sign in at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UserState {
+    Enabled,
+    Disabled,
+}
+
+/// A human who signs in to the console.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub name: String,
+    pub locale: String,
+    /// IANA name; empty means the browser's.
+    pub time_zone: String,
+    pub theme: String,
+    pub password_hash: PasswordHash,
+    pub state: UserState,
+    pub created_at: Time,
+    pub last_sign_in_at: Option<Time>,
+}
+
+/// A user as a member of one account.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub user: User,
+    pub account_id: AccountId,
+    pub role_id: String,
+}
+
+impl Member {
+    /// This member, acting in their account through one session.
+    pub fn principal(&self, account: &Account, session_id: String, address: IpAddr, request_id: String) -> Principal {
+        Principal::new(PrincipalParts {
+            kind: PrincipalKind::User,
+            account: Some(account.id),
+            account_alias: account.alias.clone(),
+            region: account.region.clone(),
+            id: self.user.id.clone(),
+            name: self.user.name.clone(),
+            email: self.user.email.clone(),
+            role_id: self.role_id.clone(),
+            rights: roles::rights(&self.role_id),
+            session_id: Some(session_id),
+            address: Some(address),
+            request_id: Some(request_id),
+            time_zone: self.user.time_zone.clone(),
+            theme: self.user.theme.clone(),
+            locale: self.user.locale.clone(),
+        })
+    }
+}
+
+/// What is needed to make a user.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    pub email: String,
+    pub name: String,
+}
+
+/// A user as the API writes it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UserView {
+    id: String,
+    email: String,
+    name: String,
+    /// The role in the caller's account.
+    role_id: String,
+    state: UserState,
+    mfa_enabled: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_activity: Option<Time>,
+}
+
+impl From<Member> for UserView {
+    fn from(member: Member) -> Self {
+        let user = member.user;
+        Self {
+            id: user.id,
+            email: user.email,
+            name: user.name,
+            role_id: member.role_id,
+            state: user.state,
+            // No second factor can be enrolled yet.
+            mfa_enabled: false,
+            created_at: user.created_at,
+            last_activity: user.last_sign_in_at,
+        }
+    }
+}
+
+/// A user's URN as seen from one account.
+pub fn user_urn(region: &str, account: Option<AccountId>, id: &str) -> String {
+    urn("identity", region, account, "user", id)
+}
+
+/// The form in which e-mail addresses are compared: NFKC, lower-cased. Two that fold to the same are one user.
+pub fn fold_email(email: &str) -> String {
+    email.trim().nfkc().flat_map(char::to_lowercase).collect()
+}
+
+/// An address that mail could be sent to, at most 254 characters (RFC 5321 §4.5.3.1); answers it trimmed. Whether it
+/// exists only a mail can tell.
+pub fn check_email(field: &str, email: &str) -> Result<String> {
+    let email = email.trim();
+    let is_fine = email.len() <= 254
+        && !email
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | ',' | ';' | '\\'))
+        && email.rsplit_once('@').is_some_and(|(local, domain)| {
+            (1..=64).contains(&local.len())
+                && !local.contains('@')
+                && domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+        });
+    if is_fine {
+        Ok(email.to_owned())
+    } else {
+        Err(Error::field(field, "Enter a complete address, such as name@example.org."))
+    }
+}
+
+/// A person's name: 1 to 100 characters on one line; answers it trimmed.
+pub fn check_name(field: &str, name: &str) -> Result<String> {
+    let name = name.trim();
+    let is_fine = (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if is_fine { Ok(name.to_owned()) } else { Err(Error::field(field, "Enter a name of 1 to 100 characters.")) }
+}
