@@ -24,7 +24,9 @@ use crate::{
     clock::{Clock, MINUTE},
     config::Config,
     db::{self, Db},
+    directories,
     error::{Error, Result},
+    identities,
     kernel::{BoxFuture, Kernel},
     principal::Principal,
     roles,
@@ -43,6 +45,8 @@ fn routes() -> Routes {
     users::routes(&mut routes);
     api_keys::routes(&mut routes);
     sign_in::routes(&mut routes);
+    directories::routes(&mut routes);
+    identities::routes(&mut routes);
     routes.open("/healthz", alive);
     routes.open("/readyz", ready);
     routes.open("/metrics", metrics_text);
@@ -153,10 +157,21 @@ impl App {
         let gate = Arc::new(Door { kernel: self.kernel.clone(), keys: Keys::default(), denials: Flood::default() });
         let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
         let passwords = Data::new(self.passwords.clone());
+        let runner = directories::Runner::new(self.kernel.clone());
+        let shared = Data::new(runner.clone());
         let bound = web::bind(web, self.routes.clone(), move |state| {
-            state.app_data(passwords.clone());
+            state.app_data(passwords.clone()).app_data(shared.clone());
         })?;
         jobs(self);
+        let kernel = self.kernel.clone();
+        tokio::spawn(async move {
+            if let Err(error) = runner.resume().await {
+                tracing::error!(error = %error.chain(), "interrupted runs could not be taken up");
+            }
+            if let Err(error) = crate::schedule::start(kernel, directories::jobs(&runner)).await {
+                tracing::error!(%error, "the schedule could not be started");
+            }
+        });
         Ok(bound)
     }
 }
