@@ -57,7 +57,7 @@ pub fn duration(us: i64) -> String {
         if small == 0 { format!("{large} {large_unit}") } else { format!("{large} {large_unit} {small} {small_unit}") }
     };
     // Tenths are rounded first, so that 9.96 s is 10 s and not 10.0 s.
-    let tenths = (us + SECOND / 20) / (SECOND / 10);
+    let tenths = us.saturating_add(SECOND / 20) / (SECOND / 10);
     match us {
         ..SECOND => format!("{} ms", us / 1000),
         _ if tenths < 100 => format!("{}.{} s", tenths / 10, tenths % 10),
