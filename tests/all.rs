@@ -13,3 +13,5 @@ mod fixtures;
 mod real;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod rooms;

@@ -3,6 +3,8 @@
 //! Functions that take a `&Connection` run inside the caller's transaction and answer the audit records to be written
 //! with it.
 
+use std::sync::LazyLock;
+
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -129,7 +131,7 @@ pub(super) async fn save_profile(kernel: &Kernel, principal: &Principal, input: 
         note(Err(Error::field("locale", "This language is not available.")))?;
     }
     // Only names from the database, as written there: what a lookup takes in another spelling the browser may not.
-    if !input.time_zone.is_empty() && !time_zones().any(|zone| zone == input.time_zone) {
+    if !input.time_zone.is_empty() && !time_zones().contains(&input.time_zone) {
         note(Err(Error::field("timeZone", "Choose a time zone from the list.")))?;
     }
     if !wrong.is_empty() {
@@ -154,16 +156,19 @@ pub(super) async fn save_profile(kernel: &Kernel, principal: &Principal, input: 
 }
 
 /// The names of all time zones, sorted.
-pub(super) fn time_zones() -> impl Iterator<Item = String> {
-    let mut names: Vec<String> = jiff::tz::db()
-        .available()
-        .map(|name| name.as_str().to_owned())
-        // Administrative names only; `Etc/…`, `posix/…` and the like are no places where people are.
-        .filter(|name| name == "UTC" || name.split_once('/').is_some_and(|(area, _)| AREAS.contains(&area)))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into_iter()
+pub(super) fn time_zones() -> &'static [String] {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let mut names: Vec<String> = jiff::tz::db()
+            .available()
+            .map(|name| name.as_str().to_owned())
+            // Places where people are; not `Etc/…`, `posix/…` and the like.
+            .filter(|name| name == "UTC" || name.split_once('/').is_some_and(|(area, _)| AREAS.contains(&area)))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    });
+    &NAMES
 }
 
 const AREAS: [&str; 10] =

@@ -3,7 +3,7 @@
 //! It must never let a request with an unsafe method reach a page's handler without a token that belongs to the same
 //! session (HOSTILE W07), and never believe a forwarding header from a peer that is not a named proxy (W13).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use actix_web::{
     HttpMessage, HttpRequest,
@@ -14,6 +14,7 @@ use actix_web::{
     middleware::Next,
     web::{Bytes, Data},
 };
+use futures_util::FutureExt as _;
 
 use super::{
     context::{Address, Ctx, Web, read_api_key},
@@ -48,16 +49,35 @@ pub(super) async fn pass(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let cookies = match enter(kind, permission, &mut request).await {
+        Ok(cookies) => cookies,
+        Err(error) => return Ok(request.error_response(error).map_into_boxed_body()),
+    };
+    let http_request = request.request().clone();
+    // A panic in one room is that request's 500 and nobody else's (HOSTILE H15).
+    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response.map_into_boxed_body(),
+        Ok(Err(error)) => ServiceResponse::from_err(error, http_request),
+        Err(_) => ServiceResponse::from_err(Error::internal("the handler of this request panicked"), http_request),
+    };
+    for cookie in cookies {
+        set_cookie(response.response_mut(), cookie);
+    }
+    Ok(response)
+}
+
+/// Everything before the handler. Answers the cookies that the door itself adds to the response.
+async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequest) -> Result<Vec<Cookie<'static>>> {
     let Some(web) = request.app_data::<Data<Web>>().cloned() else {
-        return Err(Error::internal("the request road was not set up").into());
+        return Err(Error::internal("the request road was not set up"));
     };
     if kind == DoorKind::Open {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+        return Ok(Vec::new());
     }
-    let address = address(&request, &web);
+    let address = address(request, &web);
     let asked = match kind {
-        DoorKind::Api => api_principal(&request, &web, &address).await?,
-        DoorKind::Page | DoorKind::Open => page_principal(&request, &web, &address).await?,
+        DoorKind::Api => api_principal(request, &web, &address).await?,
+        DoorKind::Page | DoorKind::Open => page_principal(request, &web, &address).await?,
     };
     let region = &web.kernel.config.region;
     let is_stranger = asked.is_none();
@@ -65,13 +85,11 @@ pub(super) async fn pass(
         asked.unwrap_or_else(|| Principal::stranger(region, Some(address.ip), Some(address.request_id.clone())));
     if !principal.allows(permission) {
         if is_stranger {
-            return Err(Error::Unauthenticated.into());
+            return Err(Error::Unauthenticated);
         }
         let (method, path) = (request.method().to_string(), request.path().to_owned());
         web.gate.denied(principal, method, path).await;
-        return Err(
-            Error::Forbidden("Your role does not allow this. Ask an administrator of this account.".into()).into()
-        );
+        return Err(Error::Forbidden("Your role does not allow this. Ask an administrator of this account.".into()));
     }
     let session = cookie(request.request(), SESSION_COOKIE).filter(|_| kind == DoorKind::Page && !is_stranger);
     let browser = cookie(request.request(), BROWSER_COOKIE).filter(|token| token.len() == 43);
@@ -80,7 +98,7 @@ pub(super) async fn pass(
     let csrf =
         csrf_base.map_or_else(String::new, |base| secret::encode_hex(&web.kernel.key.mac("csrf.v1", base.as_bytes())));
     if kind == DoorKind::Page && !matches!(*request.method(), Method::GET | Method::HEAD) {
-        check_origin(&request)?;
+        check_origin(request)?;
         let body = request.extract::<Bytes>().await.map_err(|_| Error::TooLarge)?;
         let form = FormBody::parse(&body)?;
         let sent = request
@@ -94,17 +112,16 @@ pub(super) async fn pass(
             return Err(Error::Forbidden(
                 "This form is out of date (you may have signed in or out in another tab). Go back, reload the page and send it again."
                     .into(),
-            )
-            .into());
+            ));
         }
         request.extensions_mut().insert(form);
         request.set_payload(Payload::None);
     }
     let flash = cookie(request.request(), FLASH_COOKIE);
-    let clear_flash = flash.is_some() && *request.method() == Method::GET && !is_fragment(&request);
+    let clear_flash = flash.is_some() && *request.method() == Method::GET && !is_fragment(request);
     let ctx = Ctx {
         kernel: web.kernel.clone(),
-        is_fragment: is_fragment(&request),
+        is_fragment: is_fragment(request),
         is_secure: !web.kernel.config.plain_http,
         path: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
         principal,
@@ -114,14 +131,14 @@ pub(super) async fn pass(
         flash: flash.filter(|_| clear_flash),
     };
     request.extensions_mut().insert(ctx);
-    let mut response = next.call(request).await?.map_into_boxed_body();
+    let mut cookies = Vec::new();
     if let Some(token) = new_browser {
-        set_cookie(response.response_mut(), browser_cookie(token.expose()));
+        cookies.push(browser_cookie(token.expose()));
     }
     if clear_flash {
-        set_cookie(response.response_mut(), removal(FLASH_COOKIE));
+        cookies.push(removal(FLASH_COOKIE));
     }
-    Ok(response)
+    Ok(cookies)
 }
 
 fn set_cookie(response: &mut actix_web::HttpResponse<BoxBody>, cookie: Cookie<'_>) {

@@ -124,6 +124,7 @@ pub async fn run(bound: Bound) -> Result<(), ServeError> {
         }
     }
     tracing::info!("stopping: open requests are finished first");
-    handle.stop(true).await;
-    Ok(())
+    // The server works only while it is polled, on its own end too.
+    let ((), ended_with) = tokio::join!(handle.stop(true), server);
+    ended_with.map_err(ended)
 }
