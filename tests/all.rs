@@ -12,6 +12,6 @@ mod fixtures;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
-mod tidy;
-#[cfg(test)]
 mod rooms;
+#[cfg(test)]
+mod tidy;

@@ -14,6 +14,7 @@ mod plan;
 mod progress;
 mod queries;
 mod run;
+mod run_pages;
 #[cfg(test)]
 mod tests;
 pub mod words;
@@ -48,9 +49,9 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/directories/{id}/probe", operate, pages::probe);
     routes.post("/directories/{id}/runs", operate, pages::start_run);
     routes.post("/directories/{id}/pause", operate, pages::pause);
-    routes.get("/runs", read, pages::runs);
-    routes.get("/runs/{id}", read, pages::run);
-    routes.get("/runs/{id}/progress", read, pages::run_progress);
+    routes.get("/runs", read, run_pages::runs);
+    routes.get("/runs/{id}", read, run_pages::run);
+    routes.get("/runs/{id}/progress", read, run_pages::run_progress);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_create, _, _>(full, api::create);
     routes.api::<api::__path_get, _, _>(read, api::get);

@@ -37,7 +37,7 @@ pub fn number(number: i64) -> String {
         out.push('−');
     }
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -58,13 +58,18 @@ pub fn duration(us: i64) -> String {
     };
     // Tenths are rounded first, so that 9.96 s is 10 s and not 10.0 s.
     let tenths = us.saturating_add(SECOND / 20) / (SECOND / 10);
-    match us {
-        ..SECOND => format!("{} ms", us / 1000),
-        _ if tenths < 100 => format!("{}.{} s", tenths / 10, tenths % 10),
-        ..MINUTE => format!("{} s", us.max(10 * SECOND) / SECOND),
-        ..HOUR => two(us / MINUTE, "min", us % MINUTE / SECOND, "s"),
-        ..DAY => two(us / HOUR, "h", us % HOUR / MINUTE, "min"),
-        _ => two(us / DAY, "d", us % DAY / HOUR, "h"),
+    if us < SECOND {
+        format!("{} ms", us / 1000)
+    } else if tenths < 100 {
+        format!("{}.{} s", tenths / 10, tenths % 10)
+    } else if us < MINUTE {
+        format!("{} s", us.max(10 * SECOND) / SECOND)
+    } else if us < HOUR {
+        two(us / MINUTE, "min", us % MINUTE / SECOND, "s")
+    } else if us < DAY {
+        two(us / HOUR, "h", us % HOUR / MINUTE, "min")
+    } else {
+        two(us / DAY, "d", us % DAY / HOUR, "h")
     }
 }
 
