@@ -116,6 +116,18 @@ pub fn check(
     }
 }
 
+/// Whether two settings lead to the same servers in the same way (encryption, trusted authorities), so that
+/// credentials given for one may be sent with the other. Settings that cannot be read never do.
+pub fn is_same_way(kind: Kind, one: &serde_json::Value, other: &serde_json::Value) -> bool {
+    match kind {
+        Kind::Openldap => {
+            let read =
+                |settings: &serde_json::Value| read_json::<openldap::Settings>("settings", &settings.to_string());
+            matches!((read(one), read(other)), (Ok(one), Ok(other)) if one.is_same_way(&other))
+        }
+    }
+}
+
 /// Opens a directory with settings and credentials that [`check`] accepted. `now` is what expiry times are compared
 /// with.
 pub fn open(

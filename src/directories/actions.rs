@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     audit::{self, Entry},
-    connectors::{self, Connector, Kind, ProbeReport, Sample},
+    connectors::{self, Connector, Failure, Kind, ProbeReport, Sample},
     error::{Error, FieldError, Result},
     kernel::Kernel,
     principal::{Principal, urn},
@@ -74,12 +74,17 @@ fn place(id: i64) -> String {
     format!("directory:read_credentials:{id}")
 }
 
+/// Why stored credentials are not used: whoever may edit a directory must not be able to have its password sent to a
+/// server of their own, or over a way that others can read.
+const OTHER_WAY: &str = "The servers or their encryption are different from the stored ones. Give the bind DN and the \
+     password again: the stored password is only sent to the servers, and in the way, it was given for.";
+
 /// The default: everything once a day.
 fn default_schedule() -> Schedule {
     Schedule { full: Some(SpecInput::every("24h")), delta: None, paused: false }
 }
 
-fn check_name(name: &str) -> Vec<FieldError> {
+pub(super) fn check_name(name: &str) -> Vec<FieldError> {
     let length = name.trim().chars().count();
     if (1..=100).contains(&length) && !name.chars().any(char::is_control) {
         Vec::new()
@@ -92,7 +97,7 @@ fn first(errors: Vec<FieldError>) -> Result<()> {
     if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
 }
 
-fn subject(principal: &Principal, id: i64) -> String {
+pub(super) fn subject(principal: &Principal, id: i64) -> String {
     urn("directories", &principal.region, principal.account, "directory", id)
 }
 
@@ -215,6 +220,9 @@ pub async fn update(kernel: &Kernel, principal: &Principal, id: i64, input: Upda
         Ok(read_principal) => after.read_principal = read_principal,
         Err(found) => errors.extend(found),
     }
+    if new_credentials.is_none() && !connectors::is_same_way(after.kind, &before.settings, &after.settings) {
+        errors.push(FieldError::new("credentials.read", OTHER_WAY));
+    }
     first(errors)?;
     let (key, who) = (kernel.key.clone(), principal.clone());
     audit::change(kernel, principal, move |c| {
@@ -294,14 +302,14 @@ pub async fn probe(kernel: &Kernel, principal: &Principal, id: i64) -> Result<Pr
         report.steps.iter().filter(|s| s.state == connectors::StepState::Failed).map(|s| s.step.clone()).collect();
     let entry = Entry::new("audit.directory_probed.v1")
         .subject(subject(principal, id))
-        .outcome(if report.is_ok() { audit::Outcome::Success } else { audit::Outcome::Failure })
+        .outcome(outcome(report.is_ok()))
         .detail("failedSteps", failed);
     audit::record(kernel, principal, vec![entry]).await?;
     Ok(report)
 }
 
-/// Settings that are not stored yet, or changed ones of a stored directory, whose credentials are used when none are
-/// given. The bind password typed for one server is only ever sent to that directory's servers.
+/// Settings that are not stored yet, or changed ones of a stored directory. The stored credentials of that directory
+/// are used when none are given, but only for the servers and the encryption they were given for.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = DirectoryTrial)]
@@ -309,46 +317,89 @@ pub struct TrialInput {
     pub kind: Kind,
     #[schema(value_type = Object)]
     pub settings: serde_json::Value,
-    #[schema(value_type = Object)]
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub credentials: CredentialsInput,
+    /// The stored directory whose settings these are to become.
+    #[serde(default)]
+    pub directory_id: Option<String>,
 }
 
-fn trial(kernel: &Kernel, input: TrialInput) -> Result<Box<dyn Connector>> {
-    let credentials = input
-        .credentials
-        .read
-        .ok_or_else(|| Error::field("credentials.read", "Give the credentials that the directory is read with."))?;
-    check_connector(input.kind, &input.settings, &credentials).map_err(Error::Invalid)?;
-    connectors::open(input.kind, &input.settings, &credentials, kernel.clock.now()).map_err(Error::Invalid)
+/// A trial that may be made: whom it is about, and how it goes on the record.
+struct Trial {
+    connector: Box<dyn Connector>,
+    entry: Entry,
+}
+
+async fn trial(kernel: &Kernel, principal: &Principal, input: TrialInput, kind: &'static str) -> Result<Trial> {
+    let mut entry =
+        Entry::new(kind).detail("servers", input.settings.get("servers").cloned().unwrap_or(serde_json::Value::Null));
+    let stored = match input.directory_id {
+        Some(id) => {
+            let id = id.parse().map_err(|_| Error::NotFound("This directory"))?;
+            entry = entry.subject(subject(principal, id));
+            Some(get(kernel, principal, id).await?)
+        }
+        None => None,
+    };
+    let credentials = match (input.credentials.read, &stored) {
+        (Some(given), _) => given,
+        (None, None) => {
+            return Err(Error::field("credentials.read", "Give the credentials that the directory is read with."));
+        }
+        (None, Some(stored)) if connectors::is_same_way(stored.kind, &stored.settings, &input.settings) => {
+            entry = entry.detail("credentials", "stored");
+            stored_credentials(kernel, stored.id).await?
+        }
+        (None, Some(_)) => return Err(Error::field("credentials.read", OTHER_WAY)),
+    };
+    let now = kernel.clock.now();
+    let connector = connectors::open(input.kind, &input.settings, &credentials, now).map_err(Error::Invalid)?;
+    Ok(Trial { connector, entry })
 }
 
 /// [`probe`] before anything is stored.
 pub async fn probe_trial(kernel: &Kernel, principal: &Principal, input: TrialInput) -> Result<ProbeReport> {
-    let servers = input.settings.get("servers").cloned().unwrap_or_default();
-    let report = trial(kernel, input)?.probe().await;
-    let entry = Entry::new("audit.directory_probed.v1")
-        .outcome(if report.is_ok() { audit::Outcome::Success } else { audit::Outcome::Failure })
-        .detail("servers", servers);
+    let trial = trial(kernel, principal, input, "audit.directory_probed.v1").await?;
+    let report = trial.connector.probe().await;
+    let entry = trial.entry.outcome(outcome(report.is_ok()));
     audit::record(kernel, principal, vec![entry]).await?;
     Ok(report)
 }
 
-/// One entry, raw and mapped, before anything is stored.
-pub async fn sample_trial(kernel: &Kernel, principal: &Principal, input: TrialInput) -> Result<Sample> {
-    let servers = input.settings.get("servers").cloned().unwrap_or_default();
-    let entry = Entry::new("audit.directory_sampled.v1").detail("servers", servers);
+/// One entry, raw and mapped, before anything is stored. The inner error is the directory's.
+pub async fn sample_trial(
+    kernel: &Kernel,
+    principal: &Principal,
+    input: TrialInput,
+) -> Result<Result<Sample, Failure>> {
+    let trial = trial(kernel, principal, input, "audit.directory_sampled.v1").await?;
+    let sample = trial.connector.sample().await;
+    let entry = trial.entry.outcome(outcome(sample.is_ok()));
     audit::record(kernel, principal, vec![entry]).await?;
-    trial(kernel, input)?
-        .sample()
-        .await
-        .map_err(|failure| Error::Conflict(format!("{} {}", failure.message, failure.next_step)))
+    Ok(sample)
 }
 
-/// One entry of a stored directory, raw and mapped.
-pub async fn sample(kernel: &Kernel, principal: &Principal, id: i64) -> Result<Sample> {
+fn outcome(is_ok: bool) -> audit::Outcome {
+    if is_ok { audit::Outcome::Success } else { audit::Outcome::Failure }
+}
+
+/// One entry of a stored directory, raw and mapped; on the record, because it uses the credentials. The inner error is
+/// the directory's.
+pub async fn sample(kernel: &Kernel, principal: &Principal, id: i64) -> Result<Result<Sample, Failure>> {
     let directory = get(kernel, principal, id).await?;
     let sample = open(kernel, &directory).await?.sample().await;
-    sample.map_err(|failure| Error::Conflict(format!("{} {}", failure.message, failure.next_step)))
+    let entry = Entry::new("audit.directory_sampled.v1")
+        .subject(subject(principal, id))
+        .detail("credentials", "stored")
+        .outcome(outcome(sample.is_ok()));
+    audit::record(kernel, principal, vec![entry]).await?;
+    Ok(sample)
+}
+
+/// A directory's own failure as an answer of the API.
+pub fn refused(failure: Failure) -> Error {
+    Error::Conflict(format!("{} {}", failure.message, failure.next_step))
 }
 
 /// What kind of run is asked for.

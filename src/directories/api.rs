@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{
     actions::{self, CreateInput, RunInput, TrialInput, UpdateInput},
-    model::{Directory, DirectoryJson, RunJson},
+    model::{Directory, DirectoryJson, QuarantineJson, RunJson},
     queries,
     run::Runner,
 };
@@ -43,7 +43,9 @@ pub(super) async fn get(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(DirectoryJson::from(actions::get(&ctx.kernel, &ctx.principal, id.0).await?)))
 }
 
-/// Changes a directory: absent fields stay, `settings` and `credentials.read` are replaced as a whole.
+/// Changes a directory: absent fields stay, `settings` and `credentials.read` are replaced as a whole. Other `servers`,
+/// `startTls`, `caPem` or `acceptPlaintext` need `credentials.read` too (422): a stored password is only sent to the
+/// servers, and in the way, it was given for.
 #[utoipa::path(post, path = "/api/directories/{id}", tag = "directories", params(("id" = String, Path)),
     request_body = UpdateInput, responses((status = 200, body = DirectoryJson)))]
 pub(super) async fn update(ctx: Ctx, id: PathId<i64>, input: Json<UpdateInput>) -> Result<HttpResponse> {
@@ -77,7 +79,8 @@ pub(super) async fn probe_trial(ctx: Ctx, input: Json<TrialInput>) -> Result<Htt
 #[utoipa::path(post, path = "/api/directories/sample", tag = "directories", request_body = TrialInput,
     responses((status = 200, description = "`{dn, attributes, mapped}`", body = Object)))]
 pub(super) async fn sample_trial(ctx: Ctx, input: Json<TrialInput>) -> Result<HttpResponse> {
-    let sample: Sample = actions::sample_trial(&ctx.kernel, &ctx.principal, input.0).await?;
+    let sample: Sample =
+        actions::sample_trial(&ctx.kernel, &ctx.principal, input.0).await?.map_err(actions::refused)?;
     Ok(HttpResponse::Ok().json(sample))
 }
 
@@ -85,7 +88,8 @@ pub(super) async fn sample_trial(ctx: Ctx, input: Json<TrialInput>) -> Result<Ht
 #[utoipa::path(post, path = "/api/directories/{id}/sample", tag = "directories", params(("id" = String, Path)),
     responses((status = 200, description = "`{dn, attributes, mapped}`", body = Object)))]
 pub(super) async fn sample(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().json(actions::sample(&ctx.kernel, &ctx.principal, id.0).await?))
+    let sample = actions::sample(&ctx.kernel, &ctx.principal, id.0).await?.map_err(actions::refused)?;
+    Ok(HttpResponse::Ok().json(sample))
 }
 
 /// Starts a run.
@@ -186,4 +190,21 @@ pub(super) async fn run_changes(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQ
         .await?;
     let region = ctx.principal.region.clone();
     Ok(Listing::cut(rows, limit, |row| row.id).map(|row| ChangeJson::new(row, &region, account)).json("changes"))
+}
+
+/// What a run could not take, and why; tried again by every run.
+#[utoipa::path(get, path = "/api/runs/{id}/quarantine", tag = "runs", params(("id" = String, Path), ListQuery),
+    responses((status = 200, description = "`{\"quarantine\": […], \"next\"}`", body = [QuarantineJson])))]
+pub(super) async fn run_quarantine(ctx: Ctx, id: PathId<i64>, query: Query<ListQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let (limit, after) = (query.0.limit()?, query.0.position::<i64>()?.unwrap_or(0));
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            queries::find_run(c, account, id.0)?.ok_or(Error::NotFound("This run"))?;
+            queries::quarantine_of(c, id.0, after, limit + 1)
+        })
+        .await?;
+    Ok(Listing::cut(rows, limit, |row| row.number).json("quarantine"))
 }

@@ -1,15 +1,755 @@
-//! stub
-use crate::error::Result;
-use actix_web::HttpResponse;
-pub(super) async fn new() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+//! The form of a directory: new, edit, "Test the connection" and "Show a sample", all from one template.
+//!
+//! Owns the way from form fields to the inputs of [`actions`] and back, and the names of the fields in errors. The
+//! password typed into the form is never rendered again, and the stored one never reaches a page at all; whether the
+//! stored one may be used is decided in `actions`, the same for the API.
+
+use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use askama::Template;
+use serde::Deserialize;
+
+use super::{
+    actions::{self, CreateInput, CredentialsInput, RunInput, TrialInput, UpdateInput},
+    model::{Directory, Mode, Schedule},
+    pages::ProbeView,
+    run::Runner,
+    words,
+};
+use crate::{
+    connectors::{
+        Failure, Kind, Sample, Value,
+        openldap::{Mapping, Preset, Scope, Settings, settings::MAPPED_FIELDS},
+    },
+    error::{Error, FieldError, Result},
+    principal::Principal,
+    schedule::SpecInput,
+    secret::Secret,
+    web::{Ctx, Form, Page, PathId, html, html_status, redirect, redirect_with},
+};
+
+/// The fields as the form sends them. Unknown ones are refused by [`Form`].
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Fields {
+    /// The stored directory being edited, for sample and probe; empty for a new one.
+    pub directory: String,
+    pub kind: String,
+    pub name: String,
+    /// One per line.
+    pub servers: String,
+    /// `ldaps starttls plain`.
+    pub tls: String,
+    pub accept_plaintext: String,
+    pub ca_pem: String,
+    pub bind_dn: String,
+    pub password: Secret<String>,
+    pub base_dns: String,
+    pub user_base_dns: String,
+    pub group_base_dns: String,
+    pub scope: String,
+    pub preset: String,
+    pub user_filter: String,
+    pub group_filter: String,
+    #[serde(rename = "mapping.userName")]
+    pub mapping_user_name: String,
+    #[serde(rename = "mapping.upn")]
+    pub mapping_upn: String,
+    #[serde(rename = "mapping.mail")]
+    pub mapping_mail: String,
+    #[serde(rename = "mapping.displayName")]
+    pub mapping_display_name: String,
+    #[serde(rename = "mapping.givenName")]
+    pub mapping_given_name: String,
+    #[serde(rename = "mapping.familyName")]
+    pub mapping_family_name: String,
+    #[serde(rename = "mapping.employeeId")]
+    pub mapping_employee_id: String,
+    #[serde(rename = "mapping.department")]
+    pub mapping_department: String,
+    #[serde(rename = "mapping.title")]
+    pub mapping_title: String,
+    #[serde(rename = "mapping.manager")]
+    pub mapping_manager: String,
+    /// `every cron hand`.
+    pub when: String,
+    pub every: String,
+    /// `m h d`.
+    pub unit: String,
+    pub cron: String,
+    pub time_zone: String,
+    pub paused: String,
+    /// Which button: `sync` after saving, anything else just saves.
+    pub then: String,
 }
-pub(super) async fn create() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+/// What the fields say, before anything is checked beyond what only a form can get wrong.
+pub(super) struct Read {
+    pub name: String,
+    pub settings: Settings,
+    /// `None`: keep the stored ones.
+    pub credentials: Option<Secret<String>>,
+    pub schedule: Schedule,
+    pub errors: Vec<FieldError>,
 }
-pub(super) async fn edit() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
-pub(super) async fn update() -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().finish())
+
+fn given(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn is_ticked(text: &str) -> bool {
+    !text.is_empty()
+}
+
+impl Fields {
+    /// The fields of a new directory.
+    fn fresh(principal: &Principal) -> Self {
+        let zone = if principal.time_zone.is_empty() { "UTC" } else { &principal.time_zone };
+        Self {
+            tls: "ldaps".into(),
+            when: "every".into(),
+            every: "24".into(),
+            unit: "h".into(),
+            time_zone: zone.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The fields of a stored directory; the password stays empty.
+    pub(super) fn stored(directory: &Directory, principal: &Principal) -> Self {
+        let settings: Settings = serde_json::from_value(directory.settings.clone()).unwrap_or_default();
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let mut fields = Self {
+            directory: directory.id.to_string(),
+            name: directory.name.clone(),
+            servers: settings.servers.join("\n"),
+            tls: match (settings.start_tls, settings.accept_plaintext) {
+                (true, _) => "starttls".into(),
+                (false, true) => "plain".into(),
+                (false, false) => "ldaps".into(),
+            },
+            accept_plaintext: if settings.accept_plaintext { "on".into() } else { String::new() },
+            ca_pem: text(&settings.ca_pem),
+            bind_dn: directory.read_principal.clone(),
+            base_dns: settings.base_dns.join("\n"),
+            user_base_dns: settings.user_base_dns.join("\n"),
+            group_base_dns: settings.group_base_dns.join("\n"),
+            scope: if settings.scope == Scope::One { "one".into() } else { "sub".into() },
+            preset: settings.preset.as_str().into(),
+            user_filter: text(&settings.user_filter),
+            group_filter: text(&settings.group_filter),
+            mapping_user_name: text(&settings.mapping.user_name),
+            mapping_upn: text(&settings.mapping.upn),
+            mapping_mail: text(&settings.mapping.mail),
+            mapping_display_name: text(&settings.mapping.display_name),
+            mapping_given_name: text(&settings.mapping.given_name),
+            mapping_family_name: text(&settings.mapping.family_name),
+            mapping_employee_id: text(&settings.mapping.employee_id),
+            mapping_department: text(&settings.mapping.department),
+            mapping_title: text(&settings.mapping.title),
+            mapping_manager: text(&settings.mapping.manager),
+            paused: if directory.schedule.paused { "on".into() } else { String::new() },
+            ..Self::fresh(principal)
+        };
+        match &directory.schedule.full {
+            None => fields.when = "hand".into(),
+            Some(SpecInput { cron: Some(line), time_zone, .. }) => {
+                fields.when = "cron".into();
+                fields.cron = line.clone();
+                fields.time_zone = time_zone.clone().unwrap_or_else(|| "UTC".into());
+            }
+            Some(spec) => {
+                if let Some((count, unit)) = spec.every.as_deref().and_then(words::interval) {
+                    fields.every = count.to_string();
+                    fields.unit = unit.into();
+                }
+            }
+        }
+        fields
+    }
+
+    /// The values of the mapping, in the order of [`MAPPED_FIELDS`].
+    fn mapping_values(&self) -> [&str; 10] {
+        [
+            &self.mapping_user_name,
+            &self.mapping_upn,
+            &self.mapping_mail,
+            &self.mapping_display_name,
+            &self.mapping_given_name,
+            &self.mapping_family_name,
+            &self.mapping_employee_id,
+            &self.mapping_department,
+            &self.mapping_title,
+            &self.mapping_manager,
+        ]
+    }
+
+    fn read_schedule(&self, stored: Option<&Directory>, errors: &mut Vec<FieldError>) -> Schedule {
+        let full = match self.when.as_str() {
+            "every" => {
+                // A number that is not one still reaches the check of the schedule, which names the field.
+                let unit = if matches!(self.unit.as_str(), "m" | "h" | "d") { &self.unit } else { "?" };
+                Some(SpecInput::every(&format!("{}{unit}", self.every.trim())))
+            }
+            "cron" => Some(SpecInput {
+                every: None,
+                cron: Some(self.cron.trim().to_owned()),
+                time_zone: given(&self.time_zone),
+            }),
+            "hand" => None,
+            _ => {
+                errors.push(FieldError::new("schedule.full", "Choose when the directory is read."));
+                None
+            }
+        };
+        Schedule {
+            full,
+            // Not in this form: delta runs come with connectors that can.
+            delta: stored.and_then(|directory| directory.schedule.delta.clone()),
+            paused: is_ticked(&self.paused),
+        }
+    }
+
+    /// Reads the fields; `stored` is the directory being edited.
+    pub(super) fn read(&self, stored: Option<&Directory>) -> Read {
+        let mut errors = Vec::new();
+        let mut choice = |field: &str, message: &str| errors.push(FieldError::new(field, message));
+        if !matches!(self.kind.as_str(), "" | "openldap") {
+            choice("kind", "This kind of directory is not known here.");
+        }
+        let scope = match self.scope.as_str() {
+            "sub" | "" => Scope::Sub,
+            "one" => Scope::One,
+            _ => {
+                choice("settings.scope", "Choose one of the scopes.");
+                Scope::Sub
+            }
+        };
+        let preset = match Preset::ALL.into_iter().find(|preset| preset.as_str() == self.preset) {
+            Some(preset) => preset,
+            None => {
+                if !self.preset.is_empty() {
+                    choice("settings.preset", "Choose one of the presets.");
+                }
+                Preset::default()
+            }
+        };
+        let accepts = is_ticked(&self.accept_plaintext);
+        match self.tls.as_str() {
+            "ldaps" | "starttls" => (),
+            "plain" if accepts => (),
+            "plain" => choice(
+                "settings.acceptPlaintext",
+                "Tick this box if the password and all data may travel unencrypted, or choose an encryption.",
+            ),
+            _ => choice("settings.startTls", "Choose how the connection is encrypted."),
+        }
+        let before: Settings =
+            stored.and_then(|directory| serde_json::from_value(directory.settings.clone()).ok()).unwrap_or_default();
+        let settings = Settings {
+            servers: lines(&self.servers),
+            start_tls: self.tls == "starttls",
+            ca_pem: given(&self.ca_pem),
+            accept_plaintext: self.tls == "plain" && accepts,
+            base_dns: lines(&self.base_dns),
+            user_base_dns: lines(&self.user_base_dns),
+            group_base_dns: lines(&self.group_base_dns),
+            scope,
+            preset,
+            user_filter: given(&self.user_filter),
+            group_filter: given(&self.group_filter),
+            mapping: Mapping {
+                user_name: given(&self.mapping_user_name),
+                upn: given(&self.mapping_upn),
+                mail: given(&self.mapping_mail),
+                display_name: given(&self.mapping_display_name),
+                given_name: given(&self.mapping_given_name),
+                family_name: given(&self.mapping_family_name),
+                employee_id: given(&self.mapping_employee_id),
+                department: given(&self.mapping_department),
+                title: given(&self.mapping_title),
+                manager: given(&self.mapping_manager),
+            },
+            // Not in this form: what the API set stays.
+            page_size: before.page_size,
+            attributes: before.attributes,
+        };
+        let bind_dn = self.bind_dn.trim();
+        let credentials = match stored {
+            Some(stored) if self.password.expose().is_empty() && bind_dn == stored.read_principal => None,
+            Some(_) if self.password.expose().is_empty() => {
+                errors.push(FieldError::new(
+                    "credentials.read.password",
+                    "The bind DN is another one: enter its password.",
+                ));
+                None
+            }
+            _ => Some(Secret::new(
+                serde_json::json!({"bindDn": bind_dn, "password": self.password.expose()}).to_string(),
+            )),
+        };
+        let schedule = self.read_schedule(stored, &mut errors);
+        Read { name: self.name.clone(), settings, credentials, schedule, errors }
+    }
+}
+
+impl Read {
+    /// Everything that is wrong, when the form alone shows something wrong: so that all of it is named at once.
+    fn check(&self) -> Result<()> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        let mut errors = actions::check_name(&self.name);
+        errors.extend(self.errors.iter().cloned());
+        errors.extend(self.schedule.check());
+        let more = self.settings.check();
+        errors.extend(more.into_iter().map(|e| FieldError::new(format!("settings.{}", e.field), e.message)));
+        Err(Error::Invalid(errors))
+    }
+
+    fn json(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::to_value(&self.settings)?)
+    }
+
+    fn trial(self, directory: Option<&Directory>) -> Result<TrialInput> {
+        self.check()?;
+        Ok(TrialInput {
+            kind: Kind::Openldap,
+            settings: self.json()?,
+            credentials: CredentialsInput { read: self.credentials },
+            directory_id: directory.map(|directory| directory.id.to_string()),
+        })
+    }
+}
+
+/// The form's own name of a field of the inputs.
+fn own_name(field: &str) -> &str {
+    match field {
+        "credentials.read" => "password",
+        "schedule.full" => "when",
+        "schedule.full.every" => "every",
+        "schedule.full.cron" => "cron",
+        "schedule.full.timeZone" => "timeZone",
+        "settings.startTls" => "tls",
+        _ => {
+            let rest = field.strip_prefix("settings.").or_else(|| field.strip_prefix("credentials.read."));
+            // `servers[1]` belongs to the one field that holds all of them.
+            let name = rest.unwrap_or(field);
+            name.split_once('[').map_or(name, |(name, _)| name)
+        }
+    }
+}
+
+const LABELS: [(&str, &str); 20] = [
+    ("name", "Name"),
+    ("kind", "Kind"),
+    ("servers", "Servers"),
+    ("tls", "Encryption"),
+    ("acceptPlaintext", "Plain LDAP"),
+    ("caPem", "Certificate authorities"),
+    ("bindDn", "Bind DN"),
+    ("password", "Password"),
+    ("baseDns", "Base DNs"),
+    ("userBaseDns", "Bases for users"),
+    ("groupBaseDns", "Bases for groups"),
+    ("scope", "Scope"),
+    ("preset", "Preset"),
+    ("userFilter", "User filter"),
+    ("groupFilter", "Group filter"),
+    ("when", "Schedule"),
+    ("every", "Every"),
+    ("cron", "Cron line"),
+    ("timeZone", "Time zone"),
+    ("attributes", "Attributes"),
+];
+
+/// `MAPPED_FIELDS` as people say them.
+const MAPPED_LABELS: [&str; 10] = [
+    "User name",
+    "UPN",
+    "Mail",
+    "Display name",
+    "Given name",
+    "Family name",
+    "Employee id",
+    "Department",
+    "Title",
+    "Manager",
+];
+
+/// One line of the error summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub field: String,
+    pub label: String,
+    pub message: String,
+}
+
+impl Fault {
+    fn new(error: &FieldError) -> Self {
+        let field = own_name(&error.field);
+        let label = LABELS.iter().find(|(name, _)| *name == field).map(|(_, label)| *label).or_else(|| {
+            let name = field.strip_prefix("mapping.")?;
+            let at = MAPPED_FIELDS.iter().position(|mapped| *mapped == name)?;
+            MAPPED_LABELS.get(at).copied()
+        });
+        Self { field: field.to_owned(), label: label.unwrap_or(field).to_owned(), message: error.message.clone() }
+    }
+}
+
+struct PresetRow {
+    code: &'static str,
+    title: &'static str,
+    sentence: &'static str,
+    user_filter: &'static str,
+    group_filter: &'static str,
+}
+
+fn presets() -> [PresetRow; 4] {
+    Preset::ALL.map(|preset| {
+        let (title, sentence) = match preset {
+            Preset::InetOrgPerson => (
+                "inetOrgPerson, all kinds of groups",
+                "People are inetOrgPerson entries; groups may be groupOfNames, groupOfUniqueNames or posixGroup.",
+            ),
+            Preset::GroupOfNames => (
+                "inetOrgPerson and groupOfNames",
+                "People are inetOrgPerson entries; groups list the DNs of their members in member.",
+            ),
+            Preset::GroupOfUniqueNames => (
+                "inetOrgPerson and groupOfUniqueNames",
+                "People are inetOrgPerson entries; groups list the DNs of their members in uniqueMember.",
+            ),
+            Preset::PosixGroup => (
+                "posixAccount and posixGroup",
+                "People are inetOrgPerson or posixAccount entries; groups list user names in memberUid.",
+            ),
+        };
+        PresetRow {
+            code: preset.as_str(),
+            title,
+            sentence,
+            user_filter: preset.user_filter(),
+            group_filter: preset.group_filter(),
+        }
+    })
+}
+
+struct MappingRow {
+    field: &'static str,
+    label: &'static str,
+    value: String,
+    placeholder: String,
+    error: String,
+}
+
+/// One entry as the form shows it.
+pub(super) struct SampleView {
+    pub dn: String,
+    /// Field, value.
+    pub mapped: Vec<(&'static str, String)>,
+    /// Attribute name, values.
+    pub raw: Vec<(String, Vec<String>)>,
+    /// Attributes beyond those shown.
+    pub more: usize,
+}
+
+/// What of a sample is shown: an entry with a thousand values must not make the form unusable.
+const SAMPLE_ATTRIBUTES_MAX: usize = 80;
+const SAMPLE_VALUES_MAX: usize = 8;
+const SAMPLE_CHARS_MAX: usize = 160;
+
+fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().take(SAMPLE_CHARS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+impl SampleView {
+    fn new(sample: &Sample) -> Self {
+        let fields = &sample.mapped;
+        let text = |part: &Option<String>| part.as_deref().map(shortened).unwrap_or_default();
+        let mails = match fields.mails.len() {
+            0 | 1 => text(&fields.mail),
+            count => format!("{} and {} more", text(&fields.mail), count - 1),
+        };
+        let values = [
+            shortened(&fields.user_name),
+            text(&fields.upn),
+            mails,
+            text(&fields.display_name),
+            text(&fields.given_name),
+            text(&fields.family_name),
+            text(&fields.employee_id),
+            text(&fields.department),
+            text(&fields.title),
+            text(&fields.manager),
+        ];
+        let mut mapped: Vec<_> = MAPPED_LABELS.into_iter().zip(values).collect();
+        mapped.push(("Status", fields.status.as_str().to_owned()));
+        let raw = sample.attributes.iter().take(SAMPLE_ATTRIBUTES_MAX).map(|(name, values)| {
+            let mut shown: Vec<String> = values
+                .iter()
+                .take(SAMPLE_VALUES_MAX)
+                .map(|value| match value {
+                    Value::Text(text) => shortened(text),
+                    Value::Binary { base64 } => format!("(binary, {} bytes)", words::number(bytes_of(base64))),
+                })
+                .collect();
+            if values.len() > SAMPLE_VALUES_MAX {
+                let more = i64::try_from(values.len() - SAMPLE_VALUES_MAX).unwrap_or(i64::MAX);
+                shown.push(format!("and {} more", words::number(more)));
+            }
+            (shortened(name), shown)
+        });
+        Self {
+            dn: sample.dn.clone(),
+            mapped,
+            raw: raw.collect(),
+            more: sample.attributes.len().saturating_sub(SAMPLE_ATTRIBUTES_MAX),
+        }
+    }
+}
+
+fn bytes_of(base64: &str) -> i64 {
+    i64::try_from(base64.trim_end_matches('=').len() * 3 / 4).unwrap_or(i64::MAX)
+}
+
+/// The answer of one of the two buttons that try without saving.
+#[derive(Default)]
+enum Tried {
+    #[default]
+    Nothing,
+    Sample(Box<SampleView>),
+    Failed(Failure),
+    Probe(Box<ProbeView>),
+    /// The fields have to be corrected first.
+    Refused,
+}
+
+#[derive(Template)]
+#[template(path = "directories/form.html", blocks = ["sample", "probe"])]
+struct FormPage {
+    page: Page,
+    fields: Fields,
+    directory: Option<Directory>,
+    faults: Vec<Fault>,
+    /// Something that no field is to blame for.
+    problem: String,
+    tried: Tried,
+}
+
+impl FormPage {
+    fn new(ctx: &Ctx, fields: Fields, directory: Option<Directory>) -> Self {
+        let title = match &directory {
+            Some(directory) => format!("Edit {}", directory.name),
+            None => "Connect a directory".to_owned(),
+        };
+        Self {
+            page: Page::new(ctx, title, "directories"),
+            fields,
+            directory,
+            faults: Vec::new(),
+            problem: String::new(),
+            tried: Tried::Nothing,
+        }
+    }
+
+    fn with_errors(mut self, errors: &[FieldError]) -> Self {
+        self.faults = errors.iter().map(Fault::new).collect();
+        self
+    }
+
+    fn action(&self) -> String {
+        match &self.directory {
+            Some(directory) => format!("/directories/{}/edit", directory.id),
+            None => "/directories/new".into(),
+        }
+    }
+
+    fn back(&self) -> String {
+        match &self.directory {
+            Some(directory) => format!("/directories/{}", directory.id),
+            None => "/directories".into(),
+        }
+    }
+
+    /// What is wrong with one field; empty when nothing is.
+    fn error(&self, field: &str) -> String {
+        let messages: Vec<&str> =
+            self.faults.iter().filter(|fault| fault.field == field).map(|fault| fault.message.as_str()).collect();
+        messages.join(" ")
+    }
+
+    fn summary(&self) -> String {
+        match self.faults.len() {
+            0 => String::new(),
+            1 => "One entry has to be corrected".into(),
+            count => format!("{count} entries have to be corrected"),
+        }
+    }
+
+    fn presets(&self) -> [PresetRow; 4] {
+        presets()
+    }
+
+    fn preset(&self) -> PresetRow {
+        let [first, second, third, fourth] = presets();
+        [second, third, fourth].into_iter().find(|preset| preset.code == self.fields.preset).unwrap_or(first)
+    }
+
+    fn mapping(&self) -> Vec<MappingRow> {
+        let defaults = Mapping::default().sources();
+        MAPPED_FIELDS
+            .iter()
+            .zip(MAPPED_LABELS)
+            .zip(self.fields.mapping_values().into_iter().zip(defaults))
+            .map(|((field, label), (value, sources))| MappingRow {
+                field,
+                label,
+                value: value.to_owned(),
+                placeholder: sources.join(", else "),
+                error: self.error(&format!("mapping.{field}")),
+            })
+            .collect()
+    }
+}
+
+/// `GET /directories/new`.
+pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
+    html(&FormPage::new(&ctx, Fields::fresh(&ctx.principal), None))
+}
+
+/// `GET /directories/{id}/edit`.
+pub(super) async fn edit(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
+    let directory = actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
+    html(&FormPage::new(&ctx, Fields::stored(&directory, &ctx.principal), Some(directory)))
+}
+
+/// A refused form comes back with its entries (422, or 409 for what is nobody's entry); other errors pass.
+fn refused(ctx: &Ctx, fields: Fields, directory: Option<Directory>, error: Error) -> Result<HttpResponse> {
+    let page = FormPage::new(ctx, fields, directory);
+    match error {
+        Error::Invalid(errors) => html_status(StatusCode::UNPROCESSABLE_ENTITY, &page.with_errors(&errors)),
+        Error::Conflict(message) => html_status(StatusCode::CONFLICT, &FormPage { problem: message, ..page }),
+        other => Err(other),
+    }
+}
+
+/// `POST /directories/new`.
+pub(super) async fn create(ctx: Ctx, form: Form<Fields>, runner: Data<Runner>) -> Result<HttpResponse> {
+    let read = form.0.read(None);
+    let created = match read.check().and_then(|()| read.json()) {
+        Err(error) => Err(error),
+        Ok(settings) => {
+            let input = CreateInput {
+                kind: Kind::Openldap,
+                name: read.name,
+                settings,
+                credentials: CredentialsInput { read: read.credentials },
+                schedule: Some(read.schedule),
+                guard: None,
+            };
+            actions::create(&ctx.kernel, &ctx.principal, input).await
+        }
+    };
+    match created {
+        Ok(directory) => saved(&ctx, &runner, directory.id, &form.0.then, "The directory is connected.").await,
+        Err(error) => refused(&ctx, form.0, None, error),
+    }
+}
+
+/// `POST /directories/{id}/edit`.
+pub(super) async fn update(
+    ctx: Ctx,
+    id: PathId<i64>,
+    form: Form<Fields>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
+    let directory = actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
+    let read = form.0.read(Some(&directory));
+    let updated = match read.check().and_then(|()| read.json()) {
+        Err(error) => Err(error),
+        Ok(settings) => {
+            let input = UpdateInput {
+                name: Some(read.name),
+                settings: Some(settings),
+                credentials: read.credentials.map(|read| CredentialsInput { read: Some(read) }),
+                schedule: Some(read.schedule),
+                guard: None,
+            };
+            actions::update(&ctx.kernel, &ctx.principal, id.0, input).await
+        }
+    };
+    match updated {
+        Ok(_) => saved(&ctx, &runner, id.0, &form.0.then, "The settings are saved.").await,
+        Err(error) => refused(&ctx, form.0, Some(directory), error),
+    }
+}
+
+/// After saving: to the directory, or to the run that was asked for.
+async fn saved(ctx: &Ctx, runner: &Runner, id: i64, then: &str, message: &str) -> Result<HttpResponse> {
+    let path = format!("/directories/{id}");
+    if then != "sync" {
+        return Ok(redirect_with(&path, "success", message));
+    }
+    let input = RunInput { mode: Mode::Full, dry_run: false };
+    match actions::start_run(&ctx.kernel, &ctx.principal, runner, id, input).await {
+        Ok(run) => Ok(redirect(&format!("/runs/{}", run.id))),
+        Err(Error::Conflict(reason)) => Ok(redirect_with(&path, "warning", &format!("{message} {reason}"))),
+        Err(other) => Err(other),
+    }
+}
+
+async fn edited(ctx: &Ctx, fields: &Fields) -> Result<Option<Directory>> {
+    if fields.directory.is_empty() {
+        return Ok(None);
+    }
+    let id = fields.directory.parse().map_err(|_| Error::NotFound("This directory"))?;
+    actions::get(&ctx.kernel, &ctx.principal, id).await.map(Some)
+}
+
+/// `POST /directories/sample`: one entry with the settings as typed. With htmx the block alone, without it the form.
+pub(super) async fn sample(ctx: Ctx, form: Form<Fields>) -> Result<HttpResponse> {
+    let directory = edited(&ctx, &form.0).await?;
+    let tried = match form.0.read(directory.as_ref()).trial(directory.as_ref()) {
+        Ok(input) => actions::sample_trial(&ctx.kernel, &ctx.principal, input).await,
+        Err(error) => Err(error),
+    };
+    let page = FormPage::new(&ctx, form.0, directory);
+    let (status, page) = match tried {
+        Ok(Ok(sample)) => {
+            (StatusCode::OK, FormPage { tried: Tried::Sample(Box::new(SampleView::new(&sample))), ..page })
+        }
+        Ok(Err(failure)) => (StatusCode::OK, FormPage { tried: Tried::Failed(failure), ..page }),
+        Err(Error::Invalid(errors)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, FormPage { tried: Tried::Refused, ..page.with_errors(&errors) })
+        }
+        Err(other) => return Err(other),
+    };
+    if ctx.is_fragment { html_status(status, &page.as_sample()) } else { html_status(status, &page) }
+}
+
+/// `POST /directories/probe`: each step of the way with the settings as typed.
+pub(super) async fn probe(ctx: Ctx, form: Form<Fields>) -> Result<HttpResponse> {
+    let directory = edited(&ctx, &form.0).await?;
+    let tried = match form.0.read(directory.as_ref()).trial(directory.as_ref()) {
+        Ok(input) => actions::probe_trial(&ctx.kernel, &ctx.principal, input).await,
+        Err(error) => Err(error),
+    };
+    let page = FormPage::new(&ctx, form.0, directory);
+    let (status, page) = match tried {
+        Ok(report) => (StatusCode::OK, FormPage { tried: Tried::Probe(Box::new(ProbeView::new(&report))), ..page }),
+        Err(Error::Invalid(errors)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, FormPage { tried: Tried::Refused, ..page.with_errors(&errors) })
+        }
+        Err(other) => return Err(other),
+    };
+    if ctx.is_fragment { html_status(status, &page.as_probe()) } else { html_status(status, &page) }
 }

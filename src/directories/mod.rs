@@ -16,9 +16,11 @@ mod plan;
 mod progress;
 mod queries;
 mod run;
+mod run_pages;
 mod standing;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 use std::sync::Arc;
 
@@ -41,6 +43,8 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/directories", read, pages::list);
     routes.get("/directories/new", full, form::new);
     routes.post("/directories/new", full, form::create);
+    routes.post("/directories/sample", full, form::sample);
+    routes.post("/directories/probe", full, form::probe);
     routes.get("/directories/{id}", read, pages::detail);
     routes.get("/directories/{id}/edit", full, form::edit);
     routes.post("/directories/{id}/edit", full, form::update);
@@ -49,9 +53,9 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/directories/{id}/probe", operate, pages::probe);
     routes.post("/directories/{id}/runs", operate, pages::start_run);
     routes.post("/directories/{id}/pause", operate, pages::pause);
-    routes.get("/runs", read, pages::runs);
-    routes.get("/runs/{id}", read, pages::run);
-    routes.get("/runs/{id}/progress", read, pages::run_progress);
+    routes.get("/runs", read, run_pages::runs);
+    routes.get("/runs/{id}", read, run_pages::run);
+    routes.get("/runs/{id}/progress", read, run_pages::run_progress);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_create, _, _>(full, api::create);
     routes.api::<api::__path_get, _, _>(read, api::get);
@@ -66,6 +70,7 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_list_runs, _, _>(read, api::list_runs);
     routes.api::<api::__path_get_run, _, _>(read, api::get_run);
     routes.api::<api::__path_run_changes, _, _>(read, api::run_changes);
+    routes.api::<api::__path_run_quarantine, _, _>(read, api::run_quarantine);
 }
 
 /// Scheduled full runs.

@@ -23,9 +23,24 @@ impl Schedule {
     pub fn check(&self) -> Vec<FieldError> {
         [("schedule.full", &self.full), ("schedule.delta", &self.delta)]
             .into_iter()
-            .filter_map(|(field, spec)| spec.as_ref().and_then(|spec| spec.check(field).err()))
+            .filter_map(|(field, spec)| {
+                let spec = spec.as_ref()?;
+                too_long(field, spec).or_else(|| spec.check(field).err())
+            })
             .collect()
     }
+}
+
+/// Characters of one part of a schedule: more is no cron line, and is not worth reading.
+const SPEC_PART_MAX: usize = 100;
+
+fn too_long(field: &str, spec: &SpecInput) -> Option<FieldError> {
+    [("every", &spec.every), ("cron", &spec.cron), ("timeZone", &spec.time_zone)]
+        .into_iter()
+        .find(|(_, part)| part.as_ref().is_some_and(|part| part.len() > SPEC_PART_MAX))
+        .map(|(name, _)| {
+            FieldError::new(format!("{field}.{name}"), format!("This is longer than {SPEC_PART_MAX} characters."))
+        })
 }
 
 /// One limit: a plan with more than both is not applied by itself.
@@ -266,6 +281,23 @@ impl From<Counts> for CountsJson {
             unchanged: counts.unchanged,
         }
     }
+}
+
+/// An object that a run could not take.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Quarantined)]
+pub struct QuarantineJson {
+    #[serde(skip)]
+    pub number: i64,
+    pub id: String,
+    /// Absent when the object has no readable one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The object as the directory names it (a DN in LDAP).
+    pub name: String,
+    /// Why, as a sentence.
+    pub reason: String,
 }
 
 /// How far a run is.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    model::{Directory, Run, RunState},
+    model::{Directory, QuarantineJson, Run, RunState},
     plan::{Counts, Quarantined},
 };
 use crate::{
@@ -17,9 +17,13 @@ use crate::{
 /// The job under which full runs are scheduled.
 pub(super) const FULL_JOB: &str = "directory-full";
 
-const COLUMNS: &str =
-    "id, account_id, kind, name, settings, read_principal, schedule, guard, applied_run_id, applied_at,
-     identity_count, group_count, created_at, updated_at";
+/// What [`read_directory`] reads; a macro, so that each statement is one literal.
+macro_rules! columns {
+    () => {
+        "id, account_id, kind, name, settings, read_principal, schedule, guard, applied_run_id, applied_at,
+     identity_count, group_count, created_at, updated_at"
+    };
+}
 
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
     let text: String = row.get(index)?;
@@ -57,19 +61,22 @@ fn with_next_run(connection: &Connection, mut directory: Directory) -> Result<Di
 
 /// Up to `limit` directories of an account by name, after a name.
 pub(super) fn list(connection: &Connection, account: AccountId, after: &str, limit: usize) -> Result<Vec<Directory>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM directory WHERE account_id = ?1 AND removed_at IS NULL AND name > ?2 ORDER BY name LIMIT ?3"
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM directory WHERE account_id = ?1 AND removed_at IS NULL AND name > ?2 ORDER BY name LIMIT ?3"
     );
     let rows: Vec<Directory> = connection
-        .prepare_cached(&sql)?
+        .prepare_cached(sql)?
         .query_map(params![account, after, limit], read_directory)?
         .collect::<rusqlite::Result<_>>()?;
     rows.into_iter().map(|directory| with_next_run(connection, directory)).collect()
 }
 
 pub(super) fn find(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Directory>> {
-    let sql = format!("SELECT {COLUMNS} FROM directory WHERE id = ?1 AND account_id = ?2 AND removed_at IS NULL");
-    let found = connection.prepare_cached(&sql)?.query_row(params![id, account], read_directory).optional()?;
+    let sql =
+        concat!("SELECT ", columns!(), " FROM directory WHERE id = ?1 AND account_id = ?2 AND removed_at IS NULL");
+    let found = connection.prepare_cached(sql)?.query_row(params![id, account], read_directory).optional()?;
     found.map(|directory| with_next_run(connection, directory)).transpose()
 }
 
@@ -182,9 +189,14 @@ pub(super) fn set_applied(
     Ok(())
 }
 
-const RUN_COLUMNS: &str = "r.id, r.account_id, r.directory_id, d.name, r.mode, r.is_dry_run, r.requested_by, r.state, r.reason,
+/// What [`read_run`] reads.
+macro_rules! run_columns {
+    () => {
+        "r.id, r.account_id, r.directory_id, d.name, r.mode, r.is_dry_run, r.requested_by, r.state, r.reason,
      r.next_step, r.failure_kind, r.server, r.read_count, r.added, r.changed, r.missing, r.returned, r.members_added,
-     r.members_removed, r.quarantined, r.unchanged, r.started_at, r.planned_at, r.finished_at, r.apply_at, r.applied_to";
+     r.members_removed, r.quarantined, r.unchanged, r.started_at, r.planned_at, r.finished_at, r.apply_at, r.applied_to"
+    };
+}
 
 fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
     let state: String = row.get(7)?;
@@ -240,11 +252,13 @@ pub(super) fn insert_run(
 }
 
 pub(super) fn find_run(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Run>> {
-    let sql = format!(
-        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
+    let sql = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM run r JOIN directory d ON d.id = r.directory_id
          WHERE r.id = ?1 AND r.account_id = ?2 AND d.removed_at IS NULL"
     );
-    Ok(connection.prepare_cached(&sql)?.query_row(params![id, account], read_run).optional()?)
+    Ok(connection.prepare_cached(sql)?.query_row(params![id, account], read_run).optional()?)
 }
 
 /// Up to `limit` runs of an account, or of one directory, newest first, before run `before`.
@@ -255,23 +269,57 @@ pub(super) fn list_runs(
     before: i64,
     limit: usize,
 ) -> Result<Vec<Run>> {
-    let from = if directory.is_some() { "r.directory_id = ?2 AND" } else { "?2 IS NULL AND" };
-    let sql = format!(
-        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
-         WHERE r.account_id = ?1 AND {from} r.id < ?3 AND d.removed_at IS NULL ORDER BY r.id DESC LIMIT ?4"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
+    // Two literals, because one statement for both would use the index of neither.
+    let sql = match directory {
+        Some(_) => concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM run r JOIN directory d ON d.id = r.directory_id
+              WHERE r.account_id = ?1 AND r.directory_id = ?2 AND r.id < ?3 AND d.removed_at IS NULL
+              ORDER BY r.id DESC LIMIT ?4"
+        ),
+        None => concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM run r JOIN directory d ON d.id = r.directory_id
+              WHERE r.account_id = ?1 AND ?2 IS NULL AND r.id < ?3 AND d.removed_at IS NULL
+              ORDER BY r.id DESC LIMIT ?4"
+        ),
+    };
+    let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map(params![account, directory, before, limit], read_run)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The newest run of a directory, and the newest one that ended and was not a dry run.
+pub(super) fn last_runs(connection: &Connection, directory: i64) -> Result<(Option<Run>, Option<Run>)> {
+    let newest = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE r.directory_id = ?1 ORDER BY r.id DESC LIMIT 1"
+    );
+    let ended = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE r.directory_id = ?1 AND r.is_dry_run = 0 AND r.state IN ('applied', 'failed', 'discarded', 'parked')
+         ORDER BY r.id DESC LIMIT 1"
+    );
+    let newest = connection.prepare_cached(newest)?.query_row([directory], read_run).optional()?;
+    let ended = connection.prepare_cached(ended)?.query_row([directory], read_run).optional()?;
+    Ok((newest, ended))
+}
+
 /// Runs that were going on when the process ended, of all accounts.
 pub(super) fn unfinished_runs(connection: &Connection) -> Result<Vec<Run>> {
-    let sql = format!(
-        "SELECT {RUN_COLUMNS} FROM run r JOIN directory d ON d.id = r.directory_id
+    let sql = concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM run r JOIN directory d ON d.id = r.directory_id
          WHERE r.state IN ('reading', 'applying') OR (r.state = 'planned' AND r.is_dry_run = 0) ORDER BY r.id"
     );
-    let mut statement = connection.prepare(&sql)?;
+    let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map([], read_run)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -321,11 +369,26 @@ pub(super) fn insert_quarantine(connection: &Connection, directory: i64, run: i6
     Ok(())
 }
 
-/// What a run could not take: name and reason, up to `limit`.
-pub(super) fn quarantine_of(connection: &Connection, run: i64, limit: usize) -> Result<Vec<(String, String)>> {
-    let mut statement =
-        connection.prepare_cached("SELECT name, reason FROM quarantine WHERE run_id = ?1 ORDER BY id LIMIT ?2")?;
-    let rows = statement.query_map(params![run, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+/// Up to `limit` objects that a run could not take, after row `after`.
+pub(super) fn quarantine_of(
+    connection: &Connection,
+    run: i64,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<QuarantineJson>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, external_id, name, reason FROM quarantine WHERE run_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![run, after, limit], |row| {
+        let number: i64 = row.get(0)?;
+        Ok(QuarantineJson {
+            number,
+            id: number.to_string(),
+            external_id: row.get(1)?,
+            name: row.get(2)?,
+            reason: row.get(3)?,
+        })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -329,7 +329,7 @@ struct Described {
     status: Option<String>,
 }
 
-fn describe(connection: &Connection, id: ObjectId) -> Result<Described> {
+fn describe(connection: &Connection, id: ObjectId, run: i64) -> Result<Described> {
     let found = connection
         .prepare_cached(
             "SELECT 'identity', coalesce(nullif(display_name, ''), user_name), user_name, mail,
@@ -338,10 +338,10 @@ fn describe(connection: &Connection, id: ObjectId) -> Result<Described> {
                     CASE WHEN missing_since_at IS NOT NULL THEN 'missing' END FROM directory_group WHERE id = ?1
              UNION ALL SELECT 'reference', text, text, NULL, NULL FROM reference WHERE id = ?1
              UNION ALL SELECT object_type, coalesce(nullif(display_name, ''), name), name, mail, status
-                       FROM staged WHERE object_id = ?1
+                       FROM staged WHERE run_id = ?2 AND object_id = ?1
              LIMIT 1",
         )?
-        .query_row([id], |row| {
+        .query_row([id, run], |row| {
             Ok(Described {
                 kind: row.get(0)?,
                 name: row.get(1)?,
@@ -365,7 +365,7 @@ fn members(connection: &Connection, ids: Vec<ObjectId>, of: ObjectId, since_sql:
     let mut since_of = connection.prepare_cached(since_sql)?;
     ids.into_iter()
         .map(|id| {
-            let Described { kind, name, detail, mail, status } = describe(connection, id)?;
+            let Described { kind, name, detail, mail, status } = describe(connection, id, NO_RUN)?;
             let since: Option<Time> = since_of.query_row(params![of, FOREVER, id], |row| row.get(0)).optional()?;
             Ok(Member {
                 id: id.to_string(),
@@ -591,14 +591,14 @@ fn read_change(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
 /// Puts the names in that the rows only point at.
 fn name_changes(connection: &Connection, mut rows: Vec<ChangeRow>) -> Result<Vec<ChangeRow>> {
     for row in &mut rows {
-        row.subject_name = describe(connection, row.subject_id)?.name;
+        row.subject_name = describe(connection, row.subject_id, row.run_id)?.name;
         let member = match row.kind.as_str() {
             "member-added" => row.after.as_deref(),
             "member-removed" => row.before.as_deref(),
             _ => None,
         };
         if let Some(id) = member.and_then(|id| id.trim_matches('"').parse().ok()) {
-            let member = describe(connection, id)?;
+            let member = describe(connection, id, row.run_id)?;
             row.member_href = href(&member.kind, id);
             row.member_name = Some(member.name);
         }

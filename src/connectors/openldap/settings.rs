@@ -339,6 +339,17 @@ impl Settings {
         warnings
     }
 
+    /// Whether the same servers are reached in the same way as with `other`: what a password was given for.
+    pub fn is_same_way(&self, other: &Self) -> bool {
+        let servers = |settings: &Self| settings.servers.iter().map(|s| Endpoint::parse(s)).collect::<Vec<_>>();
+        let (own, others) = (servers(self), servers(other));
+        own.iter().all(Result::is_ok)
+            && own == others
+            && self.start_tls == other.start_tls
+            && self.accept_plaintext == other.accept_plaintext
+            && self.ca_pem().map(str::trim) == other.ca_pem().map(str::trim)
+    }
+
     pub fn user_filter(&self) -> &str {
         present(&self.user_filter).unwrap_or(self.preset.user_filter())
     }
