@@ -66,7 +66,7 @@ async fn overview(kernel: &Kernel, principal: Principal) -> Html {
     };
     let response = pages::overview(ctx).await.expect("a page");
     let bytes = to_bytes(response.into_body()).await.map_err(|_| "no body").expect("a body");
-    Html::parse_document(&String::from_utf8(bytes.to_vec()).expect("text"))
+    Html::parse_document(std::str::from_utf8(&bytes).expect("text"))
 }
 
 fn texts(page: &Html, selector: &str) -> Vec<String> {

@@ -9,6 +9,8 @@ mod api;
 mod export;
 mod fold;
 mod model;
+#[cfg(test)]
+mod page_tests;
 mod pages;
 mod queries;
 #[cfg(test)]

@@ -544,9 +544,12 @@ pub fn forget_directory(connection: &Connection, directory: i64, limit: i64) -> 
     Ok(left)
 }
 
+/// One field that differs: name, before, after as JSON.
+pub type Difference = (String, Option<String>, Option<String>);
+
 /// Field-by-field differences between two stored contents: name, before, after as JSON. Raw attributes are compared
 /// one by one as `attributes.<name>`.
-pub fn differences(before: &str, after: &str) -> Result<Vec<(String, Option<String>, Option<String>)>> {
+pub fn differences(before: &str, after: &str) -> Result<Vec<Difference>> {
     type Object = HashMap<String, serde_json::Value>;
     let (mut before, mut after): (Object, Object) = (serde_json::from_str(before)?, serde_json::from_str(after)?);
     let attributes = |object: &mut Object| match object.remove("attributes") {

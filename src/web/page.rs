@@ -127,7 +127,7 @@ pub fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = if number < 0 { "-".to_owned() } else { String::new() };
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -140,4 +140,15 @@ fn read_flash(value: &str) -> Option<Flash> {
     let (kind, text) = fields.into_iter().next()?;
     let kind = ["success", "info", "warning", "danger"].into_iter().find(|known| **known == kind)?;
     (text.len() <= 1000).then_some(Flash { kind, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_stand_apart() {
+        let shown = [0, 999, 1_000, 14_417, 1_000_000, -1_234].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "14,417", "1,000,000", "-1,234"]);
+    }
 }
