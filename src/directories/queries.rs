@@ -324,6 +324,15 @@ pub(super) fn unfinished_runs(connection: &Connection) -> Result<Vec<Run>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Earlier dry runs of a directory whose staged content is still there.
+pub(super) fn stale_dry_runs(connection: &Connection, directory: i64, before: i64) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM run WHERE directory_id = ?1 AND id < ?2 AND state = 'planned' AND is_dry_run = 1",
+    )?;
+    let rows = statement.query_map(params![directory, before], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Whether a run of the directory is going on.
 pub(super) fn has_active_run(connection: &Connection, directory: i64) -> Result<bool> {
     Ok(connection

@@ -130,6 +130,11 @@ impl Runner {
         let directory = self.kernel.db.read(move |c| queries::find(c, account, directory_id)).await?;
         let directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
         let connector = actions::open(&self.kernel, &directory).await?;
+        // What an earlier dry run staged is out of date from here on; its lines stay to be read.
+        let id = run.id;
+        for stale in self.kernel.db.read(move |c| queries::stale_dry_runs(c, directory_id, id)).await? {
+            self.forget(stale, false).await;
+        }
         let (sender, receiver) = mpsc::channel(PAGES_WAITING);
         let planner = Planner::new(self.kernel.db.clone(), run.id, run.directory_id, progress.clone());
         let planning = tokio::task::spawn_blocking(move || take_pages(planner, receiver));

@@ -329,6 +329,10 @@ struct Described {
     status: Option<String>,
 }
 
+/// No run has this number.
+const NO_RUN: i64 = 0;
+
+/// Looks an object up in the copy and, for a plan that is not applied, among what `run` has staged.
 fn describe(connection: &Connection, id: ObjectId, run: i64) -> Result<Described> {
     let found = connection
         .prepare_cached(

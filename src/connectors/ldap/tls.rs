@@ -336,5 +336,5 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
             "Replace the certificate of the LDAP server by one for TLS servers (SHA-256, RSA 2048 or P-256, version 3).".to_owned(),
         ),
     };
-    Failure::new(kind, format!("The certificate of {server} is not accepted: {why}.{shown}"), next_step)
+    Failure::new(kind, format!("The certificate of {server} is not trusted: {why}.{shown}"), next_step)
 }
