@@ -176,7 +176,6 @@ pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
 struct CreatedPage {
     page: Page,
     alias: String,
-    id: String,
     /// The whole key, `id:secret`: this answer is the only place where it ever stands.
     whole: String,
     base: String,
@@ -192,13 +191,12 @@ pub(super) async fn create(ctx: Ctx, form: Form<KeyForm>) -> Result<HttpResponse
         Ok(created) => {
             let base = match &ctx.kernel.config.base_url {
                 Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-                None => "https://bailiwick.example.com".into(),
+                None => "https://<this appliance>".into(),
             };
             html(&CreatedPage {
                 page: Page::new(&ctx, format!("API key “{}” created", created.key.alias), "api-keys"),
                 whole: format!("{}:{}", created.key.id, created.secret.expose()),
                 alias: created.key.alias,
-                id: created.key.id,
                 base,
             })
         }
