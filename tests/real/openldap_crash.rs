@@ -27,7 +27,8 @@ async fn kill_when(appliance: &mut Appliance, run: &str, state: &str, later: Dur
     seen
 }
 
-/// After a restart: waits for the interrupted run to end; runs again when it was given up.
+/// After a restart: waits for the interrupted run to end; when it was given up, the appliance has begun another one by
+/// itself, which must be applied.
 async fn settle(appliance: &Appliance, directory: &str, run: &str) -> Value {
     let run = appliance.api.wait_for_end(run, PATIENCE).await;
     if run["state"] == "applied" {
@@ -35,7 +36,12 @@ async fn settle(appliance: &Appliance, directory: &str, run: &str) -> Value {
     }
     assert_eq!(run["state"], "failed", "an interrupted run goes on or is failed: {run}");
     assert!(!text(&run, "reason").is_empty(), "{run}");
-    appliance.api.run_applied(directory).await
+    let runs = appliance.api.all(&format!("/api/directories/{directory}/runs"), "runs").await;
+    let newest = text(&runs[0], "id");
+    assert_ne!(newest, text(&run, "id"), "a run that was given up is done again: {runs:?}");
+    let redone = appliance.api.wait_for_end(&newest, PATIENCE).await;
+    assert_eq!(redone["state"], "applied", "{redone}");
+    redone
 }
 
 /// The copy is the directory, to the last member of a few telling groups.
