@@ -198,7 +198,7 @@ impl Bench {
     fn apply(&self, run: i64, piece: i64, stop: Option<usize>, mut applied_to: i64) -> Option<i64> {
         let target = self.target(run);
         let mut pieces = 0;
-        let mut killed = |pieces: &mut usize| {
+        let killed = |pieces: &mut usize| {
             *pieces += 1;
             stop.is_some_and(|stop| *pieces > stop)
         };
@@ -383,12 +383,24 @@ impl Model {
                     person.rdn = rdn;
                 }
             }
-            Edit::Delete(id) => drop(self.people.remove(&id)),
-            Edit::PutGroup(id) => drop(self.groups.entry(id).or_default()),
-            Edit::DeleteGroup(id) => drop(self.groups.remove(&id)),
-            Edit::AddMember(group, member) => drop(self.groups.get_mut(&group).map(|members| members.insert(member))),
+            Edit::Delete(id) => {
+                self.people.remove(&id);
+            }
+            Edit::PutGroup(id) => {
+                self.groups.entry(id).or_default();
+            }
+            Edit::DeleteGroup(id) => {
+                self.groups.remove(&id);
+            }
+            Edit::AddMember(group, member) => {
+                self.groups.entry(group).and_modify(|members| {
+                    members.insert(member);
+                });
+            }
             Edit::RemoveMember(group, member) => {
-                drop(self.groups.get_mut(&group).map(|members| members.remove(&member)))
+                self.groups.entry(group).and_modify(|members| {
+                    members.remove(&member);
+                });
             }
         }
     }

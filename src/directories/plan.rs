@@ -244,7 +244,7 @@ impl Planner {
                 self.count_known(subject, id, known.is_gone, differs);
             }
         }
-        self.staged.push(Staged::identity(id, is_new, external_id, keys, fields, json, hash));
+        self.staged.push(Staged::identity(id, external_id, keys, fields, json, hash).new_to_copy(is_new));
         Ok(())
     }
 
@@ -322,7 +322,8 @@ impl Planner {
                 self.count_known(subject, id, known.is_gone, differs);
             }
         }
-        self.staged.push(Staged::group(id, is_new, external_id, keys, fields, json, hash, (member_hash, count)));
+        self.staged
+            .push(Staged::group(id, external_id, keys, fields, json, hash, (member_hash, count)).new_to_copy(is_new));
         if self.changes.len() >= PART_CHANGES {
             self.flush()?;
         }

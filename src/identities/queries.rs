@@ -74,12 +74,8 @@ impl Sql {
     }
 
     fn text(&self, columns: &str) -> String {
-        format!(
-            "SELECT {columns} FROM {} WHERE {} ORDER BY {} LIMIT :limit",
-            self.from,
-            self.conditions.join(" AND "),
-            self.order
-        )
+        let (from, order, conditions) = (self.from, self.order, self.conditions.join(" AND "));
+        format!("SELECT {columns} FROM {from} WHERE {conditions} ORDER BY {order} LIMIT :limit")
     }
 }
 

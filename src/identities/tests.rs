@@ -89,7 +89,7 @@ impl Plan {
     pub(super) fn identity(&mut self, id: ObjectId, fields: IdentityFields) {
         let keys = Keys { dn: Some(Key::of_dn(&format!("uid={}", fields.user_name))), name: None };
         let (json, hash) = write::identity_content(&fields, &keys).expect("content");
-        self.staged.push(Staged::identity(id, false, format!("uuid-{id}"), keys, fields, json, hash));
+        self.staged.push(Staged::identity(id, format!("uuid-{id}"), keys, fields, json, hash));
         self.changes.push(line(SubjectType::Identity, id, ChangeKind::Added));
     }
 
@@ -101,7 +101,7 @@ impl Plan {
         sorted.sort_unstable();
         let count = i64::try_from(members.len()).expect("a count");
         let members_of = (write::member_hash(&sorted), count);
-        self.staged.push(Staged::group(id, false, format!("uuid-{id}"), keys, fields, json, hash, members_of));
+        self.staged.push(Staged::group(id, format!("uuid-{id}"), keys, fields, json, hash, members_of));
         self.changes.push(line(SubjectType::Group, id, ChangeKind::Added));
         for member in members {
             self.member(id, *member, true);

@@ -85,10 +85,9 @@ pub fn group_content(fields: &GroupFields, keys: &Keys) -> Result<(String, Hash)
 }
 
 impl Staged {
-    /// An identity with the content that [`identity_content`] answered. `is_new` when the copy has none with this id.
+    /// An identity with the content that [`identity_content`] answered.
     pub fn identity(
         id: ObjectId,
-        is_new: bool,
         external_id: String,
         keys: Keys,
         fields: IdentityFields,
@@ -109,7 +108,7 @@ impl Staged {
         Self {
             object_id: id,
             object_type: "identity",
-            is_new,
+            is_new: false,
             external_id,
             keys,
             content_hash: hash,
@@ -129,7 +128,6 @@ impl Staged {
     /// A group with the content that [`group_content`] answered, and its members.
     pub fn group(
         id: ObjectId,
-        is_new: bool,
         external_id: String,
         keys: Keys,
         fields: GroupFields,
@@ -141,7 +139,7 @@ impl Staged {
         Self {
             object_id: id,
             object_type: "group",
-            is_new,
+            is_new: false,
             external_id,
             keys,
             content_hash: hash,
@@ -156,6 +154,13 @@ impl Staged {
             member_hash: Some(members.0),
             member_count: Some(members.1),
         }
+    }
+
+    /// Says whether the copy has nothing with this id yet.
+    #[must_use]
+    pub fn new_to_copy(mut self, is_new: bool) -> Self {
+        self.is_new = is_new;
+        self
     }
 
     /// A member value that points at nothing in the copy.

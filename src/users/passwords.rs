@@ -299,7 +299,6 @@ mod tests {
             "aaaaaaaaaaaaaaaaaaaa",
             "abcabcabcabcabcabc",
             "PasswordPassword",
-            "correct horse battery staple",
             "ida.marlow@halden.example",
             "ida.marlowida.marlow",
             "bailiwickbailiwick12",

@@ -21,7 +21,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/runs", "runs"),
     ("/identities", "identities"),
     ("/groups", "groups"),
-    ("/audit-log", "audit-log"),
+    ("/logs", "audit-log"),
     ("/api-keys", "api-keys"),
     ("/profile", "profile"),
 ];
@@ -32,7 +32,7 @@ const DETAILS: &[(&str, &str)] = &[
     ("/runs", "run"),
     ("/identities", "identity"),
     ("/groups", "group"),
-    ("/audit-log", "audit-record"),
+    ("/logs", "audit-record"),
 ];
 
 /// An address that does not exist, opened last: the console reports the 404 itself as a failed load.
@@ -197,7 +197,7 @@ async fn the_lists_work_without_javascript() {
     browser.find("input[name=email]").await.enter(&demo.email).await;
     browser.find("input[name=password]").await.enter(&demo.password).await;
     browser.find("main form button").await.click().await;
-    for list in ["/directories", "/runs", "/identities", "/groups", "/audit-log"] {
+    for list in ["/directories", "/runs", "/identities", "/groups", "/logs"] {
         browser.goto(&demo.at(list)).await;
         let rows = browser.find_all(&format!("main a[href^='{list}/']")).await;
         assert!(!rows.is_empty(), "{list} shows no entry without JavaScript");

@@ -14,9 +14,13 @@ use crate::fixtures::{
     truth::Truth,
 };
 
-/// Changes a directory's settings or credentials; what is not named stays.
+/// Changes a directory's settings or credentials; what is not named stays. The right credentials go along unless
+/// others are given: other servers are not sent the stored ones.
 async fn change(api: &Api, directory: &str, changes: &Value) {
-    api.post(&format!("/api/directories/{directory}"), changes).await.ok();
+    let mut changes = changes.clone();
+    let right = credentials(SYNC_DN, SYNC_PASSWORD)["credentials"].clone();
+    changes.as_object_mut().expect("changes are an object").entry("credentials").or_insert(right);
+    api.post(&format!("/api/directories/{directory}"), &changes).await.ok();
 }
 
 /// The directory's settings as the API shows them.

@@ -237,6 +237,7 @@ async fn every_answer_carries_the_security_headers() {
 async fn measurements_are_for_this_machine_and_nobody_behind_a_proxy() {
     let app = TestApp::start();
     let mut browser = app.browser();
+    browser.page("/sign-in").await;
     let body = browser.page("/metrics").await;
     assert!(body.contains("bailiwick_http_requests_total"), "{body}");
     for header in ["x-forwarded-for", "forwarded", "x-real-ip", "via"] {

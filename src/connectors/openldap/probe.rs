@@ -240,47 +240,12 @@ impl OpenLdap {
         report.steps.push(groups);
         let root = connection.root_dse().await.unwrap_or_default();
         report.steps.push(paging_step(&root));
-        let has_state = match bases.first() {
-            Some(base) => self.has_sync_state(&mut connection, base).await,
-            None => false,
-        };
-        let (sync_step, delta) = sync_offer(&root, has_state);
+        let (sync_step, delta) = sync_offer(&root);
         report.steps.push(sync_step);
         report.abilities.push(read);
         report.abilities.push(delta);
         connection.close().await;
         report
-    }
-
-    /// Whether the entry of the base, or of the suffix above it, has a contextCSN.
-    async fn has_sync_state(&self, connection: &mut Connection, base: &str) -> bool {
-        let mut name = base;
-        loop {
-            let mut search = connection.search(SearchRequest {
-                base: name.to_owned(),
-                scope: ldap::Scope::Base,
-                filter: "(contextCSN=*)".to_owned(),
-                attributes: vec!["1.1".to_owned()],
-                page_size: 0,
-                entries_max: None,
-            });
-            let mut found = false;
-            loop {
-                match search.next().await {
-                    Ok(Some(chunk)) => found |= chunk.entries().next().is_some(),
-                    Ok(None) => break,
-                    Err(_) => return found,
-                }
-            }
-            if found {
-                return true;
-            }
-            // The suffix is one of the names above; an escaped comma only costs a question that is answered with no.
-            match name.split_once(',') {
-                Some((_, above)) => name = above,
-                None => return false,
-            }
-        }
     }
 
     async fn base_step(&self, connection: &mut Connection, base: &str) -> ProbeStep {
@@ -388,20 +353,8 @@ fn paging_step(root: &RootDse) -> ProbeStep {
     step("paging", None, StepState::Warning, message, Some(fix.to_owned()))
 }
 
-/// slapd lists the control as soon as the module is loaded; only a database with the overlay keeps a contextCSN, and
-/// that is what makes the control work there (RFC 4533 leaves the state to the server).
-fn sync_offer(root: &RootDse, has_state: bool) -> (ProbeStep, Ability) {
-    let (state, ability, message, fix) = if root.offers(SYNC_REQUEST) && !has_state {
-        (
-            StepState::Warning,
-            AbilityState::Missing,
-            "The server knows syncrepl (RFC 4533), but this base shows no contextCSN: every run reads everything.",
-            Some(
-                "Load the overlay syncprov on the database (olcOverlay: syncprov), and let the bind DN read contextCSN of its suffix."
-                    .to_owned(),
-            ),
-        )
-    } else if root.offers(SYNC_REQUEST) {
+fn sync_offer(root: &RootDse) -> (ProbeStep, Ability) {
+    let (state, ability, message, fix) = if root.offers(SYNC_REQUEST) {
         (
             StepState::Ok,
             AbilityState::Granted,
