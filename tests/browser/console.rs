@@ -129,7 +129,7 @@ async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
         }
         for (list, page) in DETAILS {
             browser.goto(&demo.at(list)).await;
-            let first = browser.find(&format!("main a[href^='{list}/']:not([href$='/new'])")).await;
+            let first = browser.find(&format!("main tbody a[href^='{list}/']:not([href$='/new'])")).await;
             let target = first.attribute("href").await.unwrap_or_default();
             browser.goto(&demo.at(&target)).await;
             look(&browser, page, width_px, scheme, &mut faults).await;
@@ -199,7 +199,7 @@ async fn the_lists_work_without_javascript() {
     browser.find("main form button").await.click().await;
     for list in ["/directories", "/runs", "/identities", "/groups", "/logs"] {
         browser.goto(&demo.at(list)).await;
-        let rows = browser.find_all(&format!("main a[href^='{list}/']")).await;
+        let rows = browser.find_all(&format!("main tbody a[href^='{list}/']")).await;
         assert!(!rows.is_empty(), "{list} shows no entry without JavaScript");
     }
 }
