@@ -1,6 +1,7 @@
 -- owner: directories
+-- Numbers of directories and runs are never used again: rows of other tables and the audit log name them.
 CREATE TABLE directory (
-    id               INTEGER PRIMARY KEY,
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
     account_id       INTEGER NOT NULL REFERENCES account (id),
     kind             TEXT    NOT NULL,
     name             TEXT    NOT NULL,
@@ -30,7 +31,7 @@ CREATE UNIQUE INDEX directory_name ON directory (account_id, name) WHERE removed
 CREATE INDEX directory_removed ON directory (removed_at) WHERE removed_at IS NOT NULL;
 
 CREATE TABLE run (
-    id              INTEGER PRIMARY KEY,
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
     account_id      INTEGER NOT NULL,
     directory_id    INTEGER NOT NULL REFERENCES directory (id) ON DELETE CASCADE,
     mode            TEXT    NOT NULL CHECK (mode IN ('full', 'delta')),

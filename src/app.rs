@@ -312,7 +312,7 @@ impl Gate for Door {
             if member.user.state != users::UserState::Enabled || !account.is_active() {
                 return Ok(None);
             }
-            if sessions::is_touch_due(&session, now) {
+            if !from.is_polling && sessions::is_touch_due(&session, now) {
                 let (id, address) = (session.id.clone(), from.ip.to_string());
                 if let Err(error) = self.kernel.db.write(move |c| sessions::touch(c, &id, &address, now)).await {
                     // A full disk must not sign everybody out: reading goes on.

@@ -56,7 +56,12 @@ async fn overview(kernel: &Kernel, principal: Principal) -> Html {
     let ctx = Ctx {
         kernel: kernel.clone(),
         principal,
-        address: Address { ip: [127, 0, 0, 1].into(), request_id: "r".into(), user_agent: String::new() },
+        address: Address {
+            ip: [127, 0, 0, 1].into(),
+            request_id: "r".into(),
+            user_agent: String::new(),
+            is_polling: false,
+        },
         csrf: "token".into(),
         session_token: None,
         is_fragment: false,

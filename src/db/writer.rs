@@ -294,7 +294,8 @@ fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
     }
     let result = finish(connection, result, is_broken);
     match (unfinished, &result) {
-        (Some(work), Ok(())) => shared.lock().bulk.push_front(work),
+        // Behind the others: one long write must not keep the rest of the lane waiting.
+        (Some(work), Ok(())) => shared.lock().bulk.push_back(work),
         (Some(work), Err(_)) => done.push(work),
         (None, _) => {}
     }

@@ -12,7 +12,7 @@ use crate::{
     connectors::{self, Connector, Failure, Kind, ProbeReport, Sample},
     error::{Error, FieldError, Result},
     kernel::Kernel,
-    principal::{Principal, urn},
+    principal::{AccountId, Principal, urn},
     schedule::{self, SpecInput},
     secret::Secret,
 };
@@ -403,7 +403,7 @@ pub fn refused(failure: Failure) -> Error {
 }
 
 /// What kind of run is asked for.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RunCreate)]
 pub struct RunInput {
@@ -425,7 +425,28 @@ pub async fn start_run(
     if input.mode == Mode::Delta {
         return Err(Error::field("mode", "This directory is read with full runs only. Ask for mode full."));
     }
-    let (who, now) = (principal.clone(), kernel.clock.now());
+    let begin = || {
+        let (kernel, principal, runner) = (kernel.clone(), principal.clone(), runner.clone());
+        // In a task of its own: when the asker goes away, a run that was stored is carried all the same.
+        tokio::spawn(async move { begin_run(&kernel, &principal, &runner, account, directory_id, input).await })
+    };
+    let ended = |e| Error::caused("starting a run ended early", e);
+    match begin().await.map_err(ended)? {
+        // A run that nobody carries any more must not stand in the way for ever.
+        Err(Error::Conflict(_)) if runner.take_up_abandoned(directory_id).await? => begin().await.map_err(ended)?,
+        other => other,
+    }
+}
+
+async fn begin_run(
+    kernel: &Kernel,
+    principal: &Principal,
+    runner: &Runner,
+    account: AccountId,
+    directory_id: i64,
+    input: RunInput,
+) -> Result<Run> {
+    let (who, now, board) = (principal.clone(), kernel.clock.now(), runner.board.clone());
     let run = audit::change(kernel, principal, move |c| {
         let directory = queries::find(c, account, directory_id)?.ok_or(Error::NotFound("This directory"))?;
         let hash = crate::secret::encode_hex(&crate::secret::sha256(directory.settings.to_string().as_bytes()));
@@ -437,6 +458,8 @@ pub async fn start_run(
             .detail("mode", input.mode.as_str())
             .detail("dryRun", input.dry_run);
         let run = queries::find_run(c, account, id)?.ok_or(Error::NotFound("This run"))?;
+        // Before anybody can see the row: from then on it is carried.
+        board.open(id);
         Ok((run, vec![entry]))
     })
     .await?;

@@ -330,6 +330,30 @@ fn two_entries_with_one_id_are_quarantined_and_neither_is_missing() {
 }
 
 #[test]
+fn two_new_entries_with_one_id_do_not_stop_the_first_run() {
+    let (mut bench, model) = (Bench::new(), small());
+    let mut observed = model.observed();
+    let double = observed[0].clone();
+    observed.insert(5, double);
+    let (run, counts) = bench.plan(observed);
+    assert_eq!((counts.quarantined, counts.added), (1, 23));
+    assert_eq!(bench.apply(run, 5, None, 0), None);
+    assert_eq!(bench.copy(), model.expected());
+}
+
+#[test]
+fn an_entry_whose_id_cannot_be_read_is_neither_missing_nor_out_of_its_groups() {
+    let (mut bench, model) = (Bench::new(), small());
+    bench.sync(&model);
+    let mut observed = model.observed();
+    observed.retain(|one| !matches!(one, Observed::Identity(identity) if identity.external_id == "person-5"));
+    observed
+        .insert(0, Observed::Unreadable { external_id: None, name: person_dn(5, 0), reason: "no entryUUID".into() });
+    let (_, counts) = bench.plan(observed);
+    assert_eq!((counts.quarantined, counts.differences()), (1, 0));
+}
+
+#[test]
 fn a_plan_that_is_not_applied_changes_nothing_and_can_be_forgotten() {
     let (mut bench, mut model) = (Bench::new(), small());
     bench.sync(&model);

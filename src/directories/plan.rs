@@ -5,14 +5,14 @@
 //! Objects that were not seen are only known after the directory said that this was all: [`Planner::finish`] must not
 //! be called for a reading that ended early.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::progress::Progress;
 use crate::{
-    connectors::{Key, Keys, Observed, ObservedGroup, ObservedIdentity},
+    connectors::{self, Key, Keys, Observed, ObservedGroup, ObservedIdentity},
     db::Db,
     error::{Error, Result},
     identities::{
@@ -98,6 +98,8 @@ pub struct Planner {
     pub counts: Counts,
     numbers: std::ops::Range<ObjectId>,
     seen: Seen,
+    /// The ids that are new in this run: two entries with one id must not both be added.
+    new_ids: HashSet<write::Hash>,
     /// What members refer to, for everything seen in this run.
     keys: HashMap<Key, ObjectId>,
     /// Member values without an object, found or made in this run.
@@ -125,6 +127,7 @@ impl Planner {
             counts: Counts::default(),
             numbers: 0..0,
             seen: Seen::default(),
+            new_ids: HashSet::new(),
             keys: HashMap::new(),
             references: HashMap::new(),
             groups: HashMap::new(),
@@ -183,16 +186,19 @@ impl Planner {
         reason: String,
     ) -> Result<()> {
         self.counts.quarantined += 1;
-        // It exists, we just cannot read it: it must not be taken for missing.
-        if let Some(external_id) = &external_id {
-            let known = write::find_identity(connection, self.directory, external_id)?;
-            let known = match known {
-                Some(known) => Some(known),
-                None => write::find_group(connection, self.directory, external_id)?,
-            };
-            if let Some(known) = known {
-                self.seen.insert(known.id);
-            }
+        // It exists, we just cannot read it: it must not be taken for missing, nor fall out of its groups. Without a
+        // readable id it is known by its DN, which is what the connector calls it.
+        let known = match &external_id {
+            Some(external_id) => write::find_by_external_id(connection, self.directory, external_id)?,
+            None => None,
+        };
+        let known = match (known, connectors::dn_key(&name)) {
+            (None, Some(key)) => write::find_by_dn(connection, self.directory, key)?,
+            (known, _) => known,
+        };
+        if let Some((id, keys)) = known {
+            self.seen.insert(id);
+            self.remember(keys, id);
         }
         if self.quarantined.len() < QUARANTINE_LISTED_MAX {
             self.quarantined.push(Quarantined { external_id, name, reason });
@@ -209,6 +215,10 @@ impl Planner {
         }
         let (json, hash) = write::identity_content(&fields, &keys)?;
         let known = write::find_identity(connection, self.directory, &external_id)?;
+        if known.is_none() && !self.new_ids.insert(write::short_hash(external_id.as_bytes())) {
+            let reason = "another entry of this run has the same id".to_owned();
+            return self.unreadable(connection, None, fields.user_name, reason);
+        }
         let id = match &known {
             Some(known) => known.id,
             None => self.number()?,

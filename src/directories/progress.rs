@@ -1,7 +1,7 @@
 //! How far a run is: kept in memory while it goes on, read by pages and API every second.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU8, Ordering},
@@ -97,6 +97,14 @@ pub struct Board(Arc<Mutex<HashMap<i64, Arc<Progress>>>>);
 impl Board {
     pub fn open(&self, run: i64) -> Arc<Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_default().clone()
+    }
+
+    /// Opens a run that nobody carries; `None` when somebody does.
+    pub fn claim(&self, run: i64) -> Option<Arc<Progress>> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(run) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => Some(place.insert(Arc::default()).clone()),
+        }
     }
 
     pub fn find(&self, run: i64) -> Option<Arc<Progress>> {

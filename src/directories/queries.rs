@@ -168,6 +168,13 @@ pub(super) fn removed(connection: &Connection) -> Result<Vec<i64>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Every run that a directory ever had.
+pub(super) fn runs_of(connection: &Connection, directory: i64) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM run WHERE directory_id = ?1 ORDER BY id")?;
+    let rows = statement.query_map([directory], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 pub(super) fn delete(connection: &Connection, id: i64) -> Result<()> {
     connection.execute("DELETE FROM directory WHERE id = ?1", [id])?;
     Ok(())
@@ -324,6 +331,12 @@ pub(super) fn unfinished_runs(connection: &Connection) -> Result<Vec<Run>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The run of a directory that stands as going on.
+pub(super) fn active_run(connection: &Connection, directory: i64) -> Result<Option<Run>> {
+    let unfinished = unfinished_runs(connection)?;
+    Ok(unfinished.into_iter().find(|run| run.directory_id == directory))
+}
+
 /// Earlier dry runs of a directory whose staged content is still there.
 pub(super) fn stale_dry_runs(connection: &Connection, directory: i64, before: i64) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(
@@ -432,13 +445,14 @@ pub(super) fn set_failed(
     now: Time,
 ) -> Result<()> {
     let kind = serde_json::to_value(failure.kind)?;
-    connection
+    let changed = connection
         .prepare_cached(
             "UPDATE run SET state = 'failed', reason = ?2, next_step = ?3, failure_kind = ?4, read_count = ?5, finished_at = ?6
              WHERE id = ?1 AND state IN ('reading', 'planned')",
         )?
         .execute(params![run, failure.message, failure.next_step, kind.as_str(), counts.read, now])?;
-    Ok(())
+    // No row: the run has gone on in the meantime, and nothing may be recorded about a failure.
+    if changed == 1 { Ok(()) } else { Err(crate::error::Error::internal("the run does not stand as reading any more")) }
 }
 
 /// When the first failed run after run `applied` of a directory started.

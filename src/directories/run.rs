@@ -33,6 +33,8 @@ const APPLY_OBJECTS: i64 = 400;
 const APPLY_CHANGES: i64 = 2_000;
 const FORGET_ROWS: i64 = 2_000;
 const FORGET_OBJECTS: i64 = 200;
+/// A server that sends just enough to stay alive must not own the directory for ever.
+const READING_MAX: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 const WAIT_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// Starts runs and knows which go on; cheap to clone.
@@ -89,6 +91,7 @@ impl Runner {
     pub fn spawn(&self, run: Run) -> tokio::task::JoinHandle<()> {
         let runner = self.clone();
         let progress = self.board.open(run.id);
+        // A task of its own, so that it does not end with whoever asked.
         tokio::spawn(async move {
             let id = run.id;
             let inner = runner.clone();
@@ -138,7 +141,14 @@ impl Runner {
         let (sender, receiver) = mpsc::channel(PAGES_WAITING);
         let planner = Planner::new(self.kernel.db.clone(), run.id, run.directory_id, progress.clone());
         let planning = tokio::task::spawn_blocking(move || take_pages(planner, receiver));
-        let reading = connector.read_full(sender).await;
+        let reading = match tokio::time::timeout(READING_MAX, connector.read_full(sender)).await {
+            Ok(reading) => reading,
+            Err(_) => Err(Failure::new(
+                FailureKind::TimedOut,
+                "The directory had not sent everything after six hours.",
+                "Look at the server's load, or narrow the base or the filters.",
+            )),
+        };
         let (mut planner, planned) =
             planning.await.map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
         progress.enter(Phase::Comparing);
@@ -245,12 +255,19 @@ impl Runner {
     async fn fail(&self, run: &Run, stop: Stop, progress: &Arc<Progress>) {
         let account = run.account_id;
         let id = run.id;
-        let state =
-            self.kernel.db.read(move |c| queries::find_run(c, account, id)).await.ok().flatten().map(|r| r.state);
-        if state == Some(RunState::Applying) {
-            // The plan stands and is going to be finished: at the next start, or by the next scheduled look.
+        // Without knowing how the run stands nothing may be deleted: it is taken up again later.
+        let state = match self.kernel.db.read(move |c| queries::find_run(c, account, id)).await {
+            Ok(Some(run)) => run.state,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(run = id, error = %error.chain(), "a failed run could not be looked at; it is taken up again later");
+                return;
+            }
+        };
+        if state == RunState::Applying {
+            // The plan stands and is going to be finished: when the next run is asked for, or at the next start.
             if let Stop::Broken(error) = stop {
-                tracing::error!(run = id, error = %error.chain(), "applying was interrupted; it goes on at the next start");
+                tracing::error!(run = id, error = %error.chain(), "applying was interrupted; it goes on when the next run is due, or at the next start");
             }
             return;
         }
@@ -295,28 +312,42 @@ impl Runner {
     pub async fn resume(&self) -> Result<()> {
         let unfinished = self.kernel.db.read(queries::unfinished_runs).await?;
         for run in unfinished {
-            match run.state {
-                RunState::Reading => {
-                    let failure = Failure::new(
-                        FailureKind::Cancelled,
-                        "The appliance was stopped while this run was reading.",
-                        "Nothing to do: the directory is read again by a new run.",
-                    );
-                    let progress = self.board.open(run.id);
-                    self.fail(&run, Stop::Failed(failure), &progress).await;
-                    self.board.close(run.id);
-                    if !run.is_dry_run {
-                        self.redo(&run).await;
-                    }
-                }
-                _ => {
-                    tracing::info!(run = run.id, "going on with an interrupted run");
-                    self.spawn(run);
-                }
+            if self.take_up(&run).await && run.state == RunState::Reading && !run.is_dry_run {
+                self.redo(&run).await;
             }
         }
         self.clear_removed();
         Ok(())
+    }
+
+    /// Takes up a run that stands as active but that nobody carries: after a start, or after an error kept its end from
+    /// being stored. Answers whether there was nobody.
+    async fn take_up(&self, run: &Run) -> bool {
+        let Some(progress) = self.board.claim(run.id) else { return false };
+        if run.state != RunState::Reading {
+            tracing::info!(run = run.id, "going on with an interrupted run");
+            self.spawn(run.clone());
+            return true;
+        }
+        let next_step = if run.is_dry_run {
+            "Ask for the dry run again."
+        } else {
+            "Nothing to do: the directory is read again by a new run."
+        };
+        let reason = "The appliance was stopped while this run was reading.";
+        let failure = Failure::new(FailureKind::Cancelled, reason, next_step);
+        self.fail(run, Stop::Failed(failure), &progress).await;
+        self.board.close(run.id);
+        true
+    }
+
+    /// Takes up whatever run of a directory stands in the way of another one; answers whether the way is free now.
+    pub async fn take_up_abandoned(&self, directory: i64) -> Result<bool> {
+        let active = self.kernel.db.read(move |c| queries::active_run(c, directory)).await?;
+        Ok(match active {
+            Some(run) => self.take_up(&run).await && run.state == RunState::Reading,
+            None => false,
+        })
     }
 
     async fn redo(&self, run: &Run) {
@@ -358,6 +389,15 @@ impl Runner {
         tokio::task::spawn_blocking(move || {
             let clear = || -> Result<()> {
                 for directory in db.read_blocking(queries::removed)? {
+                    for run in db.read_blocking(|c| queries::runs_of(c, directory))? {
+                        db.bulk_steps_blocking(move |c| {
+                            if write::forget_plan(c, run, FORGET_ROWS, true)? {
+                                return Ok(Step::More);
+                            }
+                            write::forget_applied(c, run)?;
+                            Ok(Step::Done(()))
+                        })?;
+                    }
                     db.bulk_steps_blocking(move |c| {
                         if write::forget_directory(c, directory, FORGET_OBJECTS)? {
                             return Ok(Step::More);

@@ -162,7 +162,12 @@ impl Place {
         Ctx {
             kernel: self.kernel.clone(),
             principal: Principal::command_line("default", Some(account(account_id)), "root"),
-            address: Address { ip: [127, 0, 0, 1].into(), request_id: "r".into(), user_agent: String::new() },
+            address: Address {
+                ip: [127, 0, 0, 1].into(),
+                request_id: "r".into(),
+                user_agent: String::new(),
+                is_polling: false,
+            },
             csrf: "token".into(),
             session_token: None,
             is_fragment: false,

@@ -26,7 +26,8 @@ const CONTENT_VERSION: u8 = 1;
 /// 128 bits of SHA-256.
 pub type Hash = [u8; 16];
 
-fn short_hash(bytes: &[u8]) -> Hash {
+/// [`Hash`] of bytes.
+pub fn short_hash(bytes: &[u8]) -> Hash {
     let mut hash = [0; 16];
     hash.copy_from_slice(&secret::sha256(bytes)[..16]);
     hash
@@ -245,6 +246,39 @@ pub fn find_group(connection: &Connection, directory: i64, external_id: &str) ->
         .optional()?)
 }
 
+fn read_keys(row: &rusqlite::Row<'_>) -> rusqlite::Result<(ObjectId, Keys)> {
+    let key = |index| row.get::<_, Option<Hash>>(index).map(|bytes| bytes.map(Key));
+    Ok((row.get(0)?, Keys { dn: key(1)?, name: key(2)? }))
+}
+
+/// An identity or group of the copy by its external id, with what members refer to it by.
+pub fn find_by_external_id(
+    connection: &Connection,
+    directory: i64,
+    external_id: &str,
+) -> Result<Option<(ObjectId, Keys)>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, dn_key, name_key FROM identity WHERE directory_id = ?1 AND external_id = ?2
+             UNION ALL SELECT id, dn_key, NULL FROM directory_group WHERE directory_id = ?1 AND external_id = ?2 LIMIT 1",
+        )?
+        .query_row(params![directory, external_id], read_keys)
+        .optional()?)
+}
+
+/// The same by its distinguished name.
+pub fn find_by_dn(connection: &Connection, directory: i64, key: Key) -> Result<Option<(ObjectId, Keys)>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, dn_key, name_key FROM identity
+             WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL AND missing_since_at IS NULL
+             UNION ALL SELECT id, dn_key, NULL FROM directory_group
+             WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL AND missing_since_at IS NULL LIMIT 1",
+        )?
+        .query_row(params![directory, key.0], read_keys)
+        .optional()?)
+}
+
 /// The stored content of an identity, as JSON.
 pub fn identity_fields(connection: &Connection, id: ObjectId) -> Result<String> {
     Ok(connection.prepare_cached("SELECT fields FROM identity WHERE id = ?1")?.query_row([id], |row| row.get(0))?)
@@ -361,6 +395,12 @@ pub fn forget_plan(connection: &Connection, run: i64, limit: i64, with_changes: 
         0
     };
     Ok(staged + changes > 0)
+}
+
+/// Forgets that a run was applied: its directory was taken out, and its change rows with it.
+pub fn forget_applied(connection: &Connection, run: i64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM applied_run WHERE run_id = ?1")?.execute([run])?;
+    Ok(())
 }
 
 /// Where a run's content goes.

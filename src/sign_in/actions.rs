@@ -225,6 +225,14 @@ pub(super) async fn sign_in(
     // The record names the user as the one who acted; the session's id is known once it exists.
     let principal = member.principal(&account, String::new(), address.ip, address.request_id.clone());
     let signed_in = audit::change(kernel, &principal, move |c| {
+        // The comparison took its time: whoever was disabled or given a new password meanwhile does not get in.
+        let current = users::find_member(c, &member.user.id, account.id)?;
+        let is_same = current.is_some_and(|now| {
+            now.user.password_hash == member.user.password_hash && now.user.state == member.user.state
+        });
+        if !is_same {
+            return Err(Error::Conflict("Your account was changed just now. Sign in again.".into()));
+        }
         reset(c, &counted)?;
         if let Some(new) = &replacement {
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;

@@ -17,6 +17,8 @@ pub struct Address {
     pub ip: IpAddr,
     pub request_id: String,
     pub user_agent: String,
+    /// Asked by a page that refreshes itself, not by a person: does not keep a session from going idle.
+    pub is_polling: bool,
 }
 
 /// An API key as sent: `Authorization: ApiKey <id>:<secret>`.

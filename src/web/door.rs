@@ -230,7 +230,8 @@ fn address(request: &ServiceRequest, web: &Web) -> Address {
         .take(256)
         .collect();
     let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
-    Address { ip, request_id, user_agent }
+    let is_polling = request.path().ends_with("/progress");
+    Address { ip, request_id, user_agent, is_polling }
 }
 
 async fn page_principal(request: &ServiceRequest, web: &Web, address: &Address) -> Result<Option<Principal>> {
