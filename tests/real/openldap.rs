@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-use super::comparison::{Copy, assert_same, assert_same_members};
+use super::comparison::{Copy, assert_same, assert_same_members, assert_same_objects};
 use crate::fixtures::{
     appliance::{Api, Appliance, draft, draft_with, number, text},
     console::Console,
@@ -534,6 +534,26 @@ async fn a_dry_run_shows_its_plan_and_changes_nothing() {
     // The plan that was only looked at does not stand in the way of the real one.
     let applied = synced.api().run_applied(&synced.directory).await;
     assert_eq!(number(&applied, "/counts/changed"), 1, "{applied}");
+}
+
+#[tokio::test]
+async fn a_removed_directory_leaves_nothing_to_the_next_one() {
+    let slapd = Slapd::shared();
+    let appliance = Appliance::start().await;
+    let api = &appliance.api;
+    let removed = api.create_directory(&draft(slapd)).await;
+    let path = format!("/api/directories/{removed}");
+    let run = api.post(&format!("{path}/runs"), &json!({"mode": "full", "dryRun": true})).await.expect(202);
+    api.wait_for(&text(&run, "id"), std::time::Duration::from_secs(60), |state| state == "planned").await;
+    api.send(reqwest::Method::DELETE, &path, None).await.expect(204);
+    assert_eq!(api.send(reqwest::Method::GET, &path, None).await.status, 404);
+    let next = api.create_directory(&draft(slapd)).await;
+    assert_ne!(next, removed, "a number is not used again");
+    let run = api.run_applied(&next).await;
+    let copy = Copy::read(api, &next).await;
+    assert_same_objects(&copy, &Truth::read(slapd));
+    assert_eq!(number(&run, "/counts/added"), number(&run, "/counts/read"), "{run}");
+    appliance.assert_audit_verifies();
 }
 
 #[tokio::test]
