@@ -125,6 +125,7 @@ pub(super) fn from_status(status: StatusCode) -> Error {
         401 => Error::Unauthenticated,
         403 => Error::Forbidden("This is not allowed.".into()),
         404 => Error::NotFound("The page or item"),
+        405 => Error::BadRequest("This address does not take that method; see the Allow header.".into()),
         413 => Error::TooLarge,
         code if (400..500).contains(&code) => {
             Error::BadRequest("The request could not be read. Check it and send it again.".into())
