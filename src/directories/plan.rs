@@ -47,8 +47,9 @@ const NUMBERS_BLOCK: i64 = 5_000;
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
 const PART_OBJECTS: usize = 400;
 const PART_CHANGES: usize = 4_000;
-/// Parts on their way to the writer; more would pile up in memory.
-const PARTS_WAITING: usize = 3;
+/// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More
+/// would pile up in memory (a part is about half a megabyte).
+const PARTS_WAITING: usize = 16;
 const EXTERNAL_ID_BYTES_MAX: usize = 256;
 /// Unreadable objects that are listed one by one; beyond, they are only counted.
 const QUARANTINE_LISTED_MAX: usize = 10_000;

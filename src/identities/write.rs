@@ -26,7 +26,7 @@ const CONTENT_VERSION: u8 = 1;
 /// 128 bits of SHA-256.
 pub type Hash = [u8; 16];
 
-/// [`Hash`] of bytes.
+/// [`type@Hash`] of bytes.
 pub fn short_hash(bytes: &[u8]) -> Hash {
     let mut hash = [0; 16];
     hash.copy_from_slice(&secret::sha256(bytes)[..16]);
