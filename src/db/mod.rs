@@ -49,9 +49,6 @@ pub struct Db {
     readers: readers::Readers,
 }
 
-/// What a `read` or `write` closure answers.
-pub type DbResult<T> = Result<T>;
-
 impl Db {
     /// The database file in a data directory.
     pub fn file(data_dir: &Path) -> PathBuf {

@@ -302,6 +302,20 @@ fn the_first_run_adds_everything_and_the_second_writes_nothing() {
 }
 
 #[test]
+fn numbers_are_not_wasted_by_runs_that_find_little_new() {
+    let (mut bench, mut model) = (Bench::new(), small());
+    bench.sync(&model);
+    let next = "SELECT next FROM object_number";
+    let before = bench.count(next);
+    for id in 100..110 {
+        model.people.insert(id, Person { name: id, title: None, rdn: 0 });
+        bench.sync(&model);
+        bench.sync(&model);
+    }
+    assert!(bench.count(next) - before <= 10 * 16, "{} numbers for 10 people", bench.count(next) - before);
+}
+
+#[test]
 fn a_rename_keeps_the_identity_and_its_memberships() {
     let (mut bench, mut model) = (Bench::new(), small());
     bench.sync(&model);

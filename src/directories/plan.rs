@@ -42,8 +42,10 @@ impl Counts {
     }
 }
 
-/// Numbers taken from the common space at once.
-const NUMBERS_BLOCK: i64 = 5_000;
+/// Numbers taken from the common space at once: few at first, then twice as many each time. What a run takes and does
+/// not use is lost, and [`Seen`] has a bit for every number there ever was.
+const NUMBERS_BLOCK_FIRST: i64 = 16;
+const NUMBERS_BLOCK_MAX: i64 = 4_096;
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
 const PART_OBJECTS: usize = 400;
 const PART_CHANGES: usize = 4_000;
@@ -98,6 +100,7 @@ pub struct Planner {
     progress: std::sync::Arc<Progress>,
     pub counts: Counts,
     numbers: std::ops::Range<ObjectId>,
+    numbers_block: i64,
     seen: Seen,
     /// The ids that are new in this run: two entries with one id must not both be added.
     new_ids: HashSet<write::Hash>,
@@ -127,6 +130,7 @@ impl Planner {
             progress,
             counts: Counts::default(),
             numbers: 0..0,
+            numbers_block: NUMBERS_BLOCK_FIRST,
             seen: Seen::default(),
             new_ids: HashSet::new(),
             keys: HashMap::new(),
@@ -143,15 +147,16 @@ impl Planner {
         if let Some(id) = self.numbers.next() {
             return Ok(id);
         }
-        let first = self.db.bulk_blocking(|c| write::reserve_numbers(c, NUMBERS_BLOCK))?;
-        self.numbers = first..first + NUMBERS_BLOCK;
+        let count = self.numbers_block;
+        self.numbers_block = (count * 2).min(NUMBERS_BLOCK_MAX);
+        let first = self.db.bulk_blocking(move |c| write::reserve_numbers(c, count))?;
+        self.numbers = first..first + count;
         self.numbers.next().ok_or_else(|| Error::internal("no object numbers are left"))
     }
 
     /// Takes one page. One read transaction, so that the copy is looked at in one state.
     pub fn page(&mut self, page: Vec<Observed>) -> Result<()> {
         let db = self.db.clone();
-        // Numbers come from the writer: fetch them before the read, not inside it.
         db.read_blocking(|connection| {
             for observed in page {
                 match observed {

@@ -78,12 +78,6 @@ impl Page {
         }
     }
 
-    #[must_use]
-    pub fn with_flash(mut self, kind: &'static str, text: impl Into<String>) -> Self {
-        self.flash = Some(Flash { kind, text: text.into() });
-        self
-    }
-
     /// The address of a static file, with its content's hash so that browsers may keep it for ever.
     pub fn asset(&self, path: &str) -> String {
         assets::versioned(path)

@@ -21,7 +21,7 @@ use crate::connectors::{
 
 /// The longest text value that is kept raw.
 const TEXT_MAX: usize = 64 * 1024;
-/// The longest binary value that is kept raw: certificates and fingerprints yes, photographs no.
+/// The longest binary value that is kept raw: certificates and small pictures yes, photographs no.
 const BINARY_MAX: usize = 64 * 1024;
 /// The longest value of a field that the console shows in lists.
 const FIELD_MAX: usize = 1024;
