@@ -5,8 +5,11 @@
 //! reads, follow a referral, or deliver a short answer as a whole one: every reading that did not end with an
 //! explicit success is an [`Failure`].
 //!
-//! Base ability: probe and read. Optional abilities (delta, act, authenticate) are separate small traits that later
-//! connectors add.
+//! Base ability: probe and read. Optional abilities ([`Delta`], later act and authenticate) are separate small traits.
+//!
+//! What is read comes as [`Page`]s of [`Sighting`]s: the id of each object and a fingerprint of what the directory sent.
+//! Most objects of most readings are as they were, and nothing more is done with those; the rest is mapped when
+//! [`Content`] is asked for it.
 
 pub mod ldap;
 pub mod openldap;
@@ -49,12 +52,31 @@ pub trait Connector: Send + Sync {
     /// Reads everything. Pages go into `pages`; `Ok` only when the directory said that this was all. When the
     /// receiver is gone (the run was cancelled), the reading stops with [`FailureKind::Cancelled`].
     ///
-    /// Order: all identities, then every group as [`Observed::GroupSeen`], then every group as [`Observed::Group`],
+    /// Order: all identities, then every group as [`Sighting::GroupSeen`], then every group as [`Sighting::Group`],
     /// so that members can be resolved while they stream past and nothing has to be held.
-    fn read_full(&self, pages: mpsc::Sender<Vec<Observed>>) -> BoxFuture<'_, Result<ReadEnd, Failure>>;
+    fn read_full(&self, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<ReadEnd, Failure>>;
+
+    /// How changes alone are read; `None` where the directory cannot.
+    fn delta(&self) -> Option<&dyn Delta>;
 
     /// One user entry as the directory holds it and as the mapping reads it, for the mapping form.
     fn sample(&self) -> BoxFuture<'_, Result<Sample, Failure>>;
+}
+
+/// Reading what has changed since an earlier reading. An optional ability.
+pub trait Delta: Send + Sync {
+    /// Reads what has changed since `watermark`, which an earlier reading ended with ([`ReadEnd::watermark`],
+    /// [`DeltaEnd::watermark`]). The order is that of [`Connector::read_full`]; within each kind, first what is there,
+    /// then what is gone. Nothing that was sent in this reading is called gone in it.
+    fn read_changes<'a>(
+        &'a self,
+        watermark: &'a str,
+        pages: mpsc::Sender<Page>,
+    ) -> BoxFuture<'a, Result<DeltaEnd, DeltaStop>>;
+
+    /// The groups with these external ids, all as [`Sighting::GroupSeen`] and then as [`Sighting::Group`]. Ids that
+    /// are not found are not sent.
+    fn read_groups(&self, external_ids: Vec<String>, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<(), Failure>>;
 }
 
 /// The key of a distinguished name as written; `None` when it is not one.
@@ -149,24 +171,196 @@ pub fn open(
 pub struct ReadEnd {
     /// The server that answered, as configured (`ldaps://host:636`).
     pub server: String,
+    /// Where reading changes goes on from here: JSON that only the connector reads. `None` where it cannot.
+    pub watermark: Option<String>,
+    /// How many people and groups the directory itself says there are, where it says so.
+    pub counted: Option<u64>,
+}
+
+/// What ended a reading of changes.
+#[derive(Debug, Clone, Default)]
+pub struct DeltaEnd {
+    /// The server that answered, as configured.
+    pub server: String,
+    /// Where the next one goes on.
+    pub watermark: String,
+    /// Identities that were neither sent nor [`Sighting::Present`] are gone (RFC 4533 §3.3.1, present phase).
+    pub lists_identities: bool,
+    /// The same for groups.
+    pub lists_groups: bool,
+    /// Deletions were among the changes, or follow from the lists. Otherwise only a full reading finds them.
+    pub finds_deletions: bool,
+}
+
+/// Why changes could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeltaStop {
+    /// As in a full reading; a later try with the same watermark may do.
+    Failed(Failure),
+    /// The watermark is of no use any more, a full reading is needed; the reason is a sentence.
+    WatermarkLost { reason: String },
+}
+
+impl From<Failure> for DeltaStop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Fingerprint of an object as the directory sent it and of the way in which it is mapped: 128 bits of a SHA-256. Two
+/// equal sources are mapped to the same object; different ones may be as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Source(pub [u8; 16]);
+
+/// A part of a reading: what was seen, in order, and the means to look closer at what is new or changed.
+pub struct Page {
+    pub sightings: Vec<Sighting>,
+    pub content: Box<dyn Content>,
 }
 
 /// One thing seen in a directory.
-#[derive(Debug, Clone)]
-pub enum Observed {
-    Identity(Box<ObservedIdentity>),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    Identity {
+        external_id: String,
+        source: Source,
+    },
     /// A group exists under these keys; its content follows later.
     GroupSeen {
         external_id: String,
         keys: Keys,
     },
-    Group(Box<ObservedGroup>),
-    /// An object that could not be read (undecodable, no id): quarantined with its reason, the run goes on.
-    Unreadable {
-        external_id: Option<String>,
-        name: String,
-        reason: String,
+    Group {
+        external_id: String,
+        source: Source,
     },
+    /// In a reading of changes: it is there, unchanged.
+    Present {
+        subject: Subject,
+        external_id: String,
+    },
+    /// In a reading of changes: it is gone, or it is no longer of this kind, or no longer where this directory's
+    /// settings look. A directory may name ids here that it never sent before, also those of the other kind.
+    Deleted {
+        subject: Subject,
+        external_id: String,
+    },
+    /// An object that could not be read (undecodable, no id): quarantined with its reason, the run goes on.
+    Unreadable(Unreadable),
+}
+
+/// Which kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    Identity,
+    Group,
+}
+
+/// An object that exists but could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    pub external_id: Option<String>,
+    /// What the directory calls it (a DN), as far as it can be shown.
+    pub name: String,
+    /// Why, as a sentence.
+    pub reason: String,
+}
+
+/// Maps one object of a page when it is asked for, which is only where its source differs from the copy's.
+pub trait Content: Send {
+    /// The identity of the sighting at `index` of the page.
+    fn identity(&mut self, index: usize) -> Result<ObservedIdentity, Unreadable>;
+    /// The group of the sighting at `index` of the page.
+    fn group(&mut self, index: usize) -> Result<ObservedGroup, Unreadable>;
+}
+
+/// What a content answers that was asked for something its page has not: an error of ours, which costs one object.
+pub fn no_such_content() -> Unreadable {
+    Unreadable { external_id: None, name: String::new(), reason: "The page does not hold this object.".to_owned() }
+}
+
+/// One thing seen and mapped at once, for connectors whose objects are small and few, and for tests.
+#[derive(Debug, Clone)]
+pub enum Observed {
+    Identity(Box<ObservedIdentity>),
+    GroupSeen { external_id: String, keys: Keys },
+    Group(Box<ObservedGroup>),
+    Present { subject: Subject, external_id: String },
+    Deleted { subject: Subject, external_id: String },
+    Unreadable(Unreadable),
+}
+
+impl Page {
+    /// A page of objects that are mapped already. The source of each is taken from its fields.
+    pub fn of(observed: Vec<Observed>) -> Self {
+        let sightings = observed.iter().map(Observed::sighting).collect();
+        Self { sightings, content: Box::new(Mapped(observed)) }
+    }
+}
+
+impl Observed {
+    fn sighting(&self) -> Sighting {
+        match self {
+            Self::Identity(identity) => Sighting::Identity {
+                external_id: identity.external_id.clone(),
+                source: Source::of_fields(&identity.fields, &identity.keys, &[]),
+            },
+            Self::GroupSeen { external_id, keys } => {
+                Sighting::GroupSeen { external_id: external_id.clone(), keys: *keys }
+            }
+            Self::Group(group) => Sighting::Group {
+                external_id: group.external_id.clone(),
+                source: Source::of_fields(&group.fields, &group.keys, &group.members),
+            },
+            Self::Present { subject, external_id } => {
+                Sighting::Present { subject: *subject, external_id: external_id.clone() }
+            }
+            Self::Deleted { subject, external_id } => {
+                Sighting::Deleted { subject: *subject, external_id: external_id.clone() }
+            }
+            Self::Unreadable(unreadable) => Sighting::Unreadable(unreadable.clone()),
+        }
+    }
+}
+
+impl Source {
+    fn of_fields(fields: &impl Serialize, keys: &Keys, members: &[MemberRef]) -> Self {
+        use std::fmt::Write as _;
+        // Fields without maps of odd keys always become JSON.
+        let mut text = serde_json::to_string(fields).unwrap_or_default();
+        let _ = write!(text, "{keys:?}");
+        for member in members {
+            let _ = write!(text, "{:?} {:?}", member.key, member.text);
+        }
+        Self::cut(&crate::secret::sha256(text.as_bytes()))
+    }
+
+    /// The first half of a SHA-256.
+    pub fn cut(hash: &[u8]) -> Self {
+        let mut cut = [0_u8; 16];
+        for (to, from) in cut.iter_mut().zip(hash) {
+            *to = *from;
+        }
+        Self(cut)
+    }
+}
+
+struct Mapped(Vec<Observed>);
+
+impl Content for Mapped {
+    fn identity(&mut self, index: usize) -> Result<ObservedIdentity, Unreadable> {
+        match self.0.get(index) {
+            Some(Observed::Identity(identity)) => Ok((**identity).clone()),
+            _ => Err(no_such_content()),
+        }
+    }
+
+    fn group(&mut self, index: usize) -> Result<ObservedGroup, Unreadable> {
+        match self.0.get(index) {
+            Some(Observed::Group(group)) => Ok((**group).clone()),
+            _ => Err(no_such_content()),
+        }
+    }
 }
 
 /// A 128-bit key by which other objects refer to this one: a hash of the normalised DN or of the user name.

@@ -16,7 +16,8 @@ use crate::{
     clock::{Clock, Time},
     config::Layer,
     connectors::{
-        GroupFields, IdentityFields, Key, Keys, MemberRef, Observed, ObservedGroup, ObservedIdentity, Status, Value,
+        GroupFields, IdentityFields, Key, Keys, MemberRef, Observed, ObservedGroup, ObservedIdentity, Page, Status,
+        Unreadable, Value,
     },
     db::Db,
     identities::write::{self, Target},
@@ -182,10 +183,10 @@ impl Bench {
         for one in observed {
             page.push(one);
             if page.len() == 7 {
-                planner.page(std::mem::take(&mut page)).expect("a page");
+                planner.page(Page::of(std::mem::take(&mut page))).expect("a page");
             }
         }
-        planner.page(page).expect("the last page");
+        planner.page(Page::of(page)).expect("the last page");
         let (counts, _) = planner.finish().expect("a plan");
         (self.runs, counts)
     }
@@ -336,8 +337,10 @@ fn two_entries_with_one_id_are_quarantined_and_neither_is_missing() {
     let mut observed = model.observed();
     let double = observed[0].clone();
     observed.insert(1, double);
-    observed
-        .insert(2, Observed::Unreadable { external_id: Some("person-5".into()), name: "x".into(), reason: "y".into() });
+    observed.insert(
+        2,
+        Observed::Unreadable(Unreadable { external_id: Some("person-5".into()), name: "x".into(), reason: "y".into() }),
+    );
     observed.retain(|one| !matches!(one, Observed::Identity(identity) if identity.external_id == "person-5"));
     let (_, counts) = bench.plan(observed);
     assert_eq!((counts.quarantined, counts.missing), (2, 0));
@@ -361,8 +364,10 @@ fn an_entry_whose_id_cannot_be_read_is_neither_missing_nor_out_of_its_groups() {
     bench.sync(&model);
     let mut observed = model.observed();
     observed.retain(|one| !matches!(one, Observed::Identity(identity) if identity.external_id == "person-5"));
-    observed
-        .insert(0, Observed::Unreadable { external_id: None, name: person_dn(5, 0), reason: "no entryUUID".into() });
+    observed.insert(
+        0,
+        Observed::Unreadable(Unreadable { external_id: None, name: person_dn(5, 0), reason: "no entryUUID".into() }),
+    );
     let (_, counts) = bench.plan(observed);
     assert_eq!((counts.quarantined, counts.differences()), (1, 0));
 }

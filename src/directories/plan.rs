@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::progress::Progress;
 use crate::{
-    connectors::{self, Key, Keys, Observed, ObservedGroup, ObservedIdentity},
+    connectors::{self, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Unreadable},
     db::Db,
     error::{Error, Result},
     identities::{
@@ -155,19 +155,35 @@ impl Planner {
     }
 
     /// Takes one page. One read transaction, so that the copy is looked at in one state.
-    pub fn page(&mut self, page: Vec<Observed>) -> Result<()> {
+    pub fn page(&mut self, mut page: Page) -> Result<()> {
         let db = self.db.clone();
         db.read_blocking(|connection| {
-            for observed in page {
-                match observed {
-                    Observed::Identity(identity) => self.identity(connection, *identity)?,
-                    Observed::GroupSeen { external_id, keys } => self.group_seen(connection, external_id, keys)?,
-                    Observed::Group(group) => self.group(connection, *group)?,
-                    Observed::Unreadable { external_id, name, reason } => {
-                        self.counts.read += 1;
-                        self.unreadable(connection, external_id, name, reason)?;
+            for (index, sighting) in page.sightings.into_iter().enumerate() {
+                let unreadable = match sighting {
+                    Sighting::Identity { .. } => match page.content.identity(index) {
+                        Ok(identity) => {
+                            self.identity(connection, identity)?;
+                            continue;
+                        }
+                        Err(unreadable) => unreadable,
+                    },
+                    Sighting::Group { .. } => match page.content.group(index) {
+                        Ok(group) => {
+                            self.group(connection, group)?;
+                            continue;
+                        }
+                        Err(unreadable) => unreadable,
+                    },
+                    Sighting::GroupSeen { external_id, keys } => {
+                        self.group_seen(connection, external_id, keys)?;
+                        continue;
                     }
-                }
+                    Sighting::Present { .. } | Sighting::Deleted { .. } => continue,
+                    Sighting::Unreadable(unreadable) => unreadable,
+                };
+                let Unreadable { external_id, name, reason } = unreadable;
+                self.counts.read += 1;
+                self.unreadable(connection, external_id, name, reason)?;
             }
             Ok(())
         })?;

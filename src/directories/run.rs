@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     audit::{self, Entry, Outcome},
-    connectors::{Failure, FailureKind, Observed, ReadEnd},
+    connectors::{Failure, FailureKind, Page, ReadEnd},
     db::Step,
     error::{Error, Result},
     identities::write::{self, Target},
@@ -421,7 +421,7 @@ fn unix_seconds(time: crate::clock::Time) -> f64 {
 }
 
 /// The planner's thread: takes pages until the connector closes the channel.
-fn take_pages(mut planner: Planner, mut pages: mpsc::Receiver<Vec<Observed>>) -> (Planner, Result<()>) {
+fn take_pages(mut planner: Planner, mut pages: mpsc::Receiver<Page>) -> (Planner, Result<()>) {
     while let Some(page) = pages.blocking_recv() {
         if let Err(error) = planner.page(page) {
             // Dropping the receiver tells the connector to stop.

@@ -102,7 +102,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Option<Header>, BerError> {
 }
 
 /// A cursor over the elements of a content.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Elements<'a> {
     rest: &'a [u8],
 }

@@ -6,7 +6,7 @@
 use super::ber::{Elements, tag};
 
 /// A `SearchResultEntry`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct EntryView<'a> {
     /// The DN as it came; should be UTF-8, but nobody promised.
     pub dn: &'a [u8],

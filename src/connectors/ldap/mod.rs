@@ -34,7 +34,7 @@ use tokio::{net::UnixStream, sync::mpsc, task::JoinHandle, time::timeout};
 
 pub use self::{
     endpoint::Endpoint,
-    entry::EntryView,
+    entry::{EntryView, Values},
     guard::{Chunk, Limits},
     tls::{CertificateView, Trust},
     wire::Protection,

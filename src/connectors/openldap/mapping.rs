@@ -15,7 +15,7 @@ use super::{
     settings::{MAPPED_FIELDS, Settings},
 };
 use crate::connectors::{
-    GroupFields, IdentityFields, Key, Keys, MemberRef, Observed, ObservedGroup, ObservedIdentity, Value,
+    GroupFields, IdentityFields, Key, Keys, MemberRef, ObservedGroup, ObservedIdentity, Sighting, Unreadable, Value,
     ldap::{EntryView, dn},
 };
 
@@ -319,13 +319,10 @@ impl Mapper {
     }
 
     /// A user entry as identity.
-    pub fn identity(&mut self, entry: &EntryView<'_>) -> Observed {
+    pub fn identity(&mut self, entry: &EntryView<'_>) -> Result<ObservedIdentity, Unreadable> {
         let mut found = Found::default();
         let mut attributes = self.walk(entry, &mut found, |_, _| ());
-        let (dn, key, external_id) = match head(entry, found.entry_uuid) {
-            Ok(head) => head,
-            Err(unreadable) => return unreadable,
-        };
+        let (dn, key, external_id) = head(entry, found.entry_uuid)?;
         let field = |index: usize| found.fields.get(index).copied().flatten().map(|(_, text)| short(text));
         let [user_name, upn, _, display_name, given_name, family_name, employee_id, department, title, manager] =
             std::array::from_fn(field);
@@ -337,7 +334,7 @@ impl Mapper {
         let mails: Vec<String> = found.mails.iter().map(|mail| short(mail)).collect();
         let name = found.uid.filter(|_| self.has_names).map(|uid| Key::of_name(&uid.to_lowercase()));
         attributes.insert("dn".to_owned(), vec![Value::Text(dn.to_owned())]);
-        Observed::Identity(Box::new(ObservedIdentity {
+        Ok(ObservedIdentity {
             external_id,
             keys: Keys { dn: Some(key), name },
             fields: IdentityFields {
@@ -359,18 +356,15 @@ impl Mapper {
                 must_change_password: found.is_reset,
                 attributes,
             },
-        }))
+        })
     }
 
     /// A group with its members.
-    pub fn group(&mut self, entry: &EntryView<'_>) -> Observed {
+    pub fn group(&mut self, entry: &EntryView<'_>) -> Result<ObservedGroup, Unreadable> {
         let mut found = Found::default();
         let mut members: Vec<MemberRef> = Vec::new();
         let mut attributes = self.walk(entry, &mut found, |kind, value| members.extend(member(kind, value)));
-        let (dn, key, external_id) = match head(entry, found.entry_uuid) {
-            Ok(head) => head,
-            Err(unreadable) => return unreadable,
-        };
+        let (dn, key, external_id) = head(entry, found.entry_uuid)?;
         // The same member under two spellings, or with two UID suffixes, is one member.
         if members.len() > 1 {
             let mut seen = HashSet::with_capacity(members.len());
@@ -386,41 +380,49 @@ impl Mapper {
             .or_else(|| kinds.iter().find(|class| !class.eq_ignore_ascii_case("top")).map(|class| short(class)));
         let description = entry.text("description").map(short);
         attributes.insert("dn".to_owned(), vec![Value::Text(dn.to_owned())]);
-        Observed::Group(Box::new(ObservedGroup {
+        Ok(ObservedGroup {
             keys: Keys { dn: Some(key), name: None },
             fields: GroupFields { name: name.unwrap_or_else(|| external_id.clone()), description, kind, attributes },
             external_id,
             members,
-        }))
+        })
     }
 
     /// A group that exists. `None` when it can't be read; the second look reports that.
-    pub fn group_seen(entry: &EntryView<'_>) -> Option<Observed> {
+    pub fn group_seen(entry: &EntryView<'_>) -> Option<Sighting> {
         let (_, key, external_id) = head(entry, entry.text("entryUUID")).ok()?;
-        Some(Observed::GroupSeen { external_id, keys: Keys { dn: Some(key), name: None } })
+        Some(Sighting::GroupSeen { external_id, keys: Keys { dn: Some(key), name: None } })
     }
 }
 
 /// DN, its key and the external id, or why the entry can't be used.
-fn head<'a>(entry: &EntryView<'a>, entry_uuid: Option<&str>) -> Result<(&'a str, Key, String), Observed> {
+fn head<'a>(entry: &EntryView<'a>, entry_uuid: Option<&str>) -> Result<(&'a str, Key, String), Unreadable> {
     let lossy = || short(&String::from_utf8_lossy(entry.dn));
-    let external_id = entry_uuid.map(str::trim).filter(|id| is_external_id(id)).map(str::to_ascii_lowercase);
-    let unreadable = |reason: &str| Observed::Unreadable {
-        external_id: external_id.clone(),
-        name: lossy(),
-        reason: reason.to_owned(),
-    };
+    let external_id = entry_uuid.and_then(external_id);
+    let unreadable =
+        |reason: &str| Unreadable { external_id: external_id.clone(), name: lossy(), reason: reason.to_owned() };
     let dn = std::str::from_utf8(entry.dn).map_err(|_| unreadable("The DN is not UTF-8."))?;
     if dn.is_empty() || dn.contains('\0') {
         return Err(unreadable("The entry has no usable DN."));
     }
     let normal = dn::normalise(dn).map_err(|reason| unreadable(&format!("The DN can't be read: {reason}.")))?;
     let Some(external_id) = external_id else {
-        let reason =
-            if entry_uuid.is_some() { "The entryUUID is not a UUID." } else { "The entry has no readable entryUUID." };
-        return Err(Observed::Unreadable { external_id: None, name: lossy(), reason: reason.to_owned() });
+        return Err(without_id(entry, entry_uuid.is_some()));
     };
     Ok((dn, Key::of_dn(&normal), external_id))
+}
+
+/// An entry that has no usable id.
+pub fn without_id(entry: &EntryView<'_>, has_attribute: bool) -> Unreadable {
+    let reason = if has_attribute { "The entryUUID is not a UUID." } else { "The entry has no readable entryUUID." };
+    let name = short(&String::from_utf8_lossy(entry.dn));
+    Unreadable { external_id: None, name, reason: reason.to_owned() }
+}
+
+/// The external id that an entryUUID gives (RFC 4530), in lower case.
+pub fn external_id(text: &str) -> Option<String> {
+    let text = text.trim();
+    is_external_id(text).then(|| text.to_ascii_lowercase())
 }
 
 /// RFC 4530: a UUID in its usual text form.
@@ -432,7 +434,7 @@ fn is_external_id(text: &str) -> bool {
         })
 }
 
-fn is_true(text: &str) -> bool {
+pub fn is_true(text: &str) -> bool {
     text.trim().eq_ignore_ascii_case("true")
 }
 

@@ -8,8 +8,10 @@
 //! objects of one have been delivered (two replicas need not agree), or call a reading complete that was cut.
 
 pub mod mapping;
+mod pages;
 pub mod policy;
 mod probe;
+mod scan;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -17,10 +19,10 @@ mod tests;
 use tokio::sync::mpsc;
 
 pub use self::settings::{Mapping, Preset, Scope, Settings};
-use self::{mapping::Mapper, policy::Policies};
+use self::{mapping::Mapper, pages::Pages, policy::Policies, scan::Scanner};
 pub use crate::connectors::ldap::Credentials;
 use crate::connectors::{
-    BoxFuture, Connector, Failure, FailureKind, IdentityFields, Observed, ProbeReport, ReadEnd, Sample,
+    BoxFuture, Connector, Delta, Failure, FailureKind, Page, ProbeReport, ReadEnd, Sample, Subject,
     ldap::{self, Chunk, Client, Connection, Endpoint, EntryView, Limits, Search, SearchRequest, Timeouts, Trust, dn},
 };
 
@@ -30,13 +32,6 @@ pub struct OpenLdap {
     client: Client,
     now: jiff::Timestamp,
 }
-
-/// Objects per page handed on.
-const PAGE_OBJECTS: usize = 500;
-/// Bytes (as the directory sent them) per page handed on, so that a page of large groups is not a large page.
-const PAGE_BYTES: usize = 1024 * 1024;
-/// References to other servers that are reported by name.
-const REFERENCES_MAX: u64 = 100;
 
 impl OpenLdap {
     /// Opens nothing yet. `now` is the moment with which expiry times are compared.
@@ -77,15 +72,15 @@ impl OpenLdap {
         }
     }
 
-    async fn read(&self, pages: mpsc::Sender<Vec<Observed>>) -> Result<ReadEnd, Failure> {
+    async fn read(&self, pages: mpsc::Sender<Page>) -> Result<ReadEnd, Failure> {
         self.require_valid()?;
         let trust = self.client.trust()?;
         let mut failures = Vec::new();
         for endpoint in &self.client.endpoints {
-            let mut out = Pages::new(&pages);
+            let mut out = Pages::new(&pages, &self.settings);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
-                Ok(()) => return Ok(ReadEnd { server: endpoint.to_string() }),
-                Err(failure) if out.has_objects || !Client::may_try_next(&failure) => return Err(failure),
+                Ok(()) => return Ok(ReadEnd { server: endpoint.to_string(), ..ReadEnd::default() }),
+                Err(failure) if out.has_objects() || !Client::may_try_next(&failure) => return Err(failure),
                 Err(failure) => failures.push((endpoint.clone(), failure)),
             }
         }
@@ -93,29 +88,28 @@ impl OpenLdap {
     }
 
     async fn read_from(&self, endpoint: &Endpoint, trust: Option<&Trust>, out: &mut Pages<'_>) -> Result<(), Failure> {
-        let mut connection = or_cancelled(out.sender, self.client.open(endpoint, trust)).await?;
-        let policies = or_cancelled(out.sender, self.read_policies(&mut connection)).await?;
-        let mut mapper = Mapper::new(&self.settings, policies, self.now.as_second());
-
+        let mut connection = or_cancelled(out.sender(), self.client.open(endpoint, trust)).await?;
+        let policies = or_cancelled(out.sender(), self.read_policies(&mut connection)).await?;
+        out.look_with(
+            Scanner::new(&self.settings, policies.clone(), self.now.as_second()),
+            Mapper::new(&self.settings, policies, self.now.as_second()),
+        );
         let attributes = Mapper::user_attributes(&self.settings);
         for base in self.settings.user_bases() {
             let mut search = connection.search(self.request(base, self.settings.user_filter(), &attributes));
-            while let Some(chunk) = next(&mut search, out.sender).await? {
-                for body in chunk.entries() {
-                    if let Some(entry) = EntryView::read(body) {
-                        out.push(mapper.identity(&entry), body.len()).await?;
-                    }
-                }
+            while let Some(chunk) = next(&mut search, out.sender()).await? {
+                out.push_entries(Subject::Identity, &chunk).await?;
                 out.push_references(&chunk).await?;
             }
         }
         let id_only = ["entryUUID".to_owned()];
         for base in self.settings.group_bases() {
             let mut search = connection.search(self.request(base, self.settings.group_filter(), &id_only));
-            while let Some(chunk) = next(&mut search, out.sender).await? {
+            while let Some(chunk) = next(&mut search, out.sender()).await? {
                 for body in chunk.entries() {
+                    // One that can't be read is reported by the second look.
                     if let Some(seen) = EntryView::read(body).and_then(|entry| Mapper::group_seen(&entry)) {
-                        out.push(seen, body.len()).await?;
+                        out.push(seen).await?;
                     }
                 }
             }
@@ -123,12 +117,8 @@ impl OpenLdap {
         let attributes = Mapper::group_attributes(&self.settings);
         for base in self.settings.group_bases() {
             let mut search = connection.search(self.request(base, self.settings.group_filter(), &attributes));
-            while let Some(chunk) = next(&mut search, out.sender).await? {
-                for body in chunk.entries() {
-                    if let Some(entry) = EntryView::read(body) {
-                        out.push(mapper.group(&entry), body.len()).await?;
-                    }
-                }
+            while let Some(chunk) = next(&mut search, out.sender()).await? {
+                out.push_entries(Subject::Group, &chunk).await?;
                 out.push_references(&chunk).await?;
             }
         }
@@ -228,10 +218,7 @@ impl OpenLdap {
                     if best.as_ref().is_some_and(|(before, _)| *before >= count) {
                         continue;
                     }
-                    let mapped = match mapper.identity(&entry) {
-                        Observed::Identity(identity) => identity.fields,
-                        _ => IdentityFields::default(),
-                    };
+                    let mapped = mapper.identity(&entry).map(|identity| identity.fields).unwrap_or_default();
                     let dn = String::from_utf8_lossy(entry.dn).into_owned();
                     best = Some((count, Sample { dn, attributes: mapping::raw(&entry), mapped }));
                 }
@@ -254,8 +241,12 @@ impl Connector for OpenLdap {
         Box::pin(self.try_each_step())
     }
 
-    fn read_full(&self, pages: mpsc::Sender<Vec<Observed>>) -> BoxFuture<'_, Result<ReadEnd, Failure>> {
+    fn read_full(&self, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<ReadEnd, Failure>> {
         Box::pin(self.read(pages))
+    }
+
+    fn delta(&self) -> Option<&dyn Delta> {
+        None
     }
 
     fn sample(&self) -> BoxFuture<'_, Result<Sample, Failure>> {
@@ -324,12 +315,12 @@ fn policy_bases(settings: &Settings, naming_contexts: &[String]) -> Vec<String> 
 }
 
 /// The next chunk, unless nobody wants it any more.
-async fn next(search: &mut Search<'_>, sender: &mpsc::Sender<Vec<Observed>>) -> Result<Option<Chunk>, Failure> {
+async fn next(search: &mut Search<'_>, sender: &mpsc::Sender<Page>) -> Result<Option<Chunk>, Failure> {
     or_cancelled(sender, search.next()).await
 }
 
 async fn or_cancelled<T>(
-    sender: &mpsc::Sender<Vec<Observed>>,
+    sender: &mpsc::Sender<Page>,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     tokio::select! {
@@ -341,54 +332,4 @@ async fn or_cancelled<T>(
 
 fn cancelled() -> Failure {
     Failure::new(FailureKind::Cancelled, "The reading was stopped.", "Start it again when you want to.")
-}
-
-/// Collects observations into pages and hands them on.
-struct Pages<'s> {
-    sender: &'s mpsc::Sender<Vec<Observed>>,
-    page: Vec<Observed>,
-    page_bytes: usize,
-    references: u64,
-    /// Something was handed on, so that no other server may be asked any more.
-    has_objects: bool,
-}
-
-impl<'s> Pages<'s> {
-    fn new(sender: &'s mpsc::Sender<Vec<Observed>>) -> Self {
-        Self { sender, page: Vec::new(), page_bytes: 0, references: 0, has_objects: false }
-    }
-
-    async fn push(&mut self, observed: Observed, bytes: usize) -> Result<(), Failure> {
-        if self.page.capacity() == 0 {
-            self.page.reserve_exact(PAGE_OBJECTS);
-        }
-        self.page.push(observed);
-        self.page_bytes = self.page_bytes.saturating_add(bytes);
-        if self.page.len() >= PAGE_OBJECTS || self.page_bytes >= PAGE_BYTES {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Failure> {
-        if self.page.is_empty() {
-            return Ok(());
-        }
-        self.has_objects = true;
-        self.page_bytes = 0;
-        self.sender.send(std::mem::take(&mut self.page)).await.map_err(|_| cancelled())
-    }
-
-    /// A part of the directory lies on another server. That is not followed, but somebody should know.
-    async fn push_references(&mut self, chunk: &Chunk) -> Result<(), Failure> {
-        for address in &chunk.references {
-            self.references += 1;
-            if self.references <= REFERENCES_MAX {
-                let reason = "A part of the directory lies on another server; referrals are not followed.".to_owned();
-                self.push(Observed::Unreadable { external_id: None, name: address.clone(), reason }, address.len())
-                    .await?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -104,12 +104,13 @@ pub fn unix_second(text: &str) -> Option<i64> {
     }
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, mut rest) = text.split_at_checked(digits)?;
-    let full = match number.len() {
-        10 => format!("{number}0000"),
-        12 => format!("{number}00"),
-        14 => number.to_owned(),
-        _ => return None,
-    };
+    // Missing minutes and seconds are zero.
+    let mut full = *b"00000000000000";
+    if !matches!(number.len(), 10 | 12 | 14) {
+        return None;
+    }
+    full.get_mut(..number.len())?.copy_from_slice(number.as_bytes());
+    let full = std::str::from_utf8(&full).ok()?;
     if let Some(fraction) = rest.strip_prefix(['.', ',']) {
         let length = fraction.bytes().take_while(u8::is_ascii_digit).count();
         if length == 0 {
@@ -130,8 +131,7 @@ pub fn unix_second(text: &str) -> Option<i64> {
         }
         _ => return None,
     };
-    let civil = civil(&full)?;
-    let utc = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second();
+    let utc = jiff::tz::TimeZone::UTC.to_timestamp(civil(full)?).ok()?.as_second();
     Some(utc - offset_s)
 }
 

@@ -13,7 +13,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::*;
 use crate::connectors::{
-    Key, Status, StepState, Value,
+    Key, Observed, Sighting, Status, StepState, Value,
     ldap::{
         ber::tag,
         fake::{
@@ -51,13 +51,34 @@ async fn read(directory: &OpenLdap) -> (Result<ReadEnd, Failure>, Vec<Observed>)
     let collect = tokio::spawn(async move {
         let mut all = Vec::new();
         while let Some(page) = receiver.recv().await {
-            all.extend(page);
+            all.extend(mapped(page));
         }
         all
     });
     let end =
         tokio::time::timeout(Duration::from_secs(20), directory.read_full(sender)).await.expect("every reading ends");
     (end, collect.await.expect("collected"))
+}
+
+/// Everything of a page, mapped. What can't be mapped is unreadable, as the planner takes it.
+fn mapped(mut page: Page) -> Vec<Observed> {
+    let sightings = std::mem::take(&mut page.sightings);
+    let mapped = |(index, sighting)| match sighting {
+        Sighting::Identity { external_id, .. } => page.content.identity(index).map(|identity| {
+            assert_eq!(identity.external_id, external_id);
+            Observed::Identity(Box::new(identity))
+        }),
+        Sighting::Group { external_id, .. } => page.content.group(index).map(|group| {
+            assert_eq!(group.external_id, external_id);
+            Observed::Group(Box::new(group))
+        }),
+        Sighting::GroupSeen { external_id, keys } => Ok(Observed::GroupSeen { external_id, keys }),
+        Sighting::Present { subject, external_id } => Ok(Observed::Present { subject, external_id }),
+        Sighting::Deleted { subject, external_id } => Ok(Observed::Deleted { subject, external_id }),
+        Sighting::Unreadable(unreadable) => Err(unreadable),
+    };
+    let observed = sightings.into_iter().enumerate().map(mapped);
+    observed.map(|one| one.unwrap_or_else(Observed::Unreadable)).collect()
 }
 
 async fn kind_of(settings: Settings) -> FailureKind {
@@ -281,7 +302,7 @@ async fn referrals_are_reported_and_never_followed() {
     let (end, observed) = read(&open(plain(&[address]))).await;
     end.expect("the rest is whole");
     let reported =
-        observed.iter().any(|one| matches!(one, Observed::Unreadable { name, .. } if name.contains(&sink.to_string())));
+        observed.iter().any(|one| matches!(one, Observed::Unreadable(seen) if seen.name.contains(&sink.to_string())));
     assert!(reported, "{observed:?}");
     let (address, _) = serve(move |r: &Request| {
         r.is_for_users.then(|| {
@@ -568,7 +589,7 @@ async fn an_odd_entry_is_set_aside_and_the_rest_is_read() {
     let reasons: Vec<_> = observed
         .iter()
         .filter_map(|one| {
-            if let Observed::Unreadable { name, reason, .. } = one { Some(format!("{name}: {reason}")) } else { None }
+            if let Observed::Unreadable(seen) = one { Some(format!("{}: {}", seen.name, seen.reason)) } else { None }
         })
         .collect();
     assert_eq!(reasons.len(), 4, "{reasons:?}");
@@ -576,15 +597,12 @@ async fn an_odd_entry_is_set_aside_and_the_rest_is_read() {
 }
 
 /// One user entry, decoded.
-fn decode(settings: &Settings, dn: &str, attributes: &[(&str, &[&[u8]])]) -> Observed {
-    with_entry(dn, attributes, |entry| mapper(settings).identity(entry))
+fn decode(settings: &Settings, dn: &str, attributes: &[(&str, &[&[u8]])]) -> crate::connectors::ObservedIdentity {
+    with_entry(dn, attributes, |entry| mapper(settings).identity(entry)).expect("an identity")
 }
 
 fn decode_group(settings: &Settings, dn: &str, attributes: &[(&str, &[&[u8]])]) -> crate::connectors::ObservedGroup {
-    match with_entry(dn, attributes, |entry| mapper(settings).group(entry)) {
-        Observed::Group(group) => *group,
-        other => panic!("no group: {other:?}"),
-    }
+    with_entry(dn, attributes, |entry| mapper(settings).group(entry)).expect("a group")
 }
 
 fn mapper(settings: &Settings) -> Mapper {
@@ -602,7 +620,7 @@ const UUID: (&str, &[&[u8]]) = ("entryUUID", &[b"A0000000-0000-0000-0000-0000000
 #[test]
 fn a_person_is_mapped_with_the_defaults_of_inet_org_person() {
     let settings = Settings::default();
-    let observed = decode(
+    let identity = decode(
         &settings,
         r"uid=anna\2B1,ou=People,dc=x",
         &[
@@ -633,7 +651,6 @@ fn a_person_is_mapped_with_the_defaults_of_inet_org_person() {
             ("pwdAccountLockedTime", &[b"20250203040506Z"]),
         ],
     );
-    let Observed::Identity(identity) = observed else { panic!("{observed:?}") };
     let fields = &identity.fields;
     assert_eq!(identity.external_id, "a0000000-0000-0000-0000-00000000000b");
     assert_eq!(identity.keys.dn, Some(Key::of_dn(r"uid=anna\2b1,ou=people,dc=x")));
@@ -695,7 +712,7 @@ fn the_mapping_and_the_list_of_attributes_are_followed() {
     };
     let asked = Mapper::user_attributes(&settings);
     assert!(asked.contains(&"krbPrincipalName".to_owned()) && !asked.contains(&"*".to_owned()), "{asked:?}");
-    let observed = decode(
+    let identity = decode(
         &settings,
         "cn=X Y,dc=x",
         &[
@@ -707,14 +724,12 @@ fn the_mapping_and_the_list_of_attributes_are_followed() {
             ("sn", &[b"Y"]),
         ],
     );
-    let Observed::Identity(identity) = observed else { panic!("{observed:?}") };
     assert_eq!(identity.fields.user_name, "x@y.test");
     assert_eq!(identity.fields.upn.as_deref(), Some("x@R"));
     assert_eq!(identity.keys.name, None, "these groups refer by DN only");
     let kept: Vec<&str> = identity.fields.attributes.keys().map(String::as_str).collect();
     assert_eq!(kept, ["cn", "cn;lang-de", "dn", "entryUUID"]);
-    let observed = decode(&settings, r"cn=Doe\, J,dc=x", &[UUID]);
-    let Observed::Identity(identity) = observed else { panic!("{observed:?}") };
+    let identity = decode(&settings, r"cn=Doe\, J,dc=x", &[UUID]);
     assert_eq!(identity.fields.user_name, "Doe, J", "the RDN's value when the mapped attribute is absent");
 }
 
@@ -766,8 +781,7 @@ fn members_are_read_in_the_ways_of_all_three_kinds_of_group() {
 fn an_entry_of_many_large_values_stays_small() {
     let value = vec![b'x'; 60_000];
     let values: Vec<&[u8]> = (0..200).map(|_| value.as_slice()).collect();
-    let observed = decode(&Settings::default(), "uid=a,dc=x", &[UUID, ("description", &values)]);
-    let Observed::Identity(identity) = observed else { panic!("{observed:?}") };
+    let identity = decode(&Settings::default(), "uid=a,dc=x", &[UUID, ("description", &values)]);
     let bytes: usize = identity.fields.attributes["description"]
         .iter()
         .map(|value| match value {
@@ -778,8 +792,7 @@ fn an_entry_of_many_large_values_stays_small() {
     assert!(bytes < 600_000, "{bytes}");
     assert_eq!(identity.fields.attributes["description"].len(), 200, "how many there were still shows");
     let values: Vec<&[u8]> = vec![b"a@x.test"; 5000];
-    let observed = decode(&Settings::default(), "uid=a,dc=x", &[UUID, ("mail", &values)]);
-    let Observed::Identity(identity) = observed else { panic!("{observed:?}") };
+    let identity = decode(&Settings::default(), "uid=a,dc=x", &[UUID, ("mail", &values)]);
     assert_eq!(identity.fields.mails.len(), 200);
     assert_eq!(
         identity.fields.attributes["mail"].last(),
@@ -888,4 +901,37 @@ fn secrets_are_known_by_name() {
     for name in ["uid", "pwdChangedTime", "sambaPwdLastSet", "mail", "passwordExpirationTime"] {
         assert!(!mapping::is_secret(name), "{name}");
     }
+}
+
+/// What the first look says of a user entry.
+fn source_of(settings: &Settings, now_second: i64, attributes: &[(&str, &[&[u8]])]) -> crate::connectors::Source {
+    let policies = Policies { default_max_age_s: Some(86_400), ..Policies::default() };
+    let frame = fake::entry(1, "uid=a,dc=x", attributes);
+    let body = ldap::guard::check_answer(&frame, &Limits::default()).expect("a message").body;
+    let mut glance = scan::Glance::default();
+    for (name, values) in EntryView::read(body).expect("an entry").attributes() {
+        glance.attribute(name, values);
+    }
+    match Scanner::new(settings, policies, now_second).sighting(Subject::Identity, body, &glance) {
+        Sighting::Identity { source, .. } => source,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_source_changes_with_the_entry_the_mapping_and_a_status_that_time_changes() {
+    let settings = Settings::default();
+    let changed_at = policy::unix_second("20260601000000Z").expect("a time");
+    let entry: [(&str, &[&[u8]]); 3] = [UUID, ("cn", &[b"A"]), ("pwdChangedTime", &[b"20260601000000Z"])];
+    let before = source_of(&settings, changed_at, &entry);
+    assert_eq!(source_of(&settings, changed_at + 86_399, &entry), before, "time alone changes nothing");
+    assert_ne!(source_of(&settings, changed_at + 86_400, &entry), before, "the password has expired");
+    let other: [(&str, &[&[u8]]); 3] = [UUID, ("cn", &[b"B"]), entry[2]];
+    assert_ne!(source_of(&settings, changed_at, &other), before);
+    let mapping = Mapping { title: Some("ou".to_owned()), ..Mapping::default() };
+    assert_ne!(source_of(&Settings { mapping, ..Settings::default() }, changed_at, &entry), before);
+    let attributes = vec!["cn".to_owned()];
+    assert_ne!(source_of(&Settings { attributes, ..Settings::default() }, changed_at, &entry), before);
+    let page_size = Some(7);
+    assert_eq!(source_of(&Settings { page_size, ..Settings::default() }, changed_at, &entry), before);
 }

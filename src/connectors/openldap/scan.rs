@@ -1,0 +1,103 @@
+//! The first, cheap look at an entry: its id, and the fingerprint by which an unchanged one is known.
+//!
+//! Owns what goes into a [`Source`]: the mapping's settings, the bytes of the entry as they came, and the status, which
+//! time alone can change (an expiry that has passed). This runs once per entry of every reading, so it must allocate
+//! nothing but the id and leave everything else to the mapping.
+
+use aws_lc_rs::digest;
+
+use super::{
+    mapping,
+    policy::{Policies, Signs},
+    settings::Settings,
+};
+use crate::connectors::{
+    Sighting, Source, Status, Subject,
+    ldap::{EntryView, Values},
+};
+
+/// Raised whenever the mapping reads the same bytes in another way, so that everything is mapped anew once.
+const MAPPING_VERSION: u32 = 1;
+
+/// Looks at entries as they come. One per reading.
+#[derive(Debug)]
+pub struct Scanner {
+    users: [u8; 32],
+    groups: [u8; 32],
+    policies: Policies,
+    now_second: i64,
+}
+
+/// What the first look needs of one entry, collected attribute by attribute.
+#[derive(Debug, Default)]
+pub struct Glance<'a> {
+    entry_uuid: Option<&'a str>,
+    signs: Signs<'a>,
+}
+
+impl<'a> Glance<'a> {
+    /// Takes note of an attribute. As the mapping does, it takes the first value that is text, and the last attribute
+    /// of a name.
+    #[inline]
+    pub fn attribute(&mut self, name: &[u8], values: Values<'a>) {
+        // Most names are told apart by their length.
+        let slot = match name.len() {
+            9 if name.eq_ignore_ascii_case(b"entryUUID") => &mut self.entry_uuid,
+            10 if name.eq_ignore_ascii_case(b"pwdEndTime") => &mut self.signs.pwd_end_time,
+            12 if name.eq_ignore_ascii_case(b"pwdStartTime") => &mut self.signs.pwd_start_time,
+            12 if name.eq_ignore_ascii_case(b"shadowExpire") => &mut self.signs.shadow_expire,
+            13 if name.eq_ignore_ascii_case(b"nsAccountLock") || name.eq_ignore_ascii_case(b"loginDisabled") => {
+                self.signs.is_disabled |= first_text(values).is_some_and(mapping::is_true);
+                return;
+            }
+            14 if name.eq_ignore_ascii_case(b"pwdChangedTime") => &mut self.signs.pwd_changed_time,
+            17 if name.eq_ignore_ascii_case(b"pwdPolicySubentry") => &mut self.signs.pwd_policy_subentry,
+            20 if name.eq_ignore_ascii_case(b"pwdAccountLockedTime") => &mut self.signs.pwd_account_locked_time,
+            _ => return,
+        };
+        if let Some(text) = first_text(values) {
+            *slot = Some(text);
+        }
+    }
+}
+
+fn first_text(values: Values<'_>) -> Option<&str> {
+    values.filter_map(|value| std::str::from_utf8(value).ok()).find(|text| !text.is_empty())
+}
+
+impl Scanner {
+    pub fn new(settings: &Settings, policies: Policies, now_second: i64) -> Self {
+        let fingerprint = |subject: &str| {
+            let mut kept: Vec<String> = settings.attributes.iter().map(|name| name.to_ascii_lowercase()).collect();
+            kept.sort_unstable();
+            crate::secret::sha256(
+                format!("{MAPPING_VERSION} {subject} {:?} {:?} {kept:?}", settings.preset, settings.mapping.sources())
+                    .as_bytes(),
+            )
+        };
+        Self { users: fingerprint("users"), groups: fingerprint("groups"), policies, now_second }
+    }
+
+    /// A user or group entry whose content is `body`.
+    pub fn sighting(&self, subject: Subject, body: &[u8], glance: &Glance<'_>) -> Sighting {
+        let Some(external_id) = glance.entry_uuid.and_then(mapping::external_id) else {
+            let entry = EntryView::read(body).unwrap_or_default();
+            return Sighting::Unreadable(mapping::without_id(&entry, glance.entry_uuid.is_some()));
+        };
+        match subject {
+            Subject::Identity => {
+                let status = self.policies.status(&glance.signs, self.now_second);
+                Sighting::Identity { external_id, source: source(&self.users, body, status) }
+            }
+            Subject::Group => Sighting::Group { external_id, source: source(&self.groups, body, Status::Active) },
+        }
+    }
+}
+
+fn source(fingerprint: &[u8; 32], body: &[u8], status: Status) -> Source {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(fingerprint);
+    hash.update(body);
+    hash.update(status.as_str().as_bytes());
+    Source::cut(hash.finish().as_ref())
+}
