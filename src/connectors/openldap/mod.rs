@@ -8,6 +8,8 @@
 //! objects of one have been delivered (two replicas need not agree), or call a reading complete that was cut.
 
 pub mod mapping;
+#[cfg(test)]
+mod mapping_tests;
 mod pages;
 pub mod policy;
 mod probe;
