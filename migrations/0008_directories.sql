@@ -17,9 +17,12 @@ CREATE TABLE directory (
     -- The newest run that was applied, and when it finished reading: what the copy shows.
     applied_run_id   INTEGER,
     applied_at       INTEGER,
+    -- Before that moment nobody saw anything of it.
+    first_applied_at INTEGER,
     -- How many objects the copy held after that run.
     identity_count   INTEGER NOT NULL DEFAULT 0,
     group_count      INTEGER NOT NULL DEFAULT 0,
+    -- Where a delta goes on: the connector's own words.
     watermark        TEXT,
     created_at       INTEGER NOT NULL,
     updated_at       INTEGER NOT NULL,
@@ -52,10 +55,18 @@ CREATE TABLE run (
     changed         INTEGER NOT NULL DEFAULT 0,
     missing         INTEGER NOT NULL DEFAULT 0,
     returned        INTEGER NOT NULL DEFAULT 0,
+    removed         INTEGER NOT NULL DEFAULT 0,
     members_added   INTEGER NOT NULL DEFAULT 0,
     members_removed INTEGER NOT NULL DEFAULT 0,
     quarantined     INTEGER NOT NULL DEFAULT 0,
     unchanged       INTEGER NOT NULL DEFAULT 0,
+    -- The plan was written where it is seen once it is applied: the first of a directory.
+    is_in_place     INTEGER NOT NULL DEFAULT 0 CHECK (is_in_place IN (0, 1)),
+    -- What the directory said at the end: where a delta goes on, how many objects there are; and why a delta had to
+    -- become a full reading.
+    watermark       TEXT,
+    counted         INTEGER,
+    watermark_lost  TEXT,
     started_at      INTEGER NOT NULL,
     planned_at      INTEGER,
     finished_at     INTEGER,

@@ -7,16 +7,28 @@ CREATE TABLE object_number (
 ) STRICT;
 INSERT INTO object_number (id, next) VALUES (1, 1);
 
+-- What a run looks at for every object it sees, and nothing else: narrow, so that a million of them are walked in a
+-- moment. No foreign key here and below: a run writes these by the hundred thousand, and `forget_directory` clears them.
+CREATE TABLE object (
+    directory_id INTEGER NOT NULL,
+    -- 1 identity, 2 group (identities::SubjectType).
+    kind         INTEGER NOT NULL,
+    external_id  TEXT    NOT NULL,
+    id           INTEGER NOT NULL,
+    -- connectors::Source: equal means that the directory sent the same as last time.
+    source       BLOB    NOT NULL,
+    -- 0 present, 1 missing, 2 removed.
+    gone         INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (directory_id, kind, external_id)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE identity (
     id               INTEGER PRIMARY KEY,
-    account_id       INTEGER NOT NULL,
-    directory_id     INTEGER NOT NULL REFERENCES directory (id),
+    directory_id     INTEGER NOT NULL,
     external_id      TEXT    NOT NULL,
     -- What other objects refer to it by (connectors::Key).
-    dn_key           BLOB    CHECK (length(dn_key) = 16),
-    name_key         BLOB    CHECK (length(name_key) = 16),
-    -- Of everything below that comes from the directory: an unchanged object is not written.
-    content_hash     BLOB    NOT NULL CHECK (length(content_hash) = 16),
+    dn_key           BLOB,
+    name_key         BLOB,
     user_name        TEXT    NOT NULL,
     display_name     TEXT,
     mail             TEXT,
@@ -27,23 +39,22 @@ CREATE TABLE identity (
     fields           TEXT    NOT NULL,
     first_seen_at    INTEGER NOT NULL,
     changed_at       INTEGER NOT NULL,
+    -- Since when sort_key, status and the two below are as they are; how they were before stands in `past`.
+    listed_since_at  INTEGER NOT NULL,
     missing_since_at INTEGER,
-    removed_at       INTEGER,
-    UNIQUE (directory_id, external_id)
+    -- A tombstone: not in any list, but its number, external id and history stay.
+    removed_at       INTEGER
 ) STRICT;
 
-CREATE INDEX identity_by_name      ON identity (account_id, sort_key, id) WHERE removed_at IS NULL;
+-- Lists over several directories merge these, so that what a person may not see is never walked over.
 CREATE INDEX identity_by_directory ON identity (directory_id, sort_key, id) WHERE removed_at IS NULL;
-CREATE INDEX identity_by_status    ON identity (account_id, status, sort_key, id)
-    WHERE removed_at IS NULL AND status <> 'active';
-CREATE INDEX identity_missing      ON identity (account_id, sort_key, id)
-    WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
--- The same within one directory: few rows, because nearly all are active and there.
+-- Few rows, because nearly all are active and there.
 CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sort_key, id)
     WHERE removed_at IS NULL AND status <> 'active';
 CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
-CREATE INDEX identity_by_dn        ON identity (directory_id, dn_key);
+CREATE INDEX identity_by_dn   ON identity (directory_id, dn_key);
+CREATE INDEX identity_by_name_key ON identity (directory_id, name_key) WHERE name_key IS NOT NULL;
 
 -- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
 -- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
@@ -52,13 +63,9 @@ CREATE VIRTUAL TABLE identity_text USING fts5 (text, directory, status, content=
 
 CREATE TABLE directory_group (
     id               INTEGER PRIMARY KEY,
-    account_id       INTEGER NOT NULL,
-    directory_id     INTEGER NOT NULL REFERENCES directory (id),
+    directory_id     INTEGER NOT NULL,
     external_id      TEXT    NOT NULL,
-    dn_key           BLOB    CHECK (length(dn_key) = 16),
-    content_hash     BLOB    NOT NULL CHECK (length(content_hash) = 16),
-    -- Of the sorted member ids; equal means that the members need no comparison.
-    member_hash      BLOB    NOT NULL CHECK (length(member_hash) = 16),
+    dn_key           BLOB,
     member_count     INTEGER NOT NULL,
     name             TEXT    NOT NULL,
     description      TEXT,
@@ -67,25 +74,45 @@ CREATE TABLE directory_group (
     fields           TEXT    NOT NULL,
     first_seen_at    INTEGER NOT NULL,
     changed_at       INTEGER NOT NULL,
+    listed_since_at  INTEGER NOT NULL,
     missing_since_at INTEGER,
-    removed_at       INTEGER,
-    UNIQUE (directory_id, external_id)
+    removed_at       INTEGER
 ) STRICT;
 
-CREATE INDEX group_by_name      ON directory_group (account_id, sort_key, id) WHERE removed_at IS NULL;
 CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id) WHERE removed_at IS NULL;
+CREATE INDEX group_missing_in_directory ON directory_group (directory_id, sort_key, id)
+    WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
 CREATE INDEX group_by_dn        ON directory_group (directory_id, dn_key);
 
 CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
 
+-- How an object stood in the lists before it stood there as it does now: what lists as of a time are made of. Its
+-- other fields are found by undoing changes.
+CREATE TABLE past (
+    object_id        INTEGER NOT NULL,
+    until_at         INTEGER NOT NULL,
+    since_at         INTEGER NOT NULL,
+    directory_id     INTEGER NOT NULL,
+    kind             INTEGER NOT NULL,
+    sort_key         TEXT    NOT NULL,
+    -- Of an identity.
+    status           TEXT,
+    missing_since_at INTEGER,
+    PRIMARY KEY (object_id, until_at)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX past_by_directory ON past (directory_id, kind, sort_key, object_id, until_at);
+CREATE INDEX past_until ON past (directory_id, until_at);
+
 -- A member value that points at nothing we read (another suffix, outside the filter): kept, so that counts are true.
 CREATE TABLE reference (
     id           INTEGER PRIMARY KEY,
-    directory_id INTEGER NOT NULL REFERENCES directory (id),
-    key          BLOB    NOT NULL CHECK (length(key) = 16),
-    text         TEXT    NOT NULL,
-    UNIQUE (directory_id, key)
+    directory_id INTEGER NOT NULL,
+    key          BLOB    NOT NULL,
+    text         TEXT    NOT NULL
 ) STRICT;
+
+CREATE UNIQUE INDEX reference_by_key ON reference (directory_id, key);
 
 -- Direct membership with its time: until_at is the largest integer while it lasts.
 CREATE TABLE member (
@@ -98,42 +125,51 @@ CREATE TABLE member (
 
 CREATE INDEX member_by_member ON member (member_id, until_at, group_id);
 
--- A plan's lines, and after the run was applied the history. Values are JSON.
+-- The plan of a run: where its lines are, and when they took effect. Joined with `change` it is the history.
+CREATE TABLE plan (
+    run_id       INTEGER PRIMARY KEY,
+    directory_id INTEGER NOT NULL,
+    -- Its lines are among these; lines of a run of another directory at the same time stand between them.
+    first_change INTEGER,
+    last_change  INTEGER,
+    applied_at   INTEGER
+) STRICT;
+
+CREATE INDEX plan_applied_at ON plan (applied_at) WHERE applied_at IS NOT NULL;
+CREATE INDEX plan_of_directory ON plan (directory_id, run_id);
+
+-- A plan's lines, and after the run was applied the history.
 CREATE TABLE change (
     id           INTEGER PRIMARY KEY,
     run_id       INTEGER NOT NULL,
-    subject_type TEXT    NOT NULL CHECK (subject_type IN ('identity', 'group')),
+    -- 1 identity, 2 group.
+    subject_type INTEGER NOT NULL,
     subject_id   INTEGER NOT NULL,
-    kind         TEXT    NOT NULL CHECK (kind IN
-                     ('added', 'changed', 'missing', 'returned', 'member-added', 'member-removed')),
+    -- identities::ChangeKind as it is written in the API.
+    kind         TEXT    NOT NULL,
     field        TEXT,
+    -- JSON.
     before       TEXT,
-    after        TEXT
+    after        TEXT,
+    -- Of a membership.
+    member_id    INTEGER
 ) STRICT;
 
-CREATE INDEX change_by_run     ON change (run_id, id);
 CREATE INDEX change_by_subject ON change (subject_id, id);
 
--- Which runs' changes took effect, and when: joined with change it is the history.
-CREATE TABLE applied_run (
-    run_id     INTEGER PRIMARY KEY,
-    applied_at INTEGER NOT NULL
-) STRICT;
-
-CREATE INDEX applied_run_at ON applied_run (applied_at);
-
 -- The new content of objects that a plan adds, changes or brings back; emptied by apply and by discard. Its columns
--- are those of the tables it goes to, so that apply copies without reading JSON.
+-- are those of the tables it goes to.
 CREATE TABLE staged (
     run_id       INTEGER NOT NULL,
     object_id    INTEGER NOT NULL,
-    object_type  TEXT    NOT NULL CHECK (object_type IN ('identity', 'group', 'reference')),
+    -- As in `object`, and 3 for a reference.
+    kind         INTEGER NOT NULL,
     -- Not in the copy yet: its search text need not be looked for before it is written.
     is_new       INTEGER NOT NULL CHECK (is_new IN (0, 1)),
     external_id  TEXT    NOT NULL,
+    source       BLOB    NOT NULL,
     dn_key       BLOB,
     name_key     BLOB,
-    content_hash BLOB    NOT NULL,
     -- user_name of an identity, name of a group, text of a reference.
     name         TEXT    NOT NULL,
     display_name TEXT,
@@ -143,7 +179,6 @@ CREATE TABLE staged (
     status       TEXT,
     fields       TEXT    NOT NULL,
     search_text  TEXT    NOT NULL,
-    member_hash  BLOB,
     member_count INTEGER
 ) STRICT;
 

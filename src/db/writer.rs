@@ -215,7 +215,7 @@ impl Writer {
 }
 
 fn work(shared: &Shared, connection: &Connection) {
-    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=12000") {
+    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=4000") {
         tracing::error!(%error, "the writer's settings were refused");
     }
     let mut is_broken = false;

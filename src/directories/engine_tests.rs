@@ -9,7 +9,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    plan::{Counts, Planner},
+    plan::{Aim, Counts, Listed, Planner},
     progress::Progress,
 };
 use crate::{
@@ -17,12 +17,11 @@ use crate::{
     config::Layer,
     connectors::{
         GroupFields, IdentityFields, Key, Keys, MemberRef, Observed, ObservedGroup, ObservedIdentity, Page, Status,
-        Unreadable, Value,
+        Subject, Unreadable, Value,
     },
     db::Db,
     identities::write::{self, Target},
     kernel::Kernel,
-    principal::AccountId,
     secret::MasterKey,
 };
 
@@ -31,6 +30,8 @@ use crate::{
 struct Model {
     people: BTreeMap<u8, Person>,
     groups: BTreeMap<u8, BTreeSet<Ref>>,
+    /// The last part of the DN of people who are gone: groups still write it.
+    gone: BTreeMap<u8, u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +58,65 @@ fn group_dn(id: u8) -> String {
 }
 
 impl Model {
+    fn rdn(&self, id: u8) -> u8 {
+        self.people.get(&id).map(|person| person.rdn).or_else(|| self.gone.get(&id).copied()).unwrap_or(0)
+    }
+
+    fn identity(id: u8, person: &Person) -> Observed {
+        let dn = person_dn(id, person.rdn);
+        let attributes = BTreeMap::from([("dn".to_owned(), vec![Value::Text(dn.clone())])]);
+        let fields = IdentityFields {
+            user_name: format!("p{id}"),
+            display_name: Some(format!("Person {}", person.name)),
+            title: person.title.map(|t| format!("Title {t}")),
+            status: Status::Active,
+            attributes,
+            ..IdentityFields::default()
+        };
+        let keys = Keys { dn: Some(Key::of_dn(&dn)), name: None };
+        Observed::Identity(Box::new(ObservedIdentity { external_id: format!("person-{id}"), keys, fields }))
+    }
+
+    fn group_seen(id: u8) -> Observed {
+        let keys = Keys { dn: Some(Key::of_dn(&group_dn(id))), name: None };
+        Observed::GroupSeen { external_id: format!("group-{id}"), keys }
+    }
+
+    fn group(&self, id: u8, members: &BTreeSet<Ref>) -> Observed {
+        Observed::Group(Box::new(ObservedGroup {
+            external_id: format!("group-{id}"),
+            keys: Keys { dn: Some(Key::of_dn(&group_dn(id))), name: None },
+            fields: GroupFields { name: format!("Group {id}"), ..GroupFields::default() },
+            members: members.iter().map(|member| self.member_ref(*member)).collect(),
+        }))
+    }
+
+    /// What a reading of changes since `before` sends: a group only when it was edited itself, as where the server
+    /// keeps memberships in order without a word.
+    fn changes_since(&self, before: &Self) -> Vec<Observed> {
+        let deleted = |subject, external_id| Observed::Deleted { subject, external_id };
+        let mut out = Vec::new();
+        for (id, person) in &self.people {
+            if before.people.get(id) != Some(person) {
+                out.push(Self::identity(*id, person));
+            }
+        }
+        for id in before.people.keys().filter(|id| !self.people.contains_key(id)) {
+            out.push(deleted(Subject::Identity, format!("person-{id}")));
+        }
+        let edited: Vec<_> =
+            self.groups.iter().filter(|(id, members)| before.groups.get(id) != Some(members)).collect();
+        out.extend(edited.iter().map(|(id, _)| Self::group_seen(**id)));
+        out.extend(edited.iter().map(|(id, members)| self.group(**id, members)));
+        for id in before.groups.keys().filter(|id| !self.groups.contains_key(id)) {
+            out.push(deleted(Subject::Group, format!("group-{id}")));
+        }
+        out
+    }
+
     fn member_ref(&self, member: Ref) -> MemberRef {
         let text = match member {
-            Ref::Person(id) => self.people.get(&id).map_or_else(|| person_dn(id, 255), |p| person_dn(id, p.rdn)),
+            Ref::Person(id) => person_dn(id, self.rdn(id)),
             Ref::Group(id) => group_dn(id),
             Ref::Nowhere(id) => format!("cn=nowhere{id},dc=elsewhere"),
         };
@@ -67,42 +124,15 @@ impl Model {
     }
 
     fn observed(&self) -> Vec<Observed> {
-        let mut out = Vec::new();
-        for (id, person) in &self.people {
-            let dn = person_dn(*id, person.rdn);
-            let attributes = BTreeMap::from([("dn".to_owned(), vec![Value::Text(dn.clone())])]);
-            let fields = IdentityFields {
-                user_name: format!("p{id}"),
-                display_name: Some(format!("Person {}", person.name)),
-                title: person.title.map(|t| format!("Title {t}")),
-                status: Status::Active,
-                attributes,
-                ..IdentityFields::default()
-            };
-            let keys = Keys { dn: Some(Key::of_dn(&dn)), name: None };
-            out.push(Observed::Identity(Box::new(ObservedIdentity {
-                external_id: format!("person-{id}"),
-                keys,
-                fields,
-            })));
-        }
-        let keys = |id: &u8| Keys { dn: Some(Key::of_dn(&group_dn(*id))), name: None };
-        for id in self.groups.keys() {
-            out.push(Observed::GroupSeen { external_id: format!("group-{id}"), keys: keys(id) });
-        }
-        for (id, members) in &self.groups {
-            out.push(Observed::Group(Box::new(ObservedGroup {
-                external_id: format!("group-{id}"),
-                keys: keys(id),
-                fields: GroupFields { name: format!("Group {id}"), ..GroupFields::default() },
-                members: members.iter().map(|member| self.member_ref(*member)).collect(),
-            })));
-        }
+        let mut out: Vec<Observed> = self.people.iter().map(|(id, person)| Self::identity(*id, person)).collect();
+        out.extend(self.groups.keys().map(|id| Self::group_seen(*id)));
+        out.extend(self.groups.iter().map(|(id, members)| self.group(*id, members)));
         out
     }
 
-    /// What the copy must hold: external id → (name, title), and group → members as the directory writes them.
-    fn expected(&self) -> Copy {
+    /// What the copy must hold: external id → (name, title), and group → members. `missing` are the people and groups
+    /// that the copy knows as missing, with the last part of the DN it knows: their names still lead to them.
+    fn expected(&self, missing: &Missing) -> Copy {
         Copy {
             people: self
                 .people
@@ -119,7 +149,10 @@ impl Model {
                         .iter()
                         .map(|member| match member {
                             Ref::Person(id) if self.people.contains_key(id) => format!("person-{id}"),
-                            Ref::Group(id) if self.groups.contains_key(id) => format!("group-{id}"),
+                            Ref::Person(id) if missing.people.get(id) == Some(&self.rdn(*id)) => format!("person-{id}"),
+                            Ref::Group(id) if self.groups.contains_key(id) || missing.groups.contains(id) => {
+                                format!("group-{id}")
+                            }
                             other => self.member_ref(*other).text,
                         })
                         .collect();
@@ -136,17 +169,34 @@ struct Copy {
     groups: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// Whom the copy knows though they are gone.
+#[derive(Debug, Clone, Default)]
+struct Missing {
+    people: BTreeMap<u8, u8>,
+    groups: BTreeSet<u8>,
+}
+
+impl Missing {
+    /// After a run was applied that took the copy from `before` to `now`.
+    fn apply(&mut self, before: &Model, now: &Model) {
+        for (id, person) in &before.people {
+            self.people.insert(*id, person.rdn);
+        }
+        self.groups.extend(before.groups.keys());
+        self.people.retain(|id, _| !now.people.contains_key(id));
+        self.groups.retain(|id| !now.groups.contains_key(id));
+    }
+}
+
 struct Bench {
     _dir: tempfile::TempDir,
     kernel: Kernel,
     runs: i64,
+    is_applied: bool,
+    remove_missing_since: Option<Time>,
 }
 
 const DIRECTORY: i64 = 1;
-
-fn account() -> AccountId {
-    AccountId::new(AccountId::MIN).expect("an account")
-}
 
 fn kernel(dir: &Path) -> Kernel {
     let config = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() }.finish().expect("a configuration");
@@ -172,13 +222,21 @@ impl Bench {
                 )?)
             })
             .expect("a directory");
-        Self { _dir: dir, kernel, runs: 0 }
+        Self { _dir: dir, kernel, runs: 0, is_applied: false, remove_missing_since: None }
     }
 
-    fn plan(&mut self, observed: Vec<Observed>) -> (i64, Counts) {
+    fn planner(&mut self) -> Planner {
         self.runs += 1;
-        let progress = Arc::new(Progress::default());
-        let mut planner = Planner::new(self.kernel.db.clone(), self.runs, DIRECTORY, progress);
+        let (run, in_place_at) = (self.runs, (!self.is_applied).then_some(Time(self.runs * 1_000_000)));
+        if !self.is_applied {
+            self.write_all(|c| write::forget_copy(c, DIRECTORY, 3, false));
+        }
+        self.kernel.db.bulk_blocking(move |c| write::open_plan(c, run, DIRECTORY)).expect("a plan");
+        let aim = Aim { run, directory: DIRECTORY, in_place_at, remove_missing_since: self.remove_missing_since };
+        Planner::new(self.kernel.db.clone(), aim, Arc::new(Progress::default()))
+    }
+
+    fn feed(planner: &mut Planner, observed: Vec<Observed>) {
         let mut page = Vec::new();
         for one in observed {
             page.push(one);
@@ -187,23 +245,57 @@ impl Bench {
             }
         }
         planner.page(Page::of(page)).expect("the last page");
-        let (counts, _) = planner.finish().expect("a plan");
+    }
+
+    fn plan(&mut self, observed: Vec<Observed>) -> (i64, Counts) {
+        let mut planner = self.planner();
+        Self::feed(&mut planner, observed);
+        let (counts, _) = planner.finish(Listed::ALL).expect("a plan");
         (self.runs, counts)
     }
 
+    /// A plan of what changed, with the groups read again that the planner asks for.
+    fn plan_changes(&mut self, before: &Model, now: &Model) -> (i64, Counts) {
+        let mut planner = self.planner();
+        Self::feed(&mut planner, now.changes_since(before));
+        let asked: Vec<u8> = planner
+            .affected_groups()
+            .expect("groups")
+            .iter()
+            .map(|id| id.trim_start_matches("group-").parse().expect("a number"))
+            .filter(|id| now.groups.contains_key(id))
+            .collect();
+        Self::feed(&mut planner, asked.iter().map(|id| Model::group_seen(*id)).collect());
+        Self::feed(&mut planner, asked.iter().map(|id| now.group(*id, &now.groups[id])).collect());
+        let (counts, _) = planner.finish(Listed { identities: false, groups: false }).expect("a plan");
+        (self.runs, counts)
+    }
+
+    fn write_all(&self, step: impl Fn(&rusqlite::Connection) -> crate::error::Result<bool> + Clone + Send + 'static) {
+        while self.kernel.db.bulk_blocking(step.clone()).expect("written") {}
+    }
+
+    fn throw_away(&self, run: i64) {
+        self.write_all(move |c| write::forget_plan(c, run, 3, true));
+        if !self.is_applied {
+            self.write_all(|c| write::forget_copy(c, DIRECTORY, 3, true));
+        }
+    }
+
     fn target(&self, run: i64) -> Target {
-        Target { run, account: account(), directory: DIRECTORY, at: Time(run * 1_000_000) }
+        Target { run, directory: DIRECTORY, at: Time(run * 1_000_000) }
     }
 
     /// Applies in pieces of `piece`; stops after `stop` pieces as if the process had been killed there.
-    fn apply(&self, run: i64, piece: i64, stop: Option<usize>, mut applied_to: i64) -> Option<i64> {
+    fn apply(&mut self, run: i64, piece: i64, stop: Option<usize>, mut applied_to: i64) -> Option<i64> {
         let target = self.target(run);
         let mut pieces = 0;
         let killed = |pieces: &mut usize| {
             *pieces += 1;
             stop.is_some_and(|stop| *pieces > stop)
         };
-        loop {
+        // The first plan stands in place already.
+        while self.is_applied {
             if killed(&mut pieces) {
                 return Some(applied_to);
             }
@@ -211,7 +303,7 @@ impl Bench {
                 break;
             }
         }
-        loop {
+        while self.is_applied {
             if killed(&mut pieces) {
                 return Some(applied_to);
             }
@@ -223,6 +315,7 @@ impl Bench {
             }
         }
         self.kernel.db.bulk_blocking(move |c| write::finish_applied(c, target)).expect("finished");
+        self.is_applied = true;
         None
     }
 
@@ -281,6 +374,7 @@ fn small() -> Model {
             (2, BTreeSet::from([Ref::Person(11), Ref::Group(1)])),
             (3, BTreeSet::new()),
         ]),
+        gone: BTreeMap::new(),
     }
 }
 
@@ -289,7 +383,7 @@ fn the_first_run_adds_everything_and_the_second_writes_nothing() {
     let (mut bench, model) = (Bench::new(), small());
     let counts = bench.sync(&model);
     assert_eq!((counts.read, counts.added, counts.members_added), (23, 23, 14));
-    assert_eq!(bench.copy(), model.expected());
+    assert_eq!(bench.copy(), model.expected(&Missing::default()));
     let rows = "SELECT (SELECT count(*) FROM change) + (SELECT count(*) FROM staged)";
     let before = bench.count(rows);
     let counts = bench.sync(&model);
@@ -327,7 +421,7 @@ fn a_rename_keeps_the_identity_and_its_memberships() {
     assert_eq!((counts.changed, counts.added, counts.missing, counts.members_added), (1, 0, 0, 0));
     let after = bench.kernel.db.read_blocking(|c| Ok(c.query_row(ids, [], |r| r.get::<_, String>(0))?)).expect("ids");
     assert_eq!(before, after);
-    assert_eq!(bench.copy(), model.expected());
+    assert_eq!(bench.copy(), model.expected(&Missing::default()));
 }
 
 #[test]
@@ -355,7 +449,7 @@ fn two_new_entries_with_one_id_do_not_stop_the_first_run() {
     let (run, counts) = bench.plan(observed);
     assert_eq!((counts.quarantined, counts.added), (1, 23));
     assert_eq!(bench.apply(run, 5, None, 0), None);
-    assert_eq!(bench.copy(), model.expected());
+    assert_eq!(bench.copy(), model.expected(&Missing::default()));
 }
 
 #[test]
@@ -382,7 +476,7 @@ fn a_plan_that_is_not_applied_changes_nothing_and_can_be_forgotten() {
     let (run, counts) = bench.plan(model.observed());
     assert_eq!(counts.missing, 2);
     assert_eq!(bench.copy(), before);
-    while bench.kernel.db.bulk_blocking(move |c| write::forget_plan(c, run, 3, true)).expect("forgotten") {}
+    bench.throw_away(run);
     assert_eq!(bench.count("SELECT count(*) FROM staged"), 0);
     assert_eq!(bench.count("SELECT count(*) FROM change WHERE run_id = 2"), 0);
 }
@@ -418,8 +512,9 @@ impl Model {
     fn edit(&mut self, edit: &Edit) {
         match *edit {
             Edit::Put(id, name, title) => {
-                let rdn = self.people.get(&id).map_or(0, |person| person.rdn);
+                let rdn = self.rdn(id);
                 self.people.insert(id, Person { name, title, rdn });
+                self.gone.remove(&id);
             }
             Edit::Rename(id, rdn) => {
                 if let Some(person) = self.people.get_mut(&id) {
@@ -427,7 +522,9 @@ impl Model {
                 }
             }
             Edit::Delete(id) => {
-                self.people.remove(&id);
+                if let Some(person) = self.people.remove(&id) {
+                    self.gone.insert(id, person.rdn);
+                }
             }
             Edit::PutGroup(id) => {
                 self.groups.entry(id).or_default();
@@ -450,31 +547,36 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Random edits, plans that are thrown away, and applies killed at a random piece: after every applied run the
-    /// copy equals the directory, and every membership that ever was can be read at its time.
+    /// Random edits, full runs and deltas, plans that are thrown away, and applies killed at a random piece: after every
+    /// applied run the copy equals the directory, and every membership that ever was can be read at its time.
     #[test]
     fn the_copy_equals_the_directory_after_any_history(
-        rounds in proptest::collection::vec((proptest::collection::vec(edit(), 0..12), 1..9_i64, 0..12_usize, proptest::bool::weighted(0.2)), 1..8)
+        rounds in proptest::collection::vec(
+            (proptest::collection::vec(edit(), 0..12), 1..9_i64, 0..12_usize, proptest::bool::weighted(0.2), any::<bool>()), 1..9)
     ) {
         let (mut bench, mut model) = (Bench::new(), Model::default());
+        let (mut applied, mut missing) = (Model::default(), Missing::default());
         let mut past: Vec<(i64, BTreeMap<String, BTreeSet<String>>)> = Vec::new();
-        for (edits, piece, stop, is_thrown_away) in rounds {
+        for (edits, piece, stop, is_thrown_away, is_delta) in rounds {
             for edit in &edits {
                 model.edit(edit);
             }
-            let (run, counts) = bench.plan(model.observed());
+            let is_delta = is_delta && bench.is_applied;
+            let (run, counts) = if is_delta { bench.plan_changes(&applied, &model) } else { bench.plan(model.observed()) };
             prop_assert_eq!(counts.read, counts.added + counts.changed + counts.returned + counts.unchanged + counts.quarantined);
             if is_thrown_away {
-                while bench.kernel.db.bulk_blocking(move |c| write::forget_plan(c, run, 3, true)).expect("forgotten") {}
+                bench.throw_away(run);
                 continue;
             }
             // Killed after `stop` pieces; what a piece wrote is committed, the watermark with it.
             if let Some(applied_to) = bench.apply(run, piece, Some(stop), 0) {
                 prop_assert_eq!(bench.apply(run, piece + 1, None, applied_to), None);
             }
-            prop_assert_eq!(&bench.copy(), &model.expected());
+            missing.apply(&applied, &model);
+            applied = model.clone();
+            prop_assert_eq!(&bench.copy(), &model.expected(&missing), "after a {} run", if is_delta { "delta" } else { "full" });
             past.push((run, bench.copy().groups));
             let again = bench.plan(model.observed()).1;
             prop_assert_eq!(again.differences(), 0);

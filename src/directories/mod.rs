@@ -73,17 +73,23 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_run_quarantine, _, _>(read, api::run_quarantine);
 }
 
-/// Scheduled full runs.
+/// Scheduled runs.
 pub fn jobs(runner: &Runner) -> Vec<Job> {
-    let runner = runner.clone();
-    vec![Job {
-        name: queries::FULL_JOB,
-        work: Arc::new(move |subject| {
+    [(queries::FULL_JOB, Mode::Full), (queries::DELTA_JOB, Mode::Delta)]
+        .into_iter()
+        .map(|(name, mode)| {
             let runner = runner.clone();
-            Box::pin(async move {
-                let directory = subject.parse().map_err(|_| Error::internal("a schedule entry names no directory"))?;
-                runner.run_scheduled(directory).await
-            })
-        }),
-    }]
+            Job {
+                name,
+                work: Arc::new(move |subject| {
+                    let runner = runner.clone();
+                    Box::pin(async move {
+                        let directory =
+                            subject.parse().map_err(|_| Error::internal("a schedule entry names no directory"))?;
+                        runner.run_scheduled(directory, mode).await
+                    })
+                }),
+            }
+        })
+        .collect()
 }

@@ -65,6 +65,10 @@ pub struct Guard {
 }
 
 impl Guard {
+    pub fn grace_days(&self) -> u16 {
+        30
+    }
+
     pub fn check(&self) -> Vec<FieldError> {
         [
             ("guard.removals.share", self.removals),
@@ -224,6 +228,8 @@ pub struct Run {
     pub finished_at: Option<Time>,
     pub apply_at: Option<Time>,
     pub applied_to: Option<i64>,
+    /// Its plan was written where it is seen once it is applied.
+    pub is_in_place: bool,
 }
 
 impl Run {
@@ -261,6 +267,8 @@ pub struct CountsJson {
     pub changed: i64,
     pub missing: i64,
     pub returned: i64,
+    /// Missing for longer than the grace time.
+    pub removed: i64,
     pub members_added: i64,
     pub members_removed: i64,
     pub quarantined: i64,
@@ -275,6 +283,7 @@ impl From<Counts> for CountsJson {
             changed: counts.changed,
             missing: counts.missing,
             returned: counts.returned,
+            removed: counts.removed,
             members_added: counts.members_added,
             members_removed: counts.members_removed,
             quarantined: counts.quarantined,

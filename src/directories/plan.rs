@@ -1,23 +1,34 @@
-//! The plan: compares what a connector reads with the copy, page by page, and stores the differences.
+//! The plan: compares what a connector sees with the copy, page by page, and stores the differences.
 //!
 //! Owns the decision of what changed. Memory is bounded by one page, one group's members, and a few bytes per object:
-//! its key (for members) and a bit (seen). It reads the copy and writes only the plan; nothing takes effect here.
+//! a bit (seen), and its key while it is new. It reads the copy and writes only the plan; nothing takes effect here.
 //! Objects that were not seen are only known after the directory said that this was all: [`Planner::finish`] must not
 //! be called for a reading that ended early.
+//!
+//! What makes it fast is what it does not do. An object whose source is the one that the copy knows is not even mapped;
+//! a group like that is skipped with all its members, unless what its members' names lead to may have changed in this
+//! run (it is then called affected). A name leads to an object that is there, else to one that is missing, else
+//! to a reference.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::progress::Progress;
 use crate::{
-    connectors::{self, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Unreadable},
+    clock::Time,
+    connectors::{self, Content, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Source, Unreadable},
     db::Db,
     error::{Error, Result},
     identities::{
         ChangeKind, ObjectId, SubjectType,
-        write::{self, Known, NewChange, Staged},
+        lookup::{self, Gone, Known},
+        staged::{self, Named, Staged},
+        write::{self, NewChange, Target},
     },
 };
 
@@ -29,6 +40,8 @@ pub struct Counts {
     pub changed: i64,
     pub missing: i64,
     pub returned: i64,
+    /// Missing for longer than the grace time.
+    pub removed: i64,
     pub members_added: i64,
     pub members_removed: i64,
     pub quarantined: i64,
@@ -38,7 +51,13 @@ pub struct Counts {
 impl Counts {
     /// Objects and memberships that differ.
     pub fn differences(&self) -> i64 {
-        self.added + self.changed + self.missing + self.returned + self.members_added + self.members_removed
+        self.added
+            + self.changed
+            + self.missing
+            + self.returned
+            + self.removed
+            + self.members_added
+            + self.members_removed
     }
 }
 
@@ -92,23 +111,52 @@ pub struct Quarantined {
     pub reason: String,
 }
 
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Aim {
+    pub run: i64,
+    pub directory: i64,
+    /// The directory was never applied: its plan is written in place, to take effect at this moment.
+    pub in_place_at: Option<Time>,
+    /// What has been missing since this moment or longer is removed.
+    pub remove_missing_since: Option<Time>,
+}
+
+/// Which kinds of object a complete reading named all of: what of them was not seen is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    pub identities: bool,
+    pub groups: bool,
+}
+
+impl Listed {
+    pub const ALL: Self = Self { identities: true, groups: true };
+}
+
 /// Makes the plan of one run.
 pub struct Planner {
     db: Db,
-    run: i64,
-    directory: i64,
-    progress: std::sync::Arc<Progress>,
+    aim: Aim,
+    progress: Arc<Progress>,
     pub counts: Counts,
     numbers: std::ops::Range<ObjectId>,
     numbers_block: i64,
     seen: Seen,
     /// The ids that are new in this run: two entries with one id must not both be added.
     new_ids: HashSet<write::Hash>,
-    /// What members refer to, for everything seen in this run.
-    keys: HashMap<Key, ObjectId>,
+    /// Names that lead somewhere else since this run began: to a new object, or to one whose name changed.
+    gained: HashMap<Key, ObjectId>,
+    /// `new_ids` and `gained` were emptied: the rest has to be looked up.
+    has_forgotten: bool,
+    /// Names that objects of the copy have given up in this run.
+    lost: HashMap<Key, ObjectId>,
+    /// Objects whose memberships need a look, because of `lost` or because they went missing.
+    unsettled: Vec<ObjectId>,
     /// Member values without an object, found or made in this run.
     references: HashMap<Key, ObjectId>,
     groups: HashMap<String, GroupSeen>,
+    /// Groups that must be looked at though their source is unchanged; known once all identities have been seen.
+    affected: Option<BTreeSet<ObjectId>>,
     staged: Vec<Staged>,
     changes: Vec<NewChange>,
     quarantined: Vec<Quarantined>,
@@ -121,21 +169,27 @@ struct GroupSeen {
     is_read: bool,
 }
 
+/// New names kept in memory while their objects can be looked up in the copy instead (a plan that is written in place).
+const GAINED_MAX: usize = 400_000;
+
 impl Planner {
-    pub fn new(db: Db, run: i64, directory: i64, progress: std::sync::Arc<Progress>) -> Self {
+    pub fn new(db: Db, aim: Aim, progress: Arc<Progress>) -> Self {
         Self {
             db,
-            run,
-            directory,
+            aim,
             progress,
             counts: Counts::default(),
             numbers: 0..0,
             numbers_block: NUMBERS_BLOCK_FIRST,
             seen: Seen::default(),
             new_ids: HashSet::new(),
-            keys: HashMap::new(),
+            gained: HashMap::new(),
+            has_forgotten: false,
+            lost: HashMap::new(),
+            unsettled: Vec::new(),
             references: HashMap::new(),
             groups: HashMap::new(),
+            affected: None,
             staged: Vec::new(),
             changes: Vec::new(),
             quarantined: Vec::new(),
@@ -155,35 +209,15 @@ impl Planner {
     }
 
     /// Takes one page. One read transaction, so that the copy is looked at in one state.
-    pub fn page(&mut self, mut page: Page) -> Result<()> {
+    pub fn page(&mut self, page: Page) -> Result<()> {
+        let Page { sightings, mut content } = page;
+        if self.affected.is_none() && sightings.iter().any(|sighting| matches!(sighting, Sighting::Group { .. })) {
+            self.settle_names()?;
+        }
         let db = self.db.clone();
         db.read_blocking(|connection| {
-            for (index, sighting) in page.sightings.into_iter().enumerate() {
-                let unreadable = match sighting {
-                    Sighting::Identity { .. } => match page.content.identity(index) {
-                        Ok(identity) => {
-                            self.identity(connection, identity)?;
-                            continue;
-                        }
-                        Err(unreadable) => unreadable,
-                    },
-                    Sighting::Group { .. } => match page.content.group(index) {
-                        Ok(group) => {
-                            self.group(connection, group)?;
-                            continue;
-                        }
-                        Err(unreadable) => unreadable,
-                    },
-                    Sighting::GroupSeen { external_id, keys } => {
-                        self.group_seen(connection, external_id, keys)?;
-                        continue;
-                    }
-                    Sighting::Present { .. } | Sighting::Deleted { .. } => continue,
-                    Sighting::Unreadable(unreadable) => unreadable,
-                };
-                let Unreadable { external_id, name, reason } = unreadable;
-                self.counts.read += 1;
-                self.unreadable(connection, external_id, name, reason)?;
+            for (index, sighting) in sightings.into_iter().enumerate() {
+                self.sighting(connection, sighting, index, content.as_mut())?;
             }
             Ok(())
         })?;
@@ -191,36 +225,65 @@ impl Planner {
         if self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES {
             self.flush()?;
         }
+        if self.aim.in_place_at.is_some() && self.gained.len() > GAINED_MAX {
+            self.flush()?;
+            self.settle()?;
+            self.gained = HashMap::new();
+            self.new_ids = HashSet::new();
+            self.has_forgotten = true;
+        }
         Ok(())
     }
 
-    fn remember(&mut self, keys: Keys, id: ObjectId) {
-        for key in [keys.dn, keys.name].into_iter().flatten() {
-            self.keys.insert(key, id);
+    fn sighting(
+        &mut self,
+        connection: &Connection,
+        sighting: Sighting,
+        index: usize,
+        content: &mut dyn Content,
+    ) -> Result<()> {
+        match sighting {
+            Sighting::Identity { external_id, source } => {
+                self.counts.read += 1;
+                self.identity(connection, external_id, source, || content.identity(index))
+            }
+            Sighting::GroupSeen { external_id, keys } => self.group_seen(connection, external_id, keys),
+            Sighting::Group { external_id, source } => {
+                self.counts.read += 1;
+                self.group(connection, external_id, source, || content.group(index))
+            }
+            Sighting::Present { subject, external_id } => {
+                if let Some(known) = lookup::find(connection, self.aim.directory, subject, &external_id)? {
+                    self.seen.insert(known.id);
+                }
+                Ok(())
+            }
+            Sighting::Deleted { subject, external_id } => self.deleted(connection, subject, &external_id),
+            Sighting::Unreadable(unreadable) => {
+                self.counts.read += 1;
+                self.unreadable(connection, unreadable)
+            }
         }
     }
 
-    fn unreadable(
-        &mut self,
-        connection: &Connection,
-        external_id: Option<String>,
-        name: String,
-        reason: String,
-    ) -> Result<()> {
+    fn unreadable(&mut self, connection: &Connection, unreadable: Unreadable) -> Result<()> {
+        let Unreadable { external_id, name, reason } = unreadable;
         self.counts.quarantined += 1;
         // It exists, we just cannot read it: it must not be taken for missing, nor fall out of its groups. Without a
         // readable id it is known by its DN, which is what the connector calls it.
-        let known = match &external_id {
-            Some(external_id) => write::find_by_external_id(connection, self.directory, external_id)?,
-            None => None,
-        };
-        let known = match (known, connectors::dn_key(&name)) {
-            (None, Some(key)) => write::find_by_dn(connection, self.directory, key)?,
-            (known, _) => known,
-        };
-        if let Some((id, keys)) = known {
-            self.seen.insert(id);
-            self.remember(keys, id);
+        let mut found = false;
+        if let Some(external_id) = &external_id {
+            for subject in [SubjectType::Identity, SubjectType::Group] {
+                if let Some(known) = lookup::find(connection, self.aim.directory, subject, external_id)? {
+                    self.seen.insert(known.id);
+                    found = true;
+                }
+            }
+        }
+        if !found && let Some(key) = connectors::dn_key(&name) {
+            for (_, id) in lookup::by_key(connection, self.aim.directory, key)? {
+                self.seen.insert(id);
+            }
         }
         if self.quarantined.len() < QUARANTINE_LISTED_MAX {
             self.quarantined.push(Quarantined { external_id, name, reason });
@@ -228,145 +291,243 @@ impl Planner {
         Ok(())
     }
 
-    fn identity(&mut self, connection: &Connection, observed: ObservedIdentity) -> Result<()> {
-        self.counts.read += 1;
-        let ObservedIdentity { external_id, keys, fields } = observed;
+    /// What the copy, or this run, knows under an external id. `Err(Unreadable)` when it cannot be one, or when another
+    /// entry of this run has it.
+    fn known(
+        &mut self,
+        connection: &Connection,
+        subject: SubjectType,
+        external_id: &str,
+    ) -> Result<std::result::Result<Option<Known>, &'static str>> {
+        const TWICE: &str = "another entry of this run has the same id";
         if external_id.is_empty() || external_id.len() > EXTERNAL_ID_BYTES_MAX {
-            let reason = format!("its id is empty or longer than {EXTERNAL_ID_BYTES_MAX} bytes");
-            return self.unreadable(connection, None, fields.user_name, reason);
+            return Ok(Err("its id is empty or longer than 256 bytes"));
         }
-        let (json, hash) = write::identity_content(&fields, &keys)?;
-        let known = write::find_identity(connection, self.directory, &external_id)?;
-        if known.is_none() && !self.new_ids.insert(write::short_hash(external_id.as_bytes())) {
-            let reason = "another entry of this run has the same id".to_owned();
-            return self.unreadable(connection, None, fields.user_name, reason);
-        }
-        let id = match &known {
-            Some(known) => known.id,
-            None => self.number()?,
+        // In a plan that is written in place everything is new, and remembered until there is too much of it.
+        let is_remembered = self.aim.in_place_at.is_some() && !self.has_forgotten;
+        let known = match is_remembered {
+            true => None,
+            false => lookup::find(connection, self.aim.directory, subject, external_id)?,
         };
-        if !self.seen.insert(id) {
-            let reason = "another entry of this run has the same id".to_owned();
-            return self.unreadable(connection, Some(external_id), fields.user_name, reason);
+        if let Some(known) = known {
+            return Ok(if self.seen.insert(known.id) { Ok(Some(known)) } else { Err(TWICE) });
         }
-        self.remember(keys, id);
-        let (subject, is_new) = (SubjectType::Identity, known.is_none());
-        match known {
-            None => {
-                self.counts.added += 1;
-                let name = fields.display_name.clone().unwrap_or_else(|| fields.user_name.clone());
-                self.line(
-                    subject,
-                    id,
-                    ChangeKind::Added,
-                    None,
-                    None,
-                    Some(serde_json::Value::String(name).to_string()),
-                );
-            }
-            Some(known) if known.content_hash == hash && !known.is_gone => {
-                self.counts.unchanged += 1;
+        let mut named = Vec::with_capacity(external_id.len() + 1);
+        named.push(if subject == SubjectType::Identity { b'i' } else { b'g' });
+        named.extend_from_slice(external_id.as_bytes());
+        Ok(if self.new_ids.insert(write::short_hash(&named)) { Ok(None) } else { Err(TWICE) })
+    }
+
+    /// Notes what an object is referred to by from now on; `before` is what the copy knows.
+    fn name(&mut self, connection: &Connection, id: ObjectId, keys: Keys, before: Option<Keys>) -> Result<()> {
+        if let Some(before) = before {
+            if before == keys {
                 return Ok(());
             }
-            Some(known) => {
-                let differs = known.content_hash != hash && {
-                    let before = write::identity_fields(connection, id)?;
-                    self.differences(subject, id, &before, &json)?
-                };
-                self.count_known(subject, id, known.is_gone, differs);
+            for key in [before.dn, before.name].into_iter().flatten() {
+                self.lost.insert(key, id);
+            }
+            self.unsettled.push(id);
+        }
+        for key in [keys.dn, keys.name].into_iter().flatten() {
+            self.gained.insert(key, id);
+            // Who named it before it was there named a reference.
+            if self.aim.in_place_at.is_none()
+                && let Some(reference) = lookup::reference(connection, self.aim.directory, key)?
+            {
+                self.unsettled.push(reference);
             }
         }
-        self.staged.push(Staged::identity(id, external_id, keys, fields, json, hash).new_to_copy(is_new));
         Ok(())
     }
 
-    fn group_seen(&mut self, connection: &Connection, external_id: String, keys: Keys) -> Result<()> {
-        if external_id.is_empty() || external_id.len() > EXTERNAL_ID_BYTES_MAX || self.groups.contains_key(&external_id)
-        {
-            // Counted and listed when its content comes.
+    fn identity(
+        &mut self,
+        connection: &Connection,
+        external_id: String,
+        source: Source,
+        observe: impl FnOnce() -> std::result::Result<ObservedIdentity, Unreadable>,
+    ) -> Result<()> {
+        let subject = SubjectType::Identity;
+        let known = match self.known(connection, subject, &external_id)? {
+            Ok(known) => known,
+            Err(reason) => {
+                let name = match observe() {
+                    Ok(observed) => observed.fields.user_name,
+                    Err(unreadable) => unreadable.name,
+                };
+                let unreadable = Unreadable { external_id: None, name, reason: reason.to_owned() };
+                return self.unreadable(connection, unreadable);
+            }
+        };
+        if known.is_some_and(|known| known.source == source && known.gone == Gone::Present) {
+            self.counts.unchanged += 1;
             return Ok(());
         }
-        let known = write::find_group(connection, self.directory, &external_id)?;
-        let id = match &known {
+        let ObservedIdentity { keys, fields, .. } = match observe() {
+            Ok(observed) => observed,
+            Err(unreadable) => return self.unreadable(connection, unreadable),
+        };
+        let json = serde_json::to_string(&fields)?;
+        let id = match known {
             Some(known) => known.id,
             None => self.number()?,
         };
         self.seen.insert(id);
-        self.remember(keys, id);
+        let before = known.map(|known| lookup::keys(connection, subject, known.id)).transpose()?;
+        match known {
+            None => {
+                self.name(connection, id, keys, None)?;
+                self.counts.added += 1;
+                let name = fields.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&fields.user_name);
+                self.added(subject, id, name);
+            }
+            Some(known) => {
+                // A tombstone's name leads nowhere: it is gained when the object comes back.
+                self.name(connection, id, keys, before.filter(|_| known.gone != Gone::Removed))?;
+                let content = lookup::content(connection, subject, id)?;
+                let differs = content != json && self.differences(subject, id, &content, &json)?;
+                self.count_known(subject, id, known.gone != Gone::Present, differs);
+            }
+        }
+        let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
+        self.staged.push(Staged::identity(named, fields, json));
+        Ok(())
+    }
+
+    fn group_seen(&mut self, connection: &Connection, external_id: String, keys: Keys) -> Result<()> {
+        if self.groups.contains_key(&external_id) {
+            // Counted and listed when its content comes.
+            return Ok(());
+        }
+        // Also when its content comes: an id that cannot be one.
+        let Ok(known) = self.known(connection, SubjectType::Group, &external_id)? else { return Ok(()) };
+        let id = match known {
+            Some(known) => known.id,
+            None => self.number()?,
+        };
+        self.seen.insert(id);
+        let before = match known {
+            Some(known) if known.gone != Gone::Removed => Some(lookup::keys(connection, SubjectType::Group, known.id)?),
+            _ => None,
+        };
+        self.name(connection, id, keys, before)?;
         self.groups.insert(external_id, GroupSeen { id, known, is_read: false });
         Ok(())
     }
 
-    fn group(&mut self, connection: &Connection, observed: ObservedGroup) -> Result<()> {
-        self.counts.read += 1;
-        let ObservedGroup { external_id, keys, fields, members } = observed;
+    fn group(
+        &mut self,
+        connection: &Connection,
+        external_id: String,
+        source: Source,
+        observe: impl FnOnce() -> std::result::Result<ObservedGroup, Unreadable>,
+    ) -> Result<()> {
+        let subject = SubjectType::Group;
+        let mut observed = None;
+        let mut observe = Some(observe);
         if !self.groups.contains_key(&external_id) {
             // Made between the two readings of the groups.
-            self.group_seen(connection, external_id.clone(), keys)?;
+            match observe.take().map(|observe| observe()) {
+                Some(Ok(group)) => {
+                    self.group_seen(connection, external_id.clone(), group.keys)?;
+                    observed = Some(group);
+                }
+                Some(Err(unreadable)) => return self.unreadable(connection, unreadable),
+                None => {}
+            }
         }
-        let Some(group) = self.groups.get_mut(&external_id) else {
-            let reason = format!("its id is empty or longer than {EXTERNAL_ID_BYTES_MAX} bytes");
-            return self.unreadable(connection, None, fields.name, reason);
+        let twice = match self.groups.get_mut(&external_id) {
+            Some(group) => std::mem::replace(&mut group.is_read, true).then_some("another group of this run has the same id"),
+            None => Some("its id is empty, longer than 256 bytes, or that of another entry of this run"),
         };
-        if std::mem::replace(&mut group.is_read, true) {
-            let reason = "another group of this run has the same id".to_owned();
-            return self.unreadable(connection, Some(external_id), fields.name, reason);
+        if let Some(reason) = twice {
+            let name = match (observed, observe) {
+                (Some(group), _) => group.fields.name,
+                (None, Some(observe)) => observe().map_or_else(|unreadable| unreadable.name, |group| group.fields.name),
+                (None, None) => String::new(),
+            };
+            return self.unreadable(connection, Unreadable { external_id: None, name, reason: reason.to_owned() });
         }
-        let (id, known) = (group.id, group.known.take());
+        let Some(&GroupSeen { id, known, .. }) = self.groups.get(&external_id) else { return Ok(()) };
+        let is_affected = self.affected.as_ref().is_some_and(|affected| affected.contains(&id));
+        if known.is_some_and(|known| known.source == source && known.gone == Gone::Present) && !is_affected {
+            self.counts.unchanged += 1;
+            return Ok(());
+        }
+        let observed = match (observed, observe) {
+            (Some(group), _) => Ok(group),
+            (None, Some(observe)) => observe(),
+            (None, None) => return Ok(()),
+        };
+        let ObservedGroup { keys, fields, members, .. } = match observed {
+            Ok(group) => group,
+            Err(unreadable) => return self.unreadable(connection, unreadable),
+        };
         let mut ids = Vec::with_capacity(members.len());
         for member in members {
-            ids.push(match self.keys.get(&member.key) {
-                Some(id) => *id,
-                None => self.reference(connection, member.key, member.text)?,
-            });
+            ids.push(self.resolve(connection, member.key, member.text)?);
         }
         ids.sort_unstable();
         ids.dedup();
-        let member_hash = write::member_hash(&ids);
         let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-        let (json, hash) = write::group_content(&fields, &keys)?;
-        let (subject, is_new) = (SubjectType::Group, known.is_none());
+        let json = serde_json::to_string(&fields)?;
         match known {
             None => {
                 self.counts.added += 1;
-                let name = serde_json::Value::String(fields.name.clone()).to_string();
-                self.line(subject, id, ChangeKind::Added, None, None, Some(name));
+                self.added(subject, id, &fields.name);
                 self.counts.members_added += count;
                 for member in ids {
                     self.member_line(id, ChangeKind::MemberAdded, member);
                 }
             }
             Some(known) => {
-                let same_members = known.member_hash == Some(member_hash);
-                if known.content_hash == hash && same_members && !known.is_gone {
+                let before = lookup::members_now(connection, id)?;
+                let same_members = before == ids;
+                if known.source == source && same_members && known.gone == Gone::Present {
                     self.counts.unchanged += 1;
                     return Ok(());
                 }
-                let mut differs = known.content_hash != hash && {
-                    let before = write::group_fields(connection, id)?;
-                    self.differences(subject, id, &before, &json)?
-                };
+                let content = lookup::content(connection, subject, id)?;
+                let mut differs = content != json && self.differences(subject, id, &content, &json)?;
                 if !same_members {
                     differs = true;
-                    let before = write::members_now(connection, id)?;
                     self.member_differences(id, &before, &ids);
                 }
-                self.count_known(subject, id, known.is_gone, differs);
+                self.count_known(subject, id, known.gone != Gone::Present, differs);
             }
         }
-        self.staged
-            .push(Staged::group(id, external_id, keys, fields, json, hash, (member_hash, count)).new_to_copy(is_new));
+        let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
+        self.staged.push(Staged::group(named, fields, json, count));
         if self.changes.len() >= PART_CHANGES {
             self.flush()?;
         }
         Ok(())
     }
 
+    /// The directory says that an object is gone (a delta).
+    fn deleted(&mut self, connection: &Connection, subject: SubjectType, external_id: &str) -> Result<()> {
+        if let Some(known) = lookup::find(connection, self.aim.directory, subject, external_id)?
+            && known.gone == Gone::Present
+            && self.seen.insert(known.id)
+        {
+            self.missing(subject, known.id);
+            // Its groups may have changed without a word: OpenLDAP's refint does not tell (RFC 4533 has no way to).
+            self.unsettled.push(known.id);
+        }
+        Ok(())
+    }
+
+    fn missing(&mut self, subject: SubjectType, id: ObjectId) {
+        self.counts.missing += 1;
+        self.line(subject, id, ChangeKind::Missing);
+    }
+
     /// A known object that is staged: returned, changed, or neither (only derived columns differ).
     fn count_known(&mut self, subject: SubjectType, id: ObjectId, is_gone: bool, differs: bool) {
         if is_gone {
             self.counts.returned += 1;
-            self.line(subject, id, ChangeKind::Returned, None, None, None);
+            self.line(subject, id, ChangeKind::Returned);
         } else if differs {
             self.counts.changed += 1;
         } else {
@@ -374,11 +535,20 @@ impl Planner {
         }
     }
 
-    fn reference(&mut self, connection: &Connection, key: Key, text: String) -> Result<ObjectId> {
+    /// What a member's name leads to.
+    fn resolve(&mut self, connection: &Connection, key: Key, text: String) -> Result<ObjectId> {
+        if let Some(id) = self.gained.get(&key) {
+            return Ok(*id);
+        }
+        for (_, id) in lookup::by_key(connection, self.aim.directory, key)? {
+            if self.lost.get(&key) != Some(&id) {
+                return Ok(id);
+            }
+        }
         if let Some(id) = self.references.get(&key) {
             return Ok(*id);
         }
-        let id = match write::find_reference(connection, self.directory, key)? {
+        let id = match lookup::reference(connection, self.aim.directory, key)? {
             Some(id) => id,
             None => {
                 let id = self.number()?;
@@ -390,29 +560,93 @@ impl Planner {
         Ok(id)
     }
 
-    fn line(
-        &mut self,
-        subject_type: SubjectType,
-        subject_id: ObjectId,
-        kind: ChangeKind,
-        field: Option<String>,
-        before: Option<String>,
-        after: Option<String>,
-    ) {
-        self.changes.push(NewChange { subject_type, subject_id, kind, field, before, after });
+    /// All identities and the names of all groups have been seen: which groups may have other members though they are
+    /// unchanged themselves?
+    fn settle_names(&mut self) -> Result<()> {
+        if self.aim.in_place_at.is_some() {
+            // Names of more objects than are kept in memory are looked up, so they must be there.
+            self.flush()?;
+            if self.has_forgotten {
+                self.settle()?;
+            }
+            self.affected = Some(BTreeSet::new());
+            return Ok(());
+        }
+        for subject in [SubjectType::Identity, SubjectType::Group] {
+            self.remove_long_missing(subject)?;
+        }
+        self.affected = Some(self.groups_with_unsettled()?);
+        Ok(())
+    }
+
+    fn groups_with_unsettled(&self) -> Result<BTreeSet<ObjectId>> {
+        let mut groups = BTreeSet::new();
+        self.db.read_blocking(|connection| {
+            self.unsettled.iter().try_for_each(|id| lookup::add_groups_of(connection, *id, &mut groups))
+        })?;
+        Ok(groups)
+    }
+
+    /// What has been missing for the grace time and was not seen in this run becomes a tombstone.
+    fn remove_long_missing(&mut self, subject: SubjectType) -> Result<()> {
+        let Some(cutoff) = self.aim.remove_missing_since else { return Ok(()) };
+        let db = self.db.clone();
+        db.read_blocking(|connection| {
+            for id in lookup::missing_before(connection, self.aim.directory, subject, cutoff)? {
+                if !self.seen.insert(id) {
+                    continue;
+                }
+                self.counts.removed += 1;
+                self.line(subject, id, ChangeKind::Removed);
+                for key in [lookup::keys(connection, subject, id)?].iter().flat_map(|keys| [keys.dn, keys.name]).flatten() {
+                    self.lost.insert(key, id);
+                }
+                self.unsettled.push(id);
+            }
+            Ok(())
+        })
+    }
+
+    fn line(&mut self, subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) {
+        self.changes.push(NewChange {
+            subject_type,
+            subject_id,
+            kind,
+            field: None,
+            before: None,
+            after: None,
+            member_id: None,
+        });
+    }
+
+    /// With its name: a plan that is thrown away can still be read.
+    fn added(&mut self, subject: SubjectType, id: ObjectId, name: &str) {
+        self.line(subject, id, ChangeKind::Added);
+        if let Some(line) = self.changes.last_mut() {
+            line.after = Some(serde_json::Value::from(name).to_string());
+        }
     }
 
     fn member_line(&mut self, group: ObjectId, kind: ChangeKind, member: ObjectId) {
-        let value = Some(format!("\"{member}\""));
-        let (before, after) = if kind == ChangeKind::MemberAdded { (None, value) } else { (value, None) };
-        self.line(SubjectType::Group, group, kind, Some("members".into()), before, after);
+        self.line(SubjectType::Group, group, kind);
+        if let Some(line) = self.changes.last_mut() {
+            line.member_id = Some(member);
+        }
     }
 
     fn differences(&mut self, subject: SubjectType, id: ObjectId, before: &str, after: &str) -> Result<bool> {
-        let found = write::differences(before, after)?;
+        let found = staged::differences(before, after)?;
         let differs = !found.is_empty();
         for (field, before, after) in found {
-            self.line(subject, id, ChangeKind::Changed, Some(field), before, after);
+            self.changes.push(NewChange {
+                subject_type: subject,
+                subject_id: id,
+                kind: ChangeKind::Changed,
+                field: Some(field),
+                before,
+                after,
+                member_id: None,
+            });
         }
         Ok(differs)
     }
@@ -445,18 +679,18 @@ impl Planner {
     /// Sends what has gathered to the writer, and waits only when too much is on its way.
     fn flush(&mut self) -> Result<()> {
         let (staged, changes) = (std::mem::take(&mut self.staged), std::mem::take(&mut self.changes));
-        let run = self.run;
-        if !staged.is_empty() || !changes.is_empty() {
-            let mut staged = staged.into_iter();
-            let mut changes = changes.into_iter();
-            loop {
-                let objects: Vec<_> = staged.by_ref().take(PART_OBJECTS).collect();
-                let lines: Vec<_> = changes.by_ref().take(PART_CHANGES).collect();
-                if objects.is_empty() && lines.is_empty() {
-                    break;
-                }
-                self.waiting.push_back(self.db.bulk_queued(move |c| write::insert_plan(c, run, &objects, &lines))?);
+        let Aim { run, directory, in_place_at, .. } = self.aim;
+        let (mut staged, mut changes) = (staged.into_iter(), changes.into_iter());
+        loop {
+            let objects: Vec<_> = staged.by_ref().take(PART_OBJECTS).collect();
+            let lines: Vec<_> = changes.by_ref().take(PART_CHANGES).collect();
+            if objects.is_empty() && lines.is_empty() {
+                break;
             }
+            self.waiting.push_back(self.db.bulk_queued(move |c| match in_place_at {
+                Some(at) => write::store_part_in_place(c, Target { run, directory, at }, &objects, &lines),
+                None => write::store_part(c, run, &objects, &lines),
+            })?);
         }
         while self.waiting.len() > PARTS_WAITING {
             self.wait_one()?;
@@ -473,23 +707,50 @@ impl Planner {
         }
     }
 
-    /// After a complete reading: what was not seen is missing; everything is stored.
-    pub fn finish(mut self) -> Result<(Counts, Vec<Quarantined>)> {
+    /// After a delta's last page: the external ids of groups that were not sent though their members may be others
+    /// now. They have to be read, and their pages taken, before [`Planner::finish`].
+    pub fn affected_groups(&mut self) -> Result<Vec<String>> {
+        if self.affected.is_none() {
+            self.settle_names()?;
+        }
         let db = self.db.clone();
-        let mut missing = Vec::new();
+        let read: HashSet<ObjectId> = self.groups.values().filter(|group| group.is_read).map(|group| group.id).collect();
+        // Groups that went missing since then count too. What is read from here on is affected by definition.
+        let affected = self.groups_with_unsettled()?;
+        self.affected = Some(affected.clone());
         db.read_blocking(|connection| {
-            write::each_present(connection, self.directory, |subject, id| {
-                if !self.seen.contains(id) {
-                    missing.push((subject, id));
+            let mut ids = Vec::new();
+            for group in affected.iter().filter(|group| !read.contains(group)) {
+                ids.extend(lookup::group_external_id(connection, *group)?);
+            }
+            Ok(ids)
+        })
+    }
+
+    /// After a complete reading: what was not seen is missing; everything is stored.
+    pub fn finish(mut self, listed: Listed) -> Result<(Counts, Vec<Quarantined>)> {
+        if self.affected.is_none() {
+            // No group was read: nothing else settles what identities left behind.
+            self.settle_names()?;
+        }
+        if self.aim.in_place_at.is_none() {
+            let kinds = [(SubjectType::Identity, listed.identities), (SubjectType::Group, listed.groups)];
+            for (subject, _) in kinds.into_iter().filter(|(_, is_listed)| *is_listed) {
+                let db = self.db.clone();
+                let (mut missing, seen) = (Vec::new(), &self.seen);
+                db.read_blocking(|connection| {
+                    lookup::each_present(connection, self.aim.directory, subject, |id| {
+                        if !seen.contains(id) {
+                            missing.push(id);
+                        }
+                    })
+                })?;
+                for id in missing {
+                    self.missing(subject, id);
+                    if self.changes.len() >= PART_CHANGES {
+                        self.flush()?;
+                    }
                 }
-                Ok(())
-            })
-        })?;
-        for (subject, id) in missing {
-            self.counts.missing += 1;
-            self.line(subject, id, ChangeKind::Missing, None, None, None);
-            if self.changes.len() >= PART_CHANGES {
-                self.flush()?;
             }
         }
         self.flush()?;

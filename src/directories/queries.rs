@@ -14,8 +14,9 @@ use crate::{
     schedule,
 };
 
-/// The job under which full runs are scheduled.
+/// The jobs under which runs are scheduled.
 pub(super) const FULL_JOB: &str = "directory-full";
+pub(super) const DELTA_JOB: &str = "directory-delta";
 
 /// What [`read_directory`] reads; a macro, so that each statement is one literal.
 macro_rules! columns {
@@ -184,15 +185,18 @@ pub(super) fn set_applied(
     connection: &Connection,
     directory: i64,
     run: i64,
-    at: Time,
+    now: Time,
     identities: i64,
     groups: i64,
 ) -> Result<()> {
     connection
         .prepare_cached(
-            "UPDATE directory SET applied_run_id = ?2, applied_at = ?3, identity_count = ?4, group_count = ?5 WHERE id = ?1",
+            "UPDATE directory SET applied_run_id = ?2, applied_at = coalesce(r.planned_at, ?3),
+                 first_applied_at = coalesce(first_applied_at, ?3), identity_count = ?4, group_count = ?5,
+                 watermark = r.watermark
+             FROM run r WHERE directory.id = ?1 AND r.id = ?2",
         )?
-        .execute(params![directory, run, at, identities, groups])?;
+        .execute(params![directory, run, now, identities, groups])?;
     Ok(())
 }
 
@@ -201,7 +205,8 @@ macro_rules! run_columns {
     () => {
         "r.id, r.account_id, r.directory_id, d.name, r.mode, r.is_dry_run, r.requested_by, r.state, r.reason,
      r.next_step, r.failure_kind, r.server, r.read_count, r.added, r.changed, r.missing, r.returned, r.members_added,
-     r.members_removed, r.quarantined, r.unchanged, r.started_at, r.planned_at, r.finished_at, r.apply_at, r.applied_to"
+     r.members_removed, r.quarantined, r.unchanged, r.started_at, r.planned_at, r.finished_at, r.apply_at, r.applied_to, r.removed,
+     r.is_in_place"
     };
 }
 
@@ -226,6 +231,7 @@ fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
             changed: row.get(14)?,
             missing: row.get(15)?,
             returned: row.get(16)?,
+            removed: row.get(26)?,
             members_added: row.get(17)?,
             members_removed: row.get(18)?,
             quarantined: row.get(19)?,
@@ -236,6 +242,7 @@ fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
         finished_at: row.get(23)?,
         apply_at: row.get(24)?,
         applied_to: row.get(25)?,
+        is_in_place: row.get(27)?,
     })
 }
 
@@ -356,17 +363,31 @@ pub(super) fn has_active_run(connection: &Connection, directory: i64) -> Result<
         .exists([directory])?)
 }
 
-pub(super) fn set_planned(connection: &Connection, run: i64, counts: &Counts, server: &str, now: Time) -> Result<()> {
+/// What a run knows once its reading is complete.
+pub(super) struct Planned {
+    pub counts: Counts,
+    pub server: String,
+    /// Where the next delta goes on once this plan is applied.
+    pub watermark: Option<String>,
+    /// How many objects the directory itself says there are.
+    pub counted: Option<i64>,
+    /// Why a delta had to become a full reading.
+    pub watermark_lost: Option<String>,
+}
+
+pub(super) fn set_planned(connection: &Connection, run: i64, planned: &Planned, now: Time) -> Result<()> {
+    let counts = &planned.counts;
     connection
         .prepare_cached(
             "UPDATE run SET state = 'planned', server = ?2, read_count = ?3, added = ?4, changed = ?5, missing = ?6,
                  returned = ?7, members_added = ?8, members_removed = ?9, quarantined = ?10, unchanged = ?11,
-                 planned_at = ?12, finished_at = CASE WHEN is_dry_run THEN ?12 END
+                 planned_at = ?12, finished_at = CASE WHEN is_dry_run THEN ?12 END, removed = ?13, watermark = ?14,
+                 counted = ?15, watermark_lost = ?16, mode = CASE WHEN ?16 IS NULL THEN mode ELSE 'full' END
              WHERE id = ?1 AND state = 'reading'",
         )?
         .execute(params![
             run,
-            server,
+            planned.server,
             counts.read,
             counts.added,
             counts.changed,
@@ -377,8 +398,31 @@ pub(super) fn set_planned(connection: &Connection, run: i64, counts: &Counts, se
             counts.quarantined,
             counts.unchanged,
             now,
+            counts.removed,
+            planned.watermark,
+            planned.counted,
+            planned.watermark_lost,
         ])?;
     Ok(())
+}
+
+/// The plan of this run is written where it will be seen, because the directory was never applied.
+pub(super) fn set_in_place(connection: &Connection, run: i64, is_in_place: bool) -> Result<()> {
+    connection.prepare_cached("UPDATE run SET is_in_place = ?2 WHERE id = ?1")?.execute(params![run, is_in_place])?;
+    Ok(())
+}
+
+/// Where a delta of a directory goes on.
+pub(super) fn watermark(connection: &Connection, directory: i64) -> Result<Option<String>> {
+    Ok(connection
+        .prepare_cached("SELECT watermark FROM directory WHERE id = ?1")?
+        .query_row([directory], |row| row.get(0))?)
+}
+
+pub(super) fn is_never_applied(connection: &Connection, directory: i64) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM directory WHERE id = ?1 AND applied_run_id IS NULL")?
+        .exists([directory])?)
 }
 
 pub(super) fn insert_quarantine(connection: &Connection, directory: i64, run: i64, list: &[Quarantined]) -> Result<()> {
@@ -418,7 +462,8 @@ pub(super) fn quarantine_of(
 pub(super) fn set_applying(connection: &Connection, run: i64, now: Time) -> Result<()> {
     connection
         .prepare_cached(
-            "UPDATE run SET state = 'applying', apply_at = coalesce(apply_at, ?2), applied_to = coalesce(applied_to, 0)
+            "UPDATE run SET state = 'applying', applied_to = coalesce(applied_to, 0),
+                 apply_at = coalesce(apply_at, CASE WHEN is_in_place THEN started_at ELSE ?2 END)
              WHERE id = ?1 AND state IN ('planned', 'applying')",
         )?
         .execute(params![run, now])?;

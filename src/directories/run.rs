@@ -11,18 +11,22 @@ use tokio::sync::mpsc;
 
 use super::{
     actions,
-    model::{Run, RunState},
-    plan::{Counts, Planner, Quarantined},
+    model::{Directory, Mode, Run, RunState},
+    plan::{Aim, Counts, Listed, Planner, Quarantined},
     progress::{Board, Phase, Progress},
     queries,
 };
 use crate::{
     audit::{self, Entry, Outcome},
-    connectors::{Failure, FailureKind, Page, ReadEnd},
+    clock::DAY,
+    connectors::{Connector, Delta, DeltaStop, Failure, FailureKind, Page},
     db::Step,
     error::{Error, Result},
-    identities::write::{self, Target},
-    kernel::Kernel,
+    identities::{
+        lookup,
+        write::{self, Target},
+    },
+    kernel::{BoxFuture, Kernel},
     principal::{AccountId, Principal, urn},
 };
 
@@ -57,6 +61,25 @@ impl From<Error> for Stop {
         Self::Broken(error)
     }
 }
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// What a complete reading says of itself.
+struct Read {
+    server: String,
+    /// Where the next delta goes on.
+    watermark: Option<String>,
+    /// How many objects the directory itself says there are.
+    counted: Option<i64>,
+    listed: Listed,
+}
+
+/// A reading that came to an end: its planner, to be finished or settled, and how it ended.
+type Ended<T> = (Planner, Result<T, Stop>);
 
 impl Stop {
     fn failure(self) -> Failure {
@@ -133,60 +156,164 @@ impl Runner {
         let directory = self.kernel.db.read(move |c| queries::find(c, account, directory_id)).await?;
         let directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
         let connector = actions::open(&self.kernel, &directory).await?;
-        // What an earlier dry run staged is out of date from here on; its lines stay to be read.
-        let id = run.id;
-        for stale in self.kernel.db.read(move |c| queries::stale_dry_runs(c, directory_id, id)).await? {
-            self.forget(stale, false).await;
+        self.clear_way(&directory, run).await?;
+        let mut lost = None;
+        if run.mode == Mode::Delta.as_str() {
+            let watermark = self.kernel.db.read(move |c| queries::watermark(c, directory_id)).await?;
+            match (connector.delta(), watermark) {
+                (Some(delta), Some(watermark)) => match self.read_changes(&directory, run, delta, &watermark, progress).await? {
+                    Ok(()) => return Ok(()),
+                    Err(reason) => lost = Some(reason),
+                },
+                (None, _) => lost = Some("This directory cannot say what changed.".to_owned()),
+                (_, None) => lost = Some("There is no complete reading to go on from.".to_owned()),
+            }
         }
-        let (sender, receiver) = mpsc::channel(PAGES_WAITING);
-        let planner = Planner::new(self.kernel.db.clone(), run.id, run.directory_id, progress.clone());
-        let planning = tokio::task::spawn_blocking(move || take_pages(planner, receiver));
-        let reading = match tokio::time::timeout(READING_MAX, connector.read_full(sender)).await {
-            Ok(reading) => reading,
-            Err(_) => Err(Failure::new(
-                FailureKind::TimedOut,
-                "The directory had not sent everything after six hours.",
-                "Look at the server's load, or narrow the base or the filters.",
-            )),
+        self.read_full(&directory, run, connector.as_ref(), lost, progress).await
+    }
+
+    fn planner(&self, directory: &Directory, run: &Run, progress: &Arc<Progress>) -> Planner {
+        let aim = Aim {
+            run: run.id,
+            directory: directory.id,
+            in_place_at: directory.applied_run_id.is_none().then_some(run.started_at),
+            remove_missing_since: Some(self.kernel.clock.now().plus(-DAY * i64::from(directory.guard.grace_days()))),
         };
-        let (mut planner, planned) =
-            planning.await.map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
+        Planner::new(self.kernel.db.clone(), aim, progress.clone())
+    }
+
+    /// Reads everything and plans. `lost` says why the changes alone could not be read.
+    async fn read_full(
+        &self,
+        directory: &Directory,
+        run: &Run,
+        connector: &dyn Connector,
+        lost: Option<String>,
+        progress: &Arc<Progress>,
+    ) -> Result<(), Stop> {
+        let planner = self.planner(directory, run, progress);
+        let (planner, reading) = feed(planner, |pages| connector.read_full(pages)).await?;
+        let read = reading.map(|end| Read {
+            server: end.server,
+            watermark: end.watermark,
+            counted: end.counted.and_then(|counted| i64::try_from(counted).ok()),
+            listed: Listed::ALL,
+        });
+        self.plan(run, (planner, read), lost, progress).await
+    }
+
+    /// Reads what changed and plans; the inner error says why that is not possible any more, and that all must be read.
+    async fn read_changes(
+        &self,
+        directory: &Directory,
+        run: &Run,
+        delta: &dyn Delta,
+        watermark: &str,
+        progress: &Arc<Progress>,
+    ) -> Result<Result<(), String>, Stop> {
+        let planner = self.planner(directory, run, progress);
+        let (planner, reading) = feed(planner, |pages| delta.read_changes(watermark, pages)).await?;
+        let end = match reading {
+            Ok(end) => end,
+            Err(DeltaOrStop::Lost(reason)) => {
+                settled(planner).await;
+                self.forget(run.id, true).await;
+                return Ok(Err(reason));
+            }
+            Err(DeltaOrStop::Stop(stop)) => {
+                self.plan(run, (planner, Err(stop)), None, progress).await?;
+                return Ok(Ok(()));
+            }
+        };
+        let read = Read {
+            server: end.server,
+            watermark: Some(end.watermark),
+            counted: None,
+            listed: Listed { identities: end.lists_identities, groups: end.lists_groups },
+        };
+        let (planner, groups) = tokio::task::spawn_blocking(move || {
+            let mut planner = planner;
+            let groups = planner.affected_groups();
+            (planner, groups)
+        })
+        .await
+        .map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
+        let ended = match groups {
+            Err(error) => (planner, Err(Stop::Broken(error))),
+            Ok(groups) if groups.is_empty() => (planner, Ok(read)),
+            Ok(groups) => {
+                let (planner, reading) = feed(planner, |pages| delta.read_groups(groups, pages)).await?;
+                (planner, reading.map(|()| read))
+            }
+        };
+        self.plan(run, ended, None, progress).await.map(Ok)
+    }
+
+    /// Ends the plan of a complete reading, or takes back what a reading that broke off has stored.
+    async fn plan(
+        &self,
+        run: &Run,
+        (mut planner, read): Ended<Read>,
+        lost: Option<String>,
+        progress: &Arc<Progress>,
+    ) -> Result<(), Stop> {
         progress.enter(Phase::Comparing);
-        let outcome: Result<ReadEnd, Stop> = match (reading, planned) {
-            (Ok(end), Ok(())) => Ok(end),
-            // Our own error first: the connector only saw that nobody listened any more.
-            (_, Err(error)) => Err(Stop::Broken(error)),
-            (Err(failure), Ok(())) => Err(Stop::Failed(failure)),
-        };
-        let finished = tokio::task::spawn_blocking(move || -> Result<(ReadEnd, Counts, Vec<Quarantined>), Stop> {
-            match outcome {
-                Ok(end) => {
-                    let (counts, quarantined) = planner.finish()?;
-                    Ok((end, counts, quarantined))
+        let finished = tokio::task::spawn_blocking(move || -> Result<(Read, Counts, Vec<Quarantined>), Stop> {
+            match read {
+                Ok(read) => {
+                    let (counts, quarantined) = planner.finish(read.listed)?;
+                    Ok((read, counts, quarantined))
                 }
                 Err(stop) => {
-                    // Nothing of this plan may arrive after it was cleaned up.
-                    if let Err(error) = planner.settle() {
-                        tracing::warn!(error = %error.chain(), "a part of a failed plan was not written");
-                    }
+                    settle(&mut planner);
                     Err(stop)
                 }
             }
         })
         .await
         .map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
-        let (end, counts, quarantined) = finished?;
+        let (read, counts, quarantined) = finished?;
         let (id, directory, now) = (run.id, run.directory_id, self.kernel.clock.now());
-        let entry = self
+        let mut entry = self
             .entry("audit.run_planned.v1", run)
             .detail("counts", super::model::CountsJson::from(counts))
-            .detail("server", &end.server);
+            .detail("server", &read.server);
+        if let Some(reason) = &lost {
+            entry = entry.detail("watermarkLost", reason);
+        }
         audit::change(&self.kernel, &self.principal(run), move |c| {
             queries::insert_quarantine(c, directory, id, &quarantined)?;
-            queries::set_planned(c, id, &counts, &end.server, now)?;
+            let planned = queries::Planned {
+                counts,
+                server: read.server,
+                watermark: read.watermark,
+                counted: read.counted,
+                watermark_lost: lost,
+            };
+            queries::set_planned(c, id, &planned, now)?;
             Ok(((), vec![entry]))
         })
         .await?;
+        Ok(())
+    }
+
+    /// What earlier plans of this directory left behind and this run makes out of date.
+    async fn clear_way(&self, directory: &Directory, run: &Run) -> Result<(), Stop> {
+        let (id, directory_id, is_in_place) = (run.id, directory.id, directory.applied_run_id.is_none());
+        // Lines of dry runs stay to be read.
+        for stale in self.kernel.db.read(move |c| queries::stale_dry_runs(c, directory_id, id)).await? {
+            self.forget(stale, false).await;
+        }
+        if is_in_place && !self.kernel.db.read(move |c| lookup::is_empty(c, directory_id)).await? {
+            self.forget_copy(directory_id).await?;
+        }
+        self.kernel
+            .db
+            .write(move |c| {
+                write::open_plan(c, id, directory_id)?;
+                queries::set_in_place(c, id, is_in_place)
+            })
+            .await?;
         Ok(())
     }
 
@@ -209,7 +336,7 @@ impl Runner {
             .await?
             .ok_or_else(|| Error::internal("the run is gone"))?;
         let at = started.apply_at.ok_or_else(|| Error::internal("the run has no moment to apply at"))?;
-        let target = Target { run: id, account, directory: run.directory_id, at };
+        let target = Target { run: id, directory: run.directory_id, at };
         progress.enter(Phase::Applying);
         let counts = started.counts;
         let objects = counts.added + counts.changed + counts.returned;
@@ -219,13 +346,17 @@ impl Runner {
         let live = progress.clone();
         tokio::task::spawn_blocking(move || -> Result<()> {
             let figures = live.clone();
+            let is_in_place = started.is_in_place;
             kernel.db.bulk_steps_blocking(move |c| {
-                let done = write::apply_staged(c, target, APPLY_OBJECTS)?;
+                let done = if is_in_place { 0 } else { write::apply_staged(c, target, APPLY_OBJECTS)? };
                 figures.applied(i64::try_from(done).unwrap_or(0));
                 Ok(if done == 0 { Step::Done(()) } else { Step::More })
             })?;
             let mut applied_to = started.applied_to.unwrap_or(0);
             kernel.db.bulk_steps_blocking(move |c| {
+                if is_in_place {
+                    return Ok(Step::Done(()));
+                }
                 let Some((last, count)) = write::apply_changes(c, target, applied_to, APPLY_CHANGES)? else {
                     return Ok(Step::Done(()));
                 };
@@ -237,11 +368,11 @@ impl Runner {
             let now = kernel.clock.now();
             let entry = entry.detail("counts", super::model::CountsJson::from(counts));
             // The last transaction: state, history and record together, synchronously on disk.
-            let (identities, groups) = kernel.db.read_blocking(|c| write::counts(c, target.directory))?;
+            let (identities, groups) = kernel.db.read_blocking(|c| lookup::counts(c, target.directory))?;
             audit::change_blocking(&kernel, &principal, move |c| {
                 write::finish_applied(c, target)?;
                 queries::set_run_applied(c, target.run, now)?;
-                queries::set_applied(c, target.directory, target.run, at, identities, groups)?;
+                queries::set_applied(c, target.directory, target.run, now, identities, groups)?;
                 Ok(((), vec![entry]))
             })?;
             metrics::gauge!("bailiwick_sync_last_success_timestamp_seconds", "directory" => target.directory.to_string())
@@ -274,6 +405,7 @@ impl Runner {
         let failure = stop.failure();
         tracing::warn!(run = id, directory = %run.directory_name, reason = %failure.message, "the run failed");
         self.forget(id, true).await;
+        self.forget_in_place(run.directory_id).await;
         let read = progress.figures().read;
         let counts = Counts { read, ..Counts::default() };
         let entry = self
@@ -306,6 +438,31 @@ impl Runner {
         if !matches!(forgotten, Ok(Ok(()))) {
             tracing::warn!(run, "a failed run's plan could not be cleaned up; the next start tries again");
         }
+    }
+
+    /// Deletes what the first plan of a directory has written in place. Nobody has seen it.
+    async fn forget_in_place(&self, directory: i64) {
+        let cleared = async {
+            if self.kernel.db.read(move |c| queries::is_never_applied(c, directory)).await? {
+                self.forget_copy(directory).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = cleared.await {
+            tracing::warn!(directory, error = %error.chain(), "a failed first plan could not be cleaned up; the next run tries again");
+        }
+    }
+
+    async fn forget_copy(&self, directory: i64) -> Result<()> {
+        let db = self.kernel.db.clone();
+        tokio::task::spawn_blocking(move || {
+            db.bulk_steps_blocking(move |c| {
+                let is_more = write::forget_copy(c, directory, FORGET_OBJECTS, false)?;
+                Ok(if is_more { Step::More } else { Step::Done(()) })
+            })
+        })
+        .await
+        .map_err(|e| Error::caused("clearing a copy panicked", e))?
     }
 
     /// After a start: goes on with what was being applied, fails what was being read and reads it again.
@@ -351,19 +508,19 @@ impl Runner {
     }
 
     async fn redo(&self, run: &Run) {
-        let input = actions::RunInput { mode: super::model::Mode::Full, dry_run: false };
+        let input = actions::RunInput { mode: Mode::Full, dry_run: false };
         let started = actions::start_run(&self.kernel, &self.principal(run), self, run.directory_id, input).await;
         if let Err(error) = started {
             tracing::warn!(directory = run.directory_id, error = %error.chain(), "an interrupted run was not started again");
         }
     }
 
-    /// One scheduled full run; answers how it ended once it has.
-    pub async fn run_scheduled(&self, directory: i64) -> Result<String> {
+    /// One scheduled run; answers how it ended once it has.
+    pub async fn run_scheduled(&self, directory: i64, mode: Mode) -> Result<String> {
         let account = self.kernel.db.read(move |c| queries::account_of(c, directory)).await?;
         let Some(account) = account else { return Ok("the directory is gone".into()) };
         let principal = Principal::scheduler(&self.kernel.config.region, account);
-        let input = actions::RunInput { mode: super::model::Mode::Full, dry_run: false };
+        let input = actions::RunInput { mode, dry_run: false };
         let run = match actions::start_run(&self.kernel, &principal, self, directory, input).await {
             Ok(run) => run,
             Err(Error::Conflict(reason)) => return Ok(format!("skipped: {reason}")),
@@ -391,15 +548,12 @@ impl Runner {
                 for directory in db.read_blocking(queries::removed)? {
                     for run in db.read_blocking(|c| queries::runs_of(c, directory))? {
                         db.bulk_steps_blocking(move |c| {
-                            if write::forget_plan(c, run, FORGET_ROWS, true)? {
-                                return Ok(Step::More);
-                            }
-                            write::forget_applied(c, run)?;
-                            Ok(Step::Done(()))
+                            let is_more = write::forget_plan(c, run, FORGET_ROWS, true)?;
+                            Ok(if is_more { Step::More } else { Step::Done(()) })
                         })?;
                     }
                     db.bulk_steps_blocking(move |c| {
-                        if write::forget_directory(c, directory, FORGET_OBJECTS)? {
+                        if write::forget_copy(c, directory, FORGET_OBJECTS, true)? {
                             return Ok(Step::More);
                         }
                         queries::delete(c, directory)?;
@@ -418,6 +572,75 @@ impl Runner {
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
 fn unix_seconds(time: crate::clock::Time) -> f64 {
     (time.0 / crate::clock::SECOND) as f64
+}
+
+/// How reading what changed ended early.
+enum DeltaOrStop {
+    Lost(String),
+    Stop(Stop),
+}
+
+impl From<Stop> for DeltaOrStop {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl From<Failure> for DeltaOrStop {
+    fn from(failure: Failure) -> Self {
+        Self::Stop(Stop::Failed(failure))
+    }
+}
+
+impl From<DeltaStop> for DeltaOrStop {
+    fn from(stop: DeltaStop) -> Self {
+        match stop {
+            DeltaStop::Failed(failure) => failure.into(),
+            DeltaStop::WatermarkLost { reason } => Self::Lost(reason),
+        }
+    }
+}
+
+/// Lets the planner take the pages of one reading, on a thread of its own. The outer error is the planner's end.
+async fn feed<'a, T, E, S>(
+    planner: Planner,
+    read: impl FnOnce(mpsc::Sender<Page>) -> BoxFuture<'a, Result<T, E>>,
+) -> Result<(Planner, Result<T, S>), Stop>
+where
+    E: Into<S>,
+    S: From<Stop>,
+{
+    let (sender, receiver) = mpsc::channel(PAGES_WAITING);
+    let planning = tokio::task::spawn_blocking(move || take_pages(planner, receiver));
+    let reading = tokio::time::timeout(READING_MAX, read(sender)).await;
+    let (planner, planned) = planning.await.map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
+    let ended = match (reading, planned) {
+        // Our own error first: the connector only saw that nobody listened any more.
+        (_, Err(error)) => Err(Stop::Broken(error).into()),
+        (Ok(Ok(end)), Ok(())) => Ok(end),
+        (Ok(Err(stop)), Ok(())) => Err(stop.into()),
+        (Err(_), Ok(())) => Err(Stop::Failed(Failure::new(
+            FailureKind::TimedOut,
+            "The directory had not sent everything after six hours.",
+            "Look at the server's load, or narrow the base or the filters.",
+        ))
+        .into()),
+    };
+    Ok((planner, ended))
+}
+
+/// Nothing of a plan may arrive after it was cleaned up.
+fn settle(planner: &mut Planner) {
+    if let Err(error) = planner.settle() {
+        tracing::warn!(error = %error.chain(), "a part of a failed plan was not written");
+    }
+}
+
+async fn settled(mut planner: Planner) {
+    let waited = tokio::task::spawn_blocking(move || settle(&mut planner)).await;
+    if let Err(error) = waited {
+        tracing::warn!(%error, "waiting for a plan's last parts ended early");
+    }
 }
 
 /// The planner's thread: takes pages until the connector closes the channel.

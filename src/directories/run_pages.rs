@@ -214,7 +214,7 @@ impl ChangeView {
     fn new(row: ChangeRow) -> Self {
         let kind = ChangeKind::parse(&row.kind);
         let is_membership = matches!(kind, Some(ChangeKind::MemberAdded | ChangeKind::MemberRemoved));
-        let is_object = matches!(kind, Some(ChangeKind::Added | ChangeKind::Missing | ChangeKind::Returned));
+        let is_object = matches!(kind, Some(ChangeKind::Added | ChangeKind::Missing | ChangeKind::Returned | ChangeKind::Removed));
         let is_in_copy = row.applied_at.is_some() || !matches!(kind, Some(ChangeKind::Added));
         let name = match kind {
             // The line itself remembers what was added, also when the plan is long gone.

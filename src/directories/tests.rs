@@ -7,7 +7,13 @@ use serde_json::json;
 
 use self::console::{ADMIN, Console, HOSTILE, PASSWORD, READER, STRANGER, form};
 use super::*;
-use crate::clock::Time;
+use crate::{
+    clock::Time,
+    identities::{
+        ChangeKind, SubjectType,
+        write::{self, NewChange},
+    },
+};
 
 #[actix_web::test]
 async fn every_field_of_the_form_is_stored_and_comes_back() {
@@ -447,12 +453,25 @@ async fn a_dry_run_says_that_nothing_was_changed_and_lists_what_it_would_do() {
     let run = console
         .run(id, true, move |c, run| {
             let counts = plan::Counts { read: 3, added: 1, changed: 1, quarantined: 1, ..plan::Counts::default() };
-            queries::set_planned(c, run, &counts, "ldaps://one.example:636", Time(0))?;
-            c.execute_batch(&format!(
-                "INSERT INTO change (run_id, subject_type, subject_id, kind, field, before, after) VALUES
-                 ({run}, 'identity', 7, 'added', NULL, NULL, '\"Tuva <b>\"'),
-                 ({run}, 'identity', 8, 'changed', 'familyName', '\"Old\"', '\"New\"')"
-            ))?;
+            let server = "ldaps://one.example:636".to_owned();
+            let planned =
+                queries::Planned { counts, server, watermark: None, counted: None, watermark_lost: None };
+            queries::set_planned(c, run, &planned, Time(0))?;
+            write::open_plan(c, run, id)?;
+            let line = |subject_id, kind, field: Option<&str>, before: Option<&str>, after: &str| NewChange {
+                subject_type: SubjectType::Identity,
+                subject_id,
+                kind,
+                field: field.map(str::to_owned),
+                before: before.map(str::to_owned),
+                after: Some(after.to_owned()),
+                member_id: None,
+            };
+            let lines = [
+                line(7, ChangeKind::Added, None, None, "\"Tuva <b>\""),
+                line(8, ChangeKind::Changed, Some("familyName"), Some("\"Old\""), "\"New\""),
+            ];
+            write::store_part(c, run, &[], &lines)?;
             let object = plan::Quarantined {
                 external_id: None,
                 name: "uid=broken,dc=example".into(),

@@ -1,18 +1,21 @@
 //! Identities: the live copy of people and groups, their members, and the history of every change.
 //!
-//! Owns `identity`, `directory_group`, `reference`, `member`, `change`, `applied_run` and `staged`. Reads for pages
-//! and API are in `queries`; everything that writes is in `write` and is called by `directories` only. Invariants: an
-//! object is known by its directory and external id, never by DN or mail; what a sync no longer sees is marked
-//! missing, not deleted; a membership ends by getting an end, so that any earlier time can be read.
+//! Owns `object`, `identity`, `directory_group`, `reference`, `member`, `past`, `plan`, `change` and `staged`. Reads for
+//! pages and API are in `queries`, for planners in `lookup`; everything that writes is in `write` and is called by
+//! `directories` only. Invariants: an object is known by its directory and external id, never by DN or mail; what a sync
+//! no longer sees is marked missing, not deleted; a membership ends by getting an end, so that any earlier time can be
+//! read; a directory's copy is seen by nobody before its first plan was applied.
 
 mod api;
 mod export;
 mod fold;
+pub mod lookup;
 mod model;
 #[cfg(test)]
 mod page_tests;
 mod pages;
 mod queries;
+pub mod staged;
 #[cfg(test)]
 mod tests;
 pub mod write;

@@ -7,6 +7,9 @@ use crate::{
     connectors::{GroupFields, IdentityFields},
 };
 
+/// Identity or group: what a change is about.
+pub use crate::connectors::Subject as SubjectType;
+
 /// A number of the common space of identities, groups and references.
 pub type ObjectId = i64;
 
@@ -24,6 +27,8 @@ pub struct IdentityRow {
     pub mail: Option<String>,
     pub status: String,
     pub missing_since_at: Option<Time>,
+    /// A tombstone since then; lists do not show those.
+    pub removed_at: Option<Time>,
     pub sort_key: String,
     pub fields: IdentityFields,
     pub external_id: String,
@@ -38,7 +43,11 @@ impl IdentityRow {
 
     /// The state to show: missing goes before the directory's own status.
     pub fn state(&self) -> &str {
-        if self.missing_since_at.is_some() { "missing" } else { &self.status }
+        match (self.removed_at, self.missing_since_at) {
+            (Some(_), _) => "removed",
+            (None, Some(_)) => "missing",
+            (None, None) => &self.status,
+        }
     }
 }
 
@@ -71,6 +80,10 @@ pub struct IdentityJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub missing_since: Option<Time>,
+    /// A tombstone: gone for longer than the directory's grace time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub removed_at: Option<Time>,
     pub created_at: Option<String>,
     pub last_sign_in_at: Option<String>,
     pub password_changed_at: Option<String>,
@@ -103,6 +116,7 @@ impl IdentityJson {
             must_change_password: fields.must_change_password,
             privileged: Vec::new(),
             missing_since: row.missing_since_at,
+            removed_at: row.removed_at,
             created_at: fields.created_at,
             last_sign_in_at: fields.last_sign_in_at,
             password_changed_at: fields.password_changed_at,
@@ -122,6 +136,7 @@ pub struct GroupRow {
     pub description: Option<String>,
     pub member_count: i64,
     pub missing_since_at: Option<Time>,
+    pub removed_at: Option<Time>,
     pub sort_key: String,
     pub fields: GroupFields,
     pub changed_at: Time,
@@ -144,6 +159,9 @@ pub struct GroupJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub missing_since: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub removed_at: Option<Time>,
     #[schema(value_type = Object)]
     pub attributes: serde_json::Value,
 }
@@ -159,6 +177,7 @@ impl From<GroupRow> for GroupJson {
             kind: row.fields.kind,
             member_count: row.member_count,
             missing_since: row.missing_since_at,
+            removed_at: row.removed_at,
             attributes: serde_json::to_value(row.fields.attributes).unwrap_or_default(),
         }
     }
@@ -244,13 +263,22 @@ pub enum ChangeKind {
     Changed,
     Missing,
     Returned,
+    /// Missing for longer than the grace time: a tombstone from here on.
+    Removed,
     MemberAdded,
     MemberRemoved,
 }
 
 impl ChangeKind {
-    pub const ALL: [Self; 6] =
-        [Self::Added, Self::Changed, Self::Missing, Self::Returned, Self::MemberAdded, Self::MemberRemoved];
+    pub const ALL: [Self; 7] = [
+        Self::Added,
+        Self::Changed,
+        Self::Missing,
+        Self::Returned,
+        Self::Removed,
+        Self::MemberAdded,
+        Self::MemberRemoved,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -258,6 +286,7 @@ impl ChangeKind {
             Self::Changed => "changed",
             Self::Missing => "missing",
             Self::Returned => "returned",
+            Self::Removed => "removed",
             Self::MemberAdded => "member-added",
             Self::MemberRemoved => "member-removed",
         }
@@ -270,6 +299,7 @@ impl ChangeKind {
             Self::Changed => "Changed",
             Self::Missing => "Missing",
             Self::Returned => "Returned",
+            Self::Removed => "Removed",
             Self::MemberAdded => "Member added",
             Self::MemberRemoved => "Member removed",
         }
@@ -280,14 +310,19 @@ impl ChangeKind {
     }
 }
 
-/// Identity or group: what a change is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SubjectType {
-    Identity,
-    Group,
-}
-
 impl SubjectType {
+    /// How the database writes it.
+    pub(super) fn code(self) -> i64 {
+        match self {
+            Self::Identity => 1,
+            Self::Group => 2,
+        }
+    }
+
+    pub(super) fn of_code(code: i64) -> Option<Self> {
+        [Self::Identity, Self::Group].into_iter().find(|subject| subject.code() == code)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -301,7 +336,7 @@ impl SubjectType {
 pub struct ChangeRow {
     pub id: i64,
     pub run_id: i64,
-    pub subject_type: String,
+    pub subject_type: SubjectType,
     pub subject_id: ObjectId,
     pub subject_name: String,
     pub kind: String,
@@ -310,6 +345,8 @@ pub struct ChangeRow {
     pub before: Option<String>,
     /// JSON.
     pub after: Option<String>,
+    /// Of a membership line: the member.
+    pub member_id: Option<ObjectId>,
     /// Of a membership line: the member's name.
     pub member_name: Option<String>,
     /// Of a membership line: the member's page; empty when it has none.
@@ -346,8 +383,7 @@ impl ChangeRow {
     }
 
     pub fn href(&self) -> String {
-        let collection = if self.subject_type == "group" { "groups" } else { "identities" };
-        format!("/{collection}/{}", self.subject_id)
+        href(self.subject_type.as_str(), self.subject_id)
     }
 }
 
@@ -364,7 +400,7 @@ pub struct ChangeJson {
     /// `identity` or `group`.
     pub subject_type: String,
     pub subject_name: String,
-    /// `added changed missing returned member-added member-removed`.
+    /// `added changed missing returned removed member-added member-removed`.
     pub kind: String,
     /// For `changed`: the field, raw attributes as `attributes.<name>`; for memberships `members`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -387,17 +423,19 @@ pub struct ChangeJson {
 impl ChangeJson {
     pub fn new(row: ChangeRow, region: &str, account: crate::principal::AccountId) -> Self {
         let side = |side: Option<String>| side.and_then(|side| serde_json::from_str(&side).ok());
+        let member = row.member_id.map(|id| serde_json::Value::String(id.to_string()));
+        let (joins, leaves) = (row.kind == ChangeKind::MemberAdded.as_str(), row.kind == ChangeKind::MemberRemoved.as_str());
         Self {
             id: row.id.to_string(),
             run_id: row.run_id.to_string(),
-            subject: crate::principal::urn("directories", region, Some(account), &row.subject_type, row.subject_id),
+            subject: crate::principal::urn("directories", region, Some(account), row.subject_type.as_str(), row.subject_id),
             subject_id: row.subject_id.to_string(),
-            subject_type: row.subject_type,
+            subject_type: row.subject_type.as_str().to_owned(),
             subject_name: row.subject_name,
             kind: row.kind,
-            field: row.field,
-            before: side(row.before),
-            after: side(row.after),
+            field: if joins || leaves { Some("members".to_owned()) } else { row.field },
+            before: if leaves { member.clone() } else { side(row.before) },
+            after: if joins { member } else { side(row.after) },
             member_name: row.member_name,
             applied_at: row.applied_at,
         }

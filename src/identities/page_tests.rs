@@ -59,7 +59,7 @@ fn shown() -> Place {
     plan.identity(201, person("=cmd|' /C calc'!A0", "@SUM(A1)"));
     plan.group(501, "inner", &[200, 1]);
     plan.group(502, "outer", &[501, 3]);
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     place
 }
 
@@ -142,7 +142,7 @@ async fn a_history_of_many_lines_is_paged_without_loss() {
         if i % 10 == 0 {
             plan.member(502, 200, i % 20 == 0);
         }
-        place.apply(OURS, 1, plan);
+        place.apply(1, plan);
     }
     let (mut lines, mut before) = (Vec::new(), None);
     for _ in 0..10 {
@@ -201,7 +201,7 @@ async fn an_export_has_every_row_runs_nothing_and_is_on_the_record() {
     let mut place = shown();
     let mut plan = Plan::default();
     crowd(&mut plan, 1_000..1_700);
-    place.apply(OURS, 2, plan);
+    place.apply(2, plan);
     let all = Query(IdentityQuery::default());
     let rows = records(&body(pages::export_identities(place.ctx(OURS), all).await.expect("an export")).await);
     let ids: BTreeSet<&String> = rows.iter().skip(1).map(|row| &row[0]).collect();

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     fold::{fold, match_expression},
     model::{
-        Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, MembershipEvent, ObjectId, href,
+        Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, MembershipEvent, ObjectId,
+        SubjectType, href,
     },
 };
 use crate::{clock::Time, connectors::Key, error::Result, principal::AccountId};
@@ -38,7 +39,7 @@ pub enum Position {
 
 const IDENTITY_COLUMNS: &str =
     "i.id, i.directory_id, d.name, i.user_name, i.display_name, i.mail, i.status, i.missing_since_at,
-     i.sort_key, i.fields, i.external_id, i.changed_at";
+     i.sort_key, i.fields, i.external_id, i.changed_at, i.removed_at";
 
 fn read_identity(row: &Row<'_>) -> rusqlite::Result<IdentityRow> {
     let fields: String = row.get(9)?;
@@ -56,6 +57,7 @@ fn read_identity(row: &Row<'_>) -> rusqlite::Result<IdentityRow> {
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(9, rusqlite::types::Type::Text, e.into()))?,
         external_id: row.get(10)?,
         changed_at: row.get(11)?,
+        removed_at: row.get(12)?,
     })
 }
 
@@ -77,87 +79,106 @@ impl Sql {
         let (from, order, conditions) = (self.from, self.order, self.conditions.join(" AND "));
         format!("SELECT {columns} FROM {from} WHERE {conditions} ORDER BY {order} LIMIT :limit")
     }
+
+    fn bound<'a>(&'a self, limit: &'a usize) -> Vec<(&'a str, &'a dyn ToSql)> {
+        let mut bound: Vec<(&str, &dyn ToSql)> = self.values.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        bound.push((":limit", limit));
+        bound
+    }
 }
 
 /// More directories than this are not written into a search.
 const SCOPE_MAX: usize = 32;
 
-/// The directories that a search by text is narrowed to; empty when that would not help. `None`: nothing can be found.
+/// The directories of an account whose copy may be seen: not taken out, and with a plan that was applied.
+fn visible(connection: &Connection, account: AccountId) -> Result<Vec<i64>> {
+    let sql = "SELECT id FROM directory
+               WHERE account_id = ?1 AND removed_at IS NULL AND applied_run_id IS NOT NULL ORDER BY id";
+    numbers(connection, sql, &[&account])
+}
+
+/// What one list is read from.
+enum Walk {
+    /// The text index or one group's members: one statement. A search by text is narrowed to these directories where
+    /// that helps.
+    Once(Vec<i64>),
+    /// Each of these directories by name, merged.
+    Merge(Vec<i64>),
+}
+
+/// How to walk a list; `None`: nothing can be found.
 ///
-/// The text index knows no accounts. Without this, a word that is common in another account would be read to its end.
-fn scope(connection: &Connection, account: AccountId, filter: &Filter) -> Result<Option<Vec<i64>>> {
-    if filter.q.trim().is_empty() {
-        return Ok(Some(Vec::new()));
+/// The text index knows no accounts. Without its narrowing, a word that is common in another account would be read to
+/// its end.
+fn walk(connection: &Connection, account: AccountId, filter: &Filter) -> Result<Option<Walk>> {
+    let mut directories = visible(connection, account)?;
+    if let Some(chosen) = filter.directory {
+        directories.retain(|directory| *directory == chosen);
     }
-    let is_alone =
-        !connection.prepare_cached("SELECT 1 FROM directory WHERE account_id <> ?1 LIMIT 1")?.exists([account])?;
+    if directories.is_empty() {
+        return Ok(None);
+    }
+    if match_expression(&filter.q, &[], None).is_none() {
+        return Ok(Some(if filter.group.is_some() { Walk::Once(Vec::new()) } else { Walk::Merge(directories) }));
+    }
     if filter.status.as_deref() == Some("missing") {
-        let has_missing = connection
-            .prepare_cached(
-                "SELECT 1 FROM identity INDEXED BY identity_missing
-                 WHERE account_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL LIMIT 1",
-            )?
-            .exists([account])?;
+        let mut any = connection.prepare_cached(
+            "SELECT 1 FROM identity INDEXED BY identity_missing_in_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL LIMIT 1",
+        )?;
+        let mut has_missing = false;
+        for directory in &directories {
+            has_missing = has_missing || any.exists([directory])?;
+        }
         if !has_missing {
             return Ok(None);
         }
     }
-    if let Some(directory) = filter.directory {
-        return Ok(Some(vec![directory]));
+    if filter.directory.is_none() {
+        let is_alone = !connection
+            .prepare_cached("SELECT 1 FROM directory WHERE account_id <> ?1 OR applied_run_id IS NULL LIMIT 1")?
+            .exists([account])?;
+        if is_alone || directories.len() > SCOPE_MAX {
+            directories.clear();
+        }
     }
-    if is_alone {
-        return Ok(Some(Vec::new()));
-    }
-    let sql = "SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL LIMIT ?2";
-    let mut ids = numbers(connection, sql, &[&account, &(SCOPE_MAX + 1)])?;
-    if ids.is_empty() {
-        return Ok(None);
-    }
-    if ids.len() > SCOPE_MAX {
-        ids.clear();
-    }
-    Ok(Some(ids))
+    Ok(Some(Walk::Once(directories)))
 }
 
-fn identity_sql(account: AccountId, filter: &Filter, scope: &[i64], after: Option<Position>) -> Sql {
+fn identity_sql(
+    account: AccountId,
+    filter: &Filter,
+    scope: &[i64],
+    directory: Option<i64>,
+    after: Option<&Position>,
+) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "i.sort_key, i.id", values: Vec::new() };
     // One access path for each way to ask; INDEXED BY and CROSS JOIN keep the planner from guessing another.
     let indexed_status = filter.status.as_deref().filter(|status| !matches!(*status, "missing" | "active"));
     let expression = match_expression(&filter.q, scope, indexed_status);
-    match (expression, filter.group, filter.status.as_deref(), filter.directory) {
+    match (expression, filter.group, filter.status.as_deref()) {
         (Some(expression), ..) => {
             sql.from =
                 "identity_text t CROSS JOIN identity i ON i.id = t.rowid JOIN directory d ON d.id = i.directory_id";
             sql.with("t.identity_text MATCH :expression", ":expression", expression);
             sql.order = "t.rowid";
         }
-        (None, Some(_), ..) => {
+        (None, Some(_), _) => {
             sql.from = "member m CROSS JOIN identity i ON i.id = m.member_id JOIN directory d ON d.id = i.directory_id";
             sql.order = "m.member_id";
         }
-        (None, None, Some("missing"), None) => {
-            sql.from = "identity i INDEXED BY identity_missing JOIN directory d ON d.id = i.directory_id";
-        }
-        (None, None, Some("missing"), Some(_)) => {
+        (None, None, Some("missing")) => {
             sql.from = "identity i INDEXED BY identity_missing_in_directory JOIN directory d ON d.id = i.directory_id";
         }
-        (None, None, Some(status), within) if status != "active" => {
-            sql.from = match within {
-                None => "identity i INDEXED BY identity_by_status JOIN directory d ON d.id = i.directory_id",
-                Some(_) => {
-                    "identity i INDEXED BY identity_by_directory_status JOIN directory d ON d.id = i.directory_id"
-                }
-            };
+        (None, None, Some(status)) if status != "active" => {
+            sql.from = "identity i INDEXED BY identity_by_directory_status JOIN directory d ON d.id = i.directory_id";
             sql.conditions.push("i.status <> 'active'");
         }
-        (None, None, _, Some(_)) => {
-            sql.from = "identity i INDEXED BY identity_by_directory JOIN directory d ON d.id = i.directory_id";
-        }
-        _ => sql.from = "identity i INDEXED BY identity_by_name JOIN directory d ON d.id = i.directory_id",
+        _ => sql.from = "identity i INDEXED BY identity_by_directory JOIN directory d ON d.id = i.directory_id",
     }
-    sql.with("i.account_id = :account", ":account", account);
-    sql.conditions.push("i.removed_at IS NULL AND d.removed_at IS NULL");
-    if let Some(directory) = filter.directory {
+    sql.with("d.account_id = :account", ":account", account);
+    sql.conditions.push("i.removed_at IS NULL AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL");
+    if let Some(directory) = directory.or(filter.directory) {
         sql.with("i.directory_id = :directory", ":directory", directory);
     }
     match filter.status.as_deref() {
@@ -176,17 +197,26 @@ fn identity_sql(account: AccountId, filter: &Filter, scope: &[i64], after: Optio
             );
         }
     }
+    go_on(&mut sql, after);
+    sql
+}
+
+/// Narrows a list to what comes after a position.
+fn go_on(sql: &mut Sql, after: Option<&Position>) {
     match (after, sql.order) {
         (Some(Position::Name(name, id)), "i.sort_key, i.id") => {
-            sql.with("(i.sort_key, i.id) > (:after_name, :after)", ":after_name", name);
-            sql.values.push((":after", Box::new(id)));
+            sql.with("(i.sort_key, i.id) > (:after_name, :after)", ":after_name", name.clone());
+            sql.values.push((":after", Box::new(*id)));
         }
-        (Some(Position::Number(id)), "t.rowid") => sql.with("t.rowid > :after", ":after", id),
-        (Some(Position::Number(id)), "m.member_id") => sql.with("m.member_id > :after", ":after", id),
+        (Some(Position::Name(name, id)), "g.sort_key, g.id") => {
+            sql.with("(g.sort_key, g.id) > (:after_name, :after)", ":after_name", name.clone());
+            sql.values.push((":after", Box::new(*id)));
+        }
+        (Some(Position::Number(id)), "t.rowid") => sql.with("t.rowid > :after", ":after", *id),
+        (Some(Position::Number(id)), "m.member_id") => sql.with("m.member_id > :after", ":after", *id),
         // A cursor of another kind of list: begin at the start rather than guess.
         _ => {}
     }
-    sql
 }
 
 fn query<T>(
@@ -197,10 +227,39 @@ fn query<T>(
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>> {
     let mut statement = connection.prepare_cached(&sql.text(columns))?;
-    let mut bound: Vec<(&str, &dyn ToSql)> = sql.values.iter().map(|(name, value)| (*name, value.as_ref())).collect();
-    bound.push((":limit", &limit));
-    let rows = statement.query_map(bound.as_slice(), |row| read(row))?;
+    let rows = statement.query_map(sql.bound(&limit).as_slice(), |row| read(row))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The first `limit` rows of several lists that are each in the order of `key`. Every list is walked no further than
+/// it is needed.
+fn merge<T, K: Ord>(
+    connection: &Connection,
+    lists: &[Sql],
+    columns: &str,
+    limit: usize,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    key: impl Fn(&T) -> K,
+) -> Result<Vec<T>> {
+    let mut statements =
+        lists.iter().map(|sql| connection.prepare_cached(&sql.text(columns))).collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut walks = Vec::with_capacity(lists.len());
+    for (statement, sql) in statements.iter_mut().zip(lists) {
+        let mut rows = statement.query(sql.bound(&limit).as_slice())?;
+        let head = rows.next()?.map(&read).transpose()?;
+        walks.push((head, rows));
+    }
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let nearest = walks
+            .iter_mut()
+            .filter(|(head, _)| head.is_some())
+            .min_by_key(|(head, _)| head.as_ref().map(&key));
+        let Some((head, rows)) = nearest else { break };
+        let next = rows.next()?.map(&read).transpose()?;
+        found.extend(std::mem::replace(head, next));
+    }
+    Ok(found)
 }
 
 /// Up to `limit` identities in the order of [`position`].
@@ -211,8 +270,20 @@ pub fn list_identities(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
-    let Some(scope) = scope(connection, account, filter)? else { return Ok(Vec::new()) };
-    query(connection, &identity_sql(account, filter, &scope, after), IDENTITY_COLUMNS, limit, read_identity)
+    let after = after.as_ref();
+    match walk(connection, account, filter)? {
+        None => Ok(Vec::new()),
+        Some(Walk::Once(scope)) => {
+            query(connection, &identity_sql(account, filter, &scope, None, after), IDENTITY_COLUMNS, limit, read_identity)
+        }
+        Some(Walk::Merge(directories)) => {
+            let lists: Vec<Sql> = directories
+                .into_iter()
+                .map(|directory| identity_sql(account, filter, &[], Some(directory), after))
+                .collect();
+            merge(connection, &lists, IDENTITY_COLUMNS, limit, read_identity, |row| (row.sort_key.clone(), row.id))
+        }
+    }
 }
 
 /// The cursor after a row of a list with this filter.
@@ -224,10 +295,11 @@ pub fn position(filter: &Filter, sort_key: &str, id: ObjectId) -> Position {
     }
 }
 
+/// An identity by its number; a tombstone too.
 pub fn find_identity(connection: &Connection, account: AccountId, id: ObjectId) -> Result<Option<IdentityRow>> {
     let sql = format!(
         "SELECT {IDENTITY_COLUMNS} FROM identity i JOIN directory d ON d.id = i.directory_id
-         WHERE i.id = ?1 AND i.account_id = ?2 AND i.removed_at IS NULL AND d.removed_at IS NULL"
+         WHERE i.id = ?1 AND d.account_id = ?2 AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL"
     );
     Ok(connection.prepare_cached(&sql)?.query_row(params![id, account], read_identity).optional()?)
 }
@@ -245,7 +317,7 @@ pub fn find_by_dn(connection: &Connection, directory: i64, key: Key) -> Result<O
 
 const GROUP_COLUMNS: &str =
     "g.id, g.directory_id, d.name, g.external_id, g.name, g.description, g.member_count, g.missing_since_at,
-     g.sort_key, g.fields, g.changed_at";
+     g.sort_key, g.fields, g.changed_at, g.removed_at";
 
 fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
     let fields: String = row.get(9)?;
@@ -262,36 +334,27 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
         fields: serde_json::from_str(&fields)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(9, rusqlite::types::Type::Text, e.into()))?,
         changed_at: row.get(10)?,
+        removed_at: row.get(11)?,
     })
 }
 
-fn group_sql(account: AccountId, filter: &Filter, scope: &[i64], after: Option<Position>) -> Sql {
+fn group_sql(account: AccountId, filter: &Filter, scope: &[i64], directory: Option<i64>, after: Option<&Position>) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "g.sort_key, g.id", values: Vec::new() };
-    match (match_expression(&filter.q, scope, None), filter.directory) {
-        (Some(expression), _) => {
+    match match_expression(&filter.q, scope, None) {
+        Some(expression) => {
             sql.from =
                 "group_text t CROSS JOIN directory_group g ON g.id = t.rowid JOIN directory d ON d.id = g.directory_id";
             sql.with("t.group_text MATCH :expression", ":expression", expression);
             sql.order = "t.rowid";
         }
-        (_, Some(_)) => {
-            sql.from = "directory_group g INDEXED BY group_by_directory JOIN directory d ON d.id = g.directory_id"
-        }
-        _ => sql.from = "directory_group g INDEXED BY group_by_name JOIN directory d ON d.id = g.directory_id",
+        None => sql.from = "directory_group g INDEXED BY group_by_directory JOIN directory d ON d.id = g.directory_id",
     }
-    sql.with("g.account_id = :account", ":account", account);
-    sql.conditions.push("g.removed_at IS NULL AND d.removed_at IS NULL");
-    if let Some(directory) = filter.directory {
+    sql.with("d.account_id = :account", ":account", account);
+    sql.conditions.push("g.removed_at IS NULL AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL");
+    if let Some(directory) = directory.or(filter.directory) {
         sql.with("g.directory_id = :directory", ":directory", directory);
     }
-    match (after, sql.order) {
-        (Some(Position::Name(name, id)), "g.sort_key, g.id") => {
-            sql.with("(g.sort_key, g.id) > (:after_name, :after)", ":after_name", name);
-            sql.values.push((":after", Box::new(id)));
-        }
-        (Some(Position::Number(id)), "t.rowid") => sql.with("t.rowid > :after", ":after", id),
-        _ => {}
-    }
+    go_on(&mut sql, after);
     sql
 }
 
@@ -304,14 +367,27 @@ pub fn list_groups(
     limit: usize,
 ) -> Result<Vec<GroupRow>> {
     let filter = &Filter { status: None, group: None, ..filter.clone() };
-    let Some(scope) = scope(connection, account, filter)? else { return Ok(Vec::new()) };
-    query(connection, &group_sql(account, filter, &scope, after), GROUP_COLUMNS, limit, read_group)
+    let after = after.as_ref();
+    match walk(connection, account, filter)? {
+        None => Ok(Vec::new()),
+        Some(Walk::Once(scope)) => {
+            query(connection, &group_sql(account, filter, &scope, None, after), GROUP_COLUMNS, limit, read_group)
+        }
+        Some(Walk::Merge(directories)) => {
+            let lists: Vec<Sql> = directories
+                .into_iter()
+                .map(|directory| group_sql(account, filter, &[], Some(directory), after))
+                .collect();
+            merge(connection, &lists, GROUP_COLUMNS, limit, read_group, |row| (row.sort_key.clone(), row.id))
+        }
+    }
 }
 
+/// A group by its number; a tombstone too.
 pub fn find_group(connection: &Connection, account: AccountId, id: ObjectId) -> Result<Option<GroupRow>> {
     let sql = format!(
         "SELECT {GROUP_COLUMNS} FROM directory_group g JOIN directory d ON d.id = g.directory_id
-         WHERE g.id = ?1 AND g.account_id = ?2 AND g.removed_at IS NULL AND d.removed_at IS NULL"
+         WHERE g.id = ?1 AND d.account_id = ?2 AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL"
     );
     Ok(connection.prepare_cached(&sql)?.query_row(params![id, account], read_group).optional()?)
 }
@@ -333,12 +409,15 @@ fn describe(connection: &Connection, id: ObjectId, run: i64) -> Result<Described
     let found = connection
         .prepare_cached(
             "SELECT 'identity', coalesce(nullif(display_name, ''), user_name), user_name, mail,
-                    CASE WHEN missing_since_at IS NULL THEN status ELSE 'missing' END FROM identity WHERE id = ?1
+                    CASE WHEN removed_at IS NOT NULL THEN 'removed'
+                         WHEN missing_since_at IS NOT NULL THEN 'missing' ELSE status END FROM identity WHERE id = ?1
              UNION ALL SELECT 'group', name, coalesce(description, ''), NULL,
-                    CASE WHEN missing_since_at IS NOT NULL THEN 'missing' END FROM directory_group WHERE id = ?1
+                    CASE WHEN removed_at IS NOT NULL THEN 'removed'
+                         WHEN missing_since_at IS NOT NULL THEN 'missing' END FROM directory_group WHERE id = ?1
              UNION ALL SELECT 'reference', text, text, NULL, NULL FROM reference WHERE id = ?1
-             UNION ALL SELECT object_type, coalesce(nullif(display_name, ''), name), name, mail, status
-                       FROM staged WHERE run_id = ?2 AND object_id = ?1
+             UNION ALL SELECT CASE kind WHEN 1 THEN 'identity' WHEN 2 THEN 'group' ELSE 'reference' END,
+                    coalesce(nullif(display_name, ''), name), name, mail, status
+                    FROM staged WHERE run_id = ?2 AND object_id = ?1
              LIMIT 1",
         )?
         .query_row([id, run], |row| {
@@ -413,7 +492,7 @@ pub fn effective_members(
     let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
     let mut statement = connection.prepare_cached(
         "SELECT m.group_id, g.id FROM directory_group g CROSS JOIN member m ON m.member_id = g.id AND m.until_at = ?2
-         WHERE g.directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1)",
+         WHERE g.removed_at IS NULL AND g.directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1)",
     )?;
     let mut rows = statement.query(params![group, FOREVER])?;
     while let Some(row) = rows.next()? {
@@ -457,10 +536,12 @@ pub fn groups_of(
 ) -> Result<Vec<Member>> {
     let sql = if effective {
         "WITH RECURSIVE reach (id) AS (
-             SELECT ?1 UNION SELECT m.group_id FROM reach r JOIN member m ON m.member_id = r.id AND m.until_at = ?2)
+             SELECT ?1 UNION SELECT m.group_id FROM reach r JOIN member m ON m.member_id = r.id AND m.until_at = ?2
+                 JOIN directory_group g ON g.id = m.group_id AND g.removed_at IS NULL)
          SELECT id FROM reach WHERE id <> ?1 AND id > ?3 ORDER BY id LIMIT ?4"
     } else {
-        "SELECT group_id FROM member WHERE member_id = ?1 AND until_at = ?2 AND group_id > ?3 ORDER BY group_id LIMIT ?4"
+        "SELECT group_id FROM member m CROSS JOIN directory_group g ON g.id = m.group_id
+         WHERE member_id = ?1 AND until_at = ?2 AND group_id > ?3 AND g.removed_at IS NULL ORDER BY group_id LIMIT ?4"
     };
     let ids = numbers(connection, sql, &[&member, &FOREVER, &after, &limit])?;
     members(connection, ids, member, GROUP_SINCE)
@@ -473,7 +554,8 @@ pub fn belongings(connection: &Connection, member: ObjectId, max: usize) -> Resu
     let mut came_from: HashMap<ObjectId, ObjectId> = HashMap::new();
     let mut order: Vec<ObjectId> = Vec::new();
     let mut waiting = VecDeque::from([member]);
-    let sql = "SELECT group_id FROM member WHERE member_id = ?1 AND until_at = ?2 ORDER BY group_id LIMIT ?3";
+    let sql = "SELECT group_id FROM member m CROSS JOIN directory_group g ON g.id = m.group_id
+               WHERE member_id = ?1 AND until_at = ?2 AND g.removed_at IS NULL ORDER BY group_id LIMIT ?3";
     while let Some(next) = waiting.pop_front() {
         if order.len() > max {
             break;
@@ -542,7 +624,7 @@ pub fn membership_events(
 /// The run whose changes took effect at a moment.
 pub fn run_applied_at(connection: &Connection, at: Time) -> Result<Option<i64>> {
     Ok(connection
-        .prepare_cached("SELECT run_id FROM applied_run WHERE applied_at = ?1 LIMIT 1")?
+        .prepare_cached("SELECT run_id FROM plan WHERE applied_at = ?1 LIMIT 1")?
         .query_row([at], |row| row.get(0))
         .optional()?)
 }
@@ -572,16 +654,18 @@ pub fn count_state(connection: &Connection, directory: i64, state: &str, max: i6
 }
 
 fn read_change(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
+    let subject_type = SubjectType::of_code(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
     Ok(ChangeRow {
         id: row.get(0)?,
         run_id: row.get(1)?,
-        subject_type: row.get(2)?,
+        subject_type,
         subject_id: row.get(3)?,
         subject_name: String::new(),
         kind: row.get(4)?,
         field: row.get(5)?,
         before: row.get(6)?,
         after: row.get(7)?,
+        member_id: row.get(9)?,
         member_name: None,
         member_href: String::new(),
         applied_at: row.get(8)?,
@@ -592,12 +676,7 @@ fn read_change(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
 fn name_changes(connection: &Connection, mut rows: Vec<ChangeRow>) -> Result<Vec<ChangeRow>> {
     for row in &mut rows {
         row.subject_name = describe(connection, row.subject_id, row.run_id)?.name;
-        let member = match row.kind.as_str() {
-            "member-added" => row.after.as_deref(),
-            "member-removed" => row.before.as_deref(),
-            _ => None,
-        };
-        if let Some(id) = member.and_then(|id| id.trim_matches('"').parse().ok()) {
+        if let Some(id) = row.member_id {
             let member = describe(connection, id, row.run_id)?;
             row.member_href = href(&member.kind, id);
             row.member_name = Some(member.name);
@@ -610,9 +689,9 @@ fn name_changes(connection: &Connection, mut rows: Vec<ChangeRow>) -> Result<Vec
 pub fn history(connection: &Connection, subject: ObjectId, before: i64, limit: usize) -> Result<Vec<ChangeRow>> {
     let rows = connection
         .prepare_cached(
-            "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at
-             FROM change c JOIN applied_run a ON a.run_id = c.run_id
-             WHERE c.subject_id = ?1 AND c.id < ?2 ORDER BY c.id DESC LIMIT ?3",
+            "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at, c.member_id
+             FROM change c JOIN plan a ON a.run_id = c.run_id
+             WHERE c.subject_id = ?1 AND c.id < ?2 AND a.applied_at IS NOT NULL ORDER BY c.id DESC LIMIT ?3",
         )?
         .query_map(params![subject, before, limit], read_change)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
@@ -630,9 +709,9 @@ pub fn changes_of_run(
     let marks = vec!["?"; kinds.len()].join(", ");
     let narrowed = if kinds.is_empty() { String::new() } else { format!("AND c.kind IN ({marks})") };
     let sql = format!(
-        "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at
-         FROM change c LEFT JOIN applied_run a ON a.run_id = c.run_id
-         WHERE c.run_id = ? AND c.id > ? {narrowed} ORDER BY c.id LIMIT ?"
+        "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at, c.member_id
+         FROM plan a CROSS JOIN change c ON c.id >= a.first_change AND c.id <= a.last_change
+         WHERE a.run_id = ? AND c.run_id = a.run_id AND c.id > ? {narrowed} ORDER BY c.id LIMIT ?"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut values: Vec<&dyn ToSql> = vec![&run, &after];
@@ -661,12 +740,12 @@ fn steps(connection: &Connection, sql: &Sql, columns: &str) -> Vec<String> {
 #[cfg(test)]
 pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
     let account = AccountId::new(AccountId::MIN).expect("an account");
-    steps(connection, &identity_sql(account, filter, &[1, 2], Some(position(filter, "m", 5))), IDENTITY_COLUMNS)
+    steps(connection, &identity_sql(account, filter, &[1, 2], Some(1), Some(&position(filter, "m", 5))), IDENTITY_COLUMNS)
 }
 
 #[cfg(test)]
 pub(super) fn group_plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
     let account = AccountId::new(AccountId::MIN).expect("an account");
     let filter = Filter { group: None, status: None, ..filter.clone() };
-    steps(connection, &group_sql(account, &filter, &[1, 2], Some(position(&filter, "m", 5))), GROUP_COLUMNS)
+    steps(connection, &group_sql(account, &filter, &[1, 2], Some(1), Some(&position(&filter, "m", 5))), GROUP_COLUMNS)
 }

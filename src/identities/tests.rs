@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
+    lookup,
     model::FOREVER,
     queries::{self, Filter},
-    write::{self, NewChange, Staged, Target},
+    staged::{Named, Staged},
+    write::{self, NewChange, Target},
     *,
 };
 use crate::{
     clock::{Clock, MINUTE, Time},
     config::Layer,
-    connectors::{GroupFields, IdentityFields, Key, Keys, Status, Value},
+    connectors::{GroupFields, IdentityFields, Key, Keys, Source, Status, Value},
     db::Db,
     error::Result,
     kernel::Kernel,
@@ -64,8 +66,8 @@ pub(super) fn place() -> Place {
         }
         for (id, owner, name) in [(1, OURS, "Staff"), (2, OURS, "Yard"), (3, THEIRS, "Elsewhere")] {
             c.execute(
-                    "INSERT INTO directory (id, account_id, kind, name, settings, read_credentials, schedule, guard, created_at, updated_at)
-                     VALUES (?1, ?2, 'openldap', ?3, '{}', zeroblob(0), '{}', '{}', 0, 0)",
+                    "INSERT INTO directory (id, account_id, kind, name, settings, read_credentials, schedule, guard, created_at, updated_at, applied_run_id)
+                     VALUES (?1, ?2, 'openldap', ?3, '{}', zeroblob(0), '{}', '{}', 0, 0, 1)",
                     rusqlite::params![id, owner, name],
                 )?;
         }
@@ -82,26 +84,32 @@ pub(super) struct Plan {
 }
 
 pub(super) fn line(subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) -> NewChange {
-    NewChange { subject_type, subject_id, kind, field: None, before: None, after: None }
+    NewChange { subject_type, subject_id, kind, field: None, before: None, after: None, member_id: None }
+}
+
+fn named(id: ObjectId, is_new: bool, keys: Keys) -> Named {
+    Named { object_id: id, is_new, external_id: format!("uuid-{id}"), source: Source([1; 16]), keys }
 }
 
 impl Plan {
     pub(super) fn identity(&mut self, id: ObjectId, fields: IdentityFields) {
-        let keys = Keys { dn: Some(Key::of_dn(&format!("uid={}", fields.user_name))), name: None };
-        let (json, hash) = write::identity_content(&fields, &keys).expect("content");
-        self.staged.push(Staged::identity(id, format!("uuid-{id}"), keys, fields, json, hash));
+        self.put_identity(id, fields, true);
         self.changes.push(line(SubjectType::Identity, id, ChangeKind::Added));
+    }
+
+    /// An identity that the copy has already when it is not new.
+    pub(super) fn put_identity(&mut self, id: ObjectId, fields: IdentityFields, is_new: bool) {
+        let keys = Keys { dn: Some(Key::of_dn(&format!("uid={}", fields.user_name))), name: None };
+        let json = serde_json::to_string(&fields).expect("content");
+        self.staged.push(Staged::identity(named(id, is_new, keys), fields, json));
     }
 
     pub(super) fn group(&mut self, id: ObjectId, name: &str, members: &[ObjectId]) {
         let fields = GroupFields { name: name.into(), kind: Some("groupOfNames".into()), ..GroupFields::default() };
         let keys = Keys { dn: Some(Key::of_dn(&format!("cn={name}"))), name: None };
-        let (json, hash) = write::group_content(&fields, &keys).expect("content");
-        let mut sorted = members.to_vec();
-        sorted.sort_unstable();
+        let json = serde_json::to_string(&fields).expect("content");
         let count = i64::try_from(members.len()).expect("a count");
-        let members_of = (write::member_hash(&sorted), count);
-        self.staged.push(Staged::group(id, format!("uuid-{id}"), keys, fields, json, hash, members_of));
+        self.staged.push(Staged::group(named(id, true, keys), fields, json, count));
         self.changes.push(line(SubjectType::Group, id, ChangeKind::Added));
         for member in members {
             self.member(id, *member, true);
@@ -109,24 +117,25 @@ impl Plan {
     }
 
     pub(super) fn member(&mut self, group: ObjectId, member: ObjectId, joins: bool) {
-        let value = Some(format!("\"{member}\""));
-        let (kind, before, after) =
-            if joins { (ChangeKind::MemberAdded, None, value) } else { (ChangeKind::MemberRemoved, value, None) };
-        self.changes.push(NewChange { before, after, ..line(SubjectType::Group, group, kind) });
+        let kind = if joins { ChangeKind::MemberAdded } else { ChangeKind::MemberRemoved };
+        self.changes.push(NewChange { member_id: Some(member), ..line(SubjectType::Group, group, kind) });
     }
 }
 
 impl Place {
-    fn store(&mut self, plan: Plan) -> i64 {
+    fn store(&mut self, directory: i64, plan: Plan) -> i64 {
         self.runs += 1;
         let run = self.runs;
-        write_to(&self.kernel, move |c| write::insert_plan(c, run, &plan.staged, &plan.changes));
+        write_to(&self.kernel, move |c| {
+            write::open_plan(c, run, directory)?;
+            write::store_part(c, run, &plan.staged, &plan.changes)
+        });
         run
     }
 
     /// Applies a stored run in small steps, each of them `times` times over when its transaction is repeated.
-    fn apply_stored(&self, run: i64, account_id: i64, directory: i64, at: Time) {
-        let target = Target { run, account: account(account_id), directory, at };
+    fn apply_stored(&self, run: i64, directory: i64, at: Time) {
+        let target = Target { run, directory, at };
         write_to(&self.kernel, move |c| {
             while write::apply_staged(c, target, 700)? > 0 {}
             let mut after = 0;
@@ -139,9 +148,9 @@ impl Place {
         });
     }
 
-    pub(super) fn apply(&mut self, account_id: i64, directory: i64, plan: Plan) -> i64 {
-        let run = self.store(plan);
-        self.apply_stored(run, account_id, directory, start().plus(run * MINUTE));
+    pub(super) fn apply(&mut self, directory: i64, plan: Plan) -> i64 {
+        let run = self.store(directory, plan);
+        self.apply_stored(run, directory, start().plus(run * MINUTE));
         run
     }
 
@@ -231,7 +240,7 @@ fn people_are_found_by_any_part_of_what_they_are_known_by() {
             ..person("mduval", "M. D.")
         },
     );
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     for (q, expected) in [
         ("müller", &[1][..]),
         ("MULLER", &[1]),
@@ -304,10 +313,10 @@ fn a_changed_name_is_found_and_the_old_one_is_not() {
     let mut place = place();
     let mut plan = Plan::default();
     plan.identity(1, person("kmueller", "Käthe Müller"));
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     let mut plan = Plan::default();
-    plan.identity(1, person("kmueller", "Käthe 山田"));
-    place.apply(OURS, 1, plan);
+    plan.put_identity(1, person("kmueller", "Käthe 山田"), false);
+    place.apply(1, plan);
     assert_eq!((place.found("müller").len(), place.found("山田"), place.found("mueller")), (0, vec![1], vec![1]));
 }
 
@@ -364,13 +373,13 @@ fn paging_shows_every_row_once_while_rows_are_inserted() {
     crowd(&mut plan, 1..1_200);
     let members: Vec<ObjectId> = (1..1_200).filter(|id| id % 3 == 0).collect();
     plan.group(90_001, "thirds", &members);
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     let mut plan = Plan::default();
     crowd(&mut plan, 2_000..2_400);
-    place.apply(OURS, 2, plan);
+    place.apply(2, plan);
     let mut plan = Plan::default();
     plan.changes.extend((1..100).map(|id| line(SubjectType::Identity, id, ChangeKind::Missing)));
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     let mut next_id = 3_000;
     for filter in filters() {
         let expected: BTreeSet<ObjectId> = place.list(&filter).into_iter().collect();
@@ -388,7 +397,7 @@ fn paging_shows_every_row_once_while_rows_are_inserted() {
                 let mut plan = Plan::default();
                 crowd(&mut plan, next_id..next_id + 3);
                 next_id += 3;
-                place.apply(OURS, 1, plan);
+                place.apply(1, plan);
             }
         }
         assert!(seen.values().all(|times| *times == 1), "{filter:?}: a row came twice");
@@ -403,13 +412,13 @@ fn filters_narrow_to_what_they_say() {
     let mut plan = Plan::default();
     crowd(&mut plan, 1..501);
     plan.group(90_001, "some", &[3, 4, 8]);
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     let mut plan = Plan::default();
     crowd(&mut plan, 1_000..1_100);
-    place.apply(OURS, 2, plan);
+    place.apply(2, plan);
     let mut plan = Plan::default();
     plan.changes.push(line(SubjectType::Identity, 8, ChangeKind::Missing));
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     let ids = |directory, status: Option<&str>, group, q: &str| {
         let mut ids = place.list(&Filter { q: q.into(), directory, status: status.map(Into::into), group });
         ids.sort_unstable();
@@ -436,7 +445,7 @@ fn another_account_sees_nothing() {
     let mut plan = Plan::default();
     crowd(&mut plan, 1..50);
     plan.group(90_001, "crowd-group", &[1, 2]);
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     let theirs = account(THEIRS);
     for filter in filters() {
         let rows = place.read(|c| queries::list_identities(c, theirs, &filter, None, 10));
@@ -453,7 +462,7 @@ fn a_removed_directory_takes_its_objects_out_of_every_list_at_once() {
     let mut place = place();
     let mut plan = Plan::default();
     crowd(&mut plan, 1..20);
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     write_to(&place.kernel, |c| Ok(c.execute("UPDATE directory SET removed_at = 1 WHERE id = 1", [])?));
     assert_eq!((place.found("").len(), place.found("crowd").len()), (0, 0));
     assert!(place.read(|c| queries::find_identity(c, account(OURS), 1)).is_none());
@@ -490,7 +499,7 @@ fn effective_members_reach_through_every_depth_and_end_in_cycles() {
     for (id, members) in &edges {
         plan.group(*id, &format!("g{id}"), members);
     }
-    place.apply(OURS, 1, plan);
+    place.apply(1, plan);
     for (group, _) in &edges {
         for limit in [1, 7, 50, 1_000] {
             let (mut seen, mut after) = (Vec::new(), 0);
@@ -524,7 +533,7 @@ fn a_history_holds_only_what_was_applied() {
     let mut plan = Plan::default();
     plan.identity(1, person("a", "Anna"));
     plan.group(501, "g", &[1]);
-    let first = place.apply(OURS, 1, plan);
+    let first = place.apply(1, plan);
     let mut plan = Plan::default();
     plan.changes.push(NewChange {
         field: Some("title".into()),
@@ -532,18 +541,18 @@ fn a_history_holds_only_what_was_applied() {
         after: Some("\"Chief\"".into()),
         ..line(SubjectType::Identity, 1, ChangeKind::Changed)
     });
-    let planned = place.store(plan);
+    let planned = place.store(1, plan);
     let kinds = |place: &Place| -> Vec<(i64, String)> {
         place.read(|c| queries::history(c, 1, FOREVER, 10)).into_iter().map(|row| (row.run_id, row.kind)).collect()
     };
     assert_eq!(kinds(&place), [(first, "added".to_owned())]);
     let at = start().plus(10 * MINUTE);
-    place.apply_stored(planned, OURS, 1, at);
+    place.apply_stored(planned, 1, at);
     assert_eq!(kinds(&place), [(planned, "changed".to_owned()), (first, "added".to_owned())]);
     let mut plan = Plan::default();
     plan.member(501, 1, false);
-    let left = place.store(plan);
-    place.apply_stored(left, OURS, 1, start().plus(20 * MINUTE));
+    let left = place.store(1, plan);
+    place.apply_stored(left, 1, start().plus(20 * MINUTE));
     let events = place.read(|c| queries::membership_events(c, 1, Time(i64::MIN), Time(FOREVER)));
     let joined: Vec<bool> = events.iter().map(|event| event.joined).collect();
     assert_eq!(joined, [false, true]);
@@ -566,7 +575,7 @@ proptest::proptest! {
         let mut plan = Plan::default();
         crowd(&mut plan, 1..12);
         plan.group(501, "g", &[]);
-        place.apply(OURS, 1, plan);
+        place.apply(1, plan);
         let mut now: BTreeSet<ObjectId> = BTreeSet::new();
         let mut by_run = Vec::new();
         for wanted in &steps {
@@ -577,10 +586,10 @@ proptest::proptest! {
             for joined in wanted.difference(&now) {
                 plan.member(501, *joined, true);
             }
-            let run = place.apply(OURS, 1, plan);
+            let run = place.apply(1, plan);
             now.clone_from(wanted);
             by_run.push((start().plus(run * MINUTE), wanted.clone()));
-            let stored: BTreeSet<ObjectId> = place.read(|c| write::members_now(c, 501)).into_iter().collect();
+            let stored: BTreeSet<ObjectId> = place.read(|c| lookup::members_now(c, 501)).into_iter().collect();
             proptest::prop_assert_eq!(&stored, wanted);
         }
         for (at, wanted) in by_run {

@@ -1,0 +1,198 @@
+//! What a planner asks the copy: is this object known, is it the same, what does this name point at.
+//!
+//! All of it by index, on narrow rows where it is asked for every object of a directory. Reads only.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::model::{FOREVER, ObjectId, SubjectType};
+use crate::{
+    clock::Time,
+    connectors::{Key, Keys, Source},
+    error::Result,
+};
+
+/// Whether the directory still has an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    Present,
+    /// Not in the last answer; its grace time runs.
+    Missing,
+    /// A tombstone.
+    Removed,
+}
+
+impl Gone {
+    pub(super) fn code(self) -> i64 {
+        match self {
+            Self::Present => 0,
+            Self::Missing => 1,
+            Self::Removed => 2,
+        }
+    }
+
+    fn of_code(code: i64) -> Self {
+        match code {
+            0 => Self::Present,
+            1 => Self::Missing,
+            _ => Self::Removed,
+        }
+    }
+}
+
+/// What the copy knows of an object.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    pub id: ObjectId,
+    pub source: Source,
+    pub gone: Gone,
+}
+
+/// An object of a directory by its external id.
+pub fn find(
+    connection: &Connection,
+    directory: i64,
+    subject: SubjectType,
+    external_id: &str,
+) -> Result<Option<Known>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, source, gone FROM object WHERE directory_id = ?1 AND kind = ?2 AND external_id = ?3",
+        )?
+        .query_row(params![directory, subject.code(), external_id], |row| {
+            Ok(Known { id: row.get(0)?, source: Source(row.get(1)?), gone: Gone::of_code(row.get(2)?) })
+        })
+        .optional()?)
+}
+
+/// What an object is referred to by, as the copy has it.
+pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Result<Keys> {
+    let sql = match subject {
+        SubjectType::Identity => "SELECT dn_key, name_key FROM identity WHERE id = ?1",
+        SubjectType::Group => "SELECT dn_key, NULL FROM directory_group WHERE id = ?1",
+    };
+    let found = connection.prepare_cached(sql)?.query_row([id], |row| {
+        let key = |index| row.get::<_, Option<[u8; 16]>>(index).map(|bytes| bytes.map(Key));
+        Ok(Keys { dn: key(0)?, name: key(1)? })
+    });
+    Ok(found.optional()?.unwrap_or_default())
+}
+
+/// The identities and groups that are or were referred to by a key: present ones first, then missing ones. Removed
+/// objects are not found: whoever still names one points at nothing.
+pub fn by_key(connection: &Connection, directory: i64, key: Key) -> Result<Vec<(SubjectType, ObjectId)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1, id, missing_since_at IS NOT NULL AS gone FROM identity
+         WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL
+         UNION ALL SELECT 1, id, missing_since_at IS NOT NULL FROM identity INDEXED BY identity_by_name_key
+         WHERE directory_id = ?1 AND name_key = ?2 AND removed_at IS NULL
+         UNION ALL SELECT 2, id, missing_since_at IS NOT NULL FROM directory_group
+         WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL",
+    )?;
+    let mut rows = statement.query(params![directory, key.0])?;
+    let mut found: Vec<(bool, SubjectType, ObjectId)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let subject = if row.get::<_, i64>(0)? == 1 { SubjectType::Identity } else { SubjectType::Group };
+        found.push((row.get(2)?, subject, row.get(1)?));
+    }
+    found.sort_by_key(|(is_missing, _, id)| (*is_missing, *id));
+    Ok(found.into_iter().map(|(_, subject, id)| (subject, id)).collect())
+}
+
+pub fn reference(connection: &Connection, directory: i64, key: Key) -> Result<Option<ObjectId>> {
+    Ok(connection
+        .prepare_cached("SELECT id FROM reference WHERE directory_id = ?1 AND key = ?2")?
+        .query_row(params![directory, key.0], |row| row.get(0))
+        .optional()?)
+}
+
+/// The stored content of an object, as JSON.
+pub fn content(connection: &Connection, subject: SubjectType, id: ObjectId) -> Result<String> {
+    let sql = match subject {
+        SubjectType::Identity => "SELECT fields FROM identity WHERE id = ?1",
+        SubjectType::Group => "SELECT fields FROM directory_group WHERE id = ?1",
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
+}
+
+/// The direct members that a group has now, ascending.
+pub fn members_now(connection: &Connection, group: ObjectId) -> Result<Vec<ObjectId>> {
+    let mut statement = connection
+        .prepare_cached("SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?2 ORDER BY member_id")?;
+    let rows = statement.query_map(params![group, FOREVER], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Adds the groups that an object is a direct member of now.
+pub fn add_groups_of(connection: &Connection, member: ObjectId, groups: &mut BTreeSet<ObjectId>) -> Result<()> {
+    let mut statement =
+        connection.prepare_cached("SELECT group_id FROM member WHERE member_id = ?1 AND until_at = ?2")?;
+    let mut rows = statement.query(params![member, FOREVER])?;
+    while let Some(row) = rows.next()? {
+        groups.insert(row.get(0)?);
+    }
+    Ok(())
+}
+
+/// The external id of a group that is not removed.
+pub fn group_external_id(connection: &Connection, group: ObjectId) -> Result<Option<String>> {
+    Ok(connection
+        .prepare_cached("SELECT external_id FROM directory_group WHERE id = ?1 AND removed_at IS NULL")?
+        .query_row([group], |row| row.get(0))
+        .optional()?)
+}
+
+/// Visits every object of a directory that is neither missing nor removed.
+pub fn each_present(
+    connection: &Connection,
+    directory: i64,
+    subject: SubjectType,
+    mut visit: impl FnMut(ObjectId),
+) -> Result<()> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM object WHERE directory_id = ?1 AND kind = ?2 AND gone = 0")?;
+    let mut rows = statement.query(params![directory, subject.code()])?;
+    while let Some(row) = rows.next()? {
+        visit(row.get(0)?);
+    }
+    Ok(())
+}
+
+/// The objects of a directory that have been missing since before `cutoff`.
+pub fn missing_before(
+    connection: &Connection,
+    directory: i64,
+    subject: SubjectType,
+    cutoff: Time,
+) -> Result<Vec<ObjectId>> {
+    let sql = match subject {
+        SubjectType::Identity => {
+            "SELECT id FROM identity INDEXED BY identity_missing_in_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL AND missing_since_at <= ?2"
+        }
+        SubjectType::Group => {
+            "SELECT id FROM directory_group INDEXED BY group_missing_in_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL AND missing_since_at <= ?2"
+        }
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![directory, cutoff], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many identities and groups of a directory are not removed (missing ones count), and how many memberships last.
+pub fn counts(connection: &Connection, directory: i64) -> Result<(i64, i64)> {
+    let count = |subject: SubjectType| -> Result<i64> {
+        Ok(connection
+            .prepare_cached("SELECT count(*) FROM object WHERE directory_id = ?1 AND kind = ?2 AND gone < 2")?
+            .query_row(params![directory, subject.code()], |row| row.get(0))?)
+    };
+    Ok((count(SubjectType::Identity)?, count(SubjectType::Group)?))
+}
+
+/// Whether the copy holds anything of a directory, whatever it is.
+pub fn is_empty(connection: &Connection, directory: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM object WHERE directory_id = ?1 UNION ALL SELECT 1 FROM reference WHERE directory_id = ?1 LIMIT 1";
+    Ok(!connection.prepare_cached(sql)?.exists([directory])?)
+}
