@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::{
-    model::{Directory, Guard, Mode, Run, Schedule},
+    guard::Guard,
+    model::{Directory, Mode, Run, Schedule},
     queries,
     run::Runner,
 };

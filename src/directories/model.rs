@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{plan::Counts, progress::Figures};
+use super::{guard::Guard, plan::Counts, progress::Figures};
 use crate::{clock::Time, connectors::Kind, error::FieldError, principal::AccountId, schedule::SpecInput};
 
 /// When a directory is read.
@@ -41,41 +41,6 @@ fn too_long(field: &str, spec: &SpecInput) -> Option<FieldError> {
         .map(|(name, _)| {
             FieldError::new(format!("{field}.{name}"), format!("This is longer than {SPEC_PART_MAX} characters."))
         })
-}
-
-/// One limit: a plan with more than both is not applied by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Limit {
-    /// Share of the objects there are, 0 to 1.
-    pub share: f64,
-    pub count: u32,
-}
-
-/// Limits that park a plan.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Guard {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub removals: Option<Limit>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disables: Option<Limit>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub membership_removals: Option<Limit>,
-}
-
-impl Guard {
-    pub fn check(&self) -> Vec<FieldError> {
-        [
-            ("guard.removals.share", self.removals),
-            ("guard.disables.share", self.disables),
-            ("guard.membershipRemovals.share", self.membership_removals),
-        ]
-        .into_iter()
-        .filter(|(_, limit)| limit.is_some_and(|limit| !(0.0..=1.0).contains(&limit.share)))
-        .map(|(field, _)| FieldError::new(field, "A share is a number between 0 and 1."))
-        .collect()
-    }
 }
 
 /// A directory as stored, without its secrets.
