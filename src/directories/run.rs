@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    actions,
+    actions, guard,
     model::{Run, RunState},
     plan::{Counts, Planner, Quarantined},
     progress::{Board, Phase, Progress},
-    queries,
+    queries, review,
 };
 use crate::{
     audit::{self, Entry, Outcome},
@@ -120,7 +120,10 @@ impl Runner {
     async fn carry(&self, run: &Run, progress: &Arc<Progress>) -> Result<(), Stop> {
         if run.state == RunState::Reading {
             self.read_and_plan(run, progress).await?;
-            if run.is_dry_run {
+            let (account, id) = (run.account_id, run.id);
+            let planned = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await?;
+            // A dry run ends here, and so does a plan that the guard parked.
+            if !planned.is_some_and(|run| run.is_active()) {
                 return Ok(());
             }
         }
@@ -131,12 +134,17 @@ impl Runner {
         progress.enter(Phase::Connecting);
         let (account, directory_id) = (run.account_id, run.directory_id);
         let directory = self.kernel.db.read(move |c| queries::find(c, account, directory_id)).await?;
-        let directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
-        let connector = actions::open(&self.kernel, &directory).await?;
-        // What an earlier dry run staged is out of date from here on; its lines stay to be read.
-        let id = run.id;
-        for stale in self.kernel.db.read(move |c| queries::stale_dry_runs(c, directory_id, id)).await? {
-            self.forget(stale, false).await;
+        let mut directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
+        let (id, key) = (run.id, self.kernel.key.clone());
+        let connector = match self.kernel.db.read(move |c| review::find_preview(c, &key, id)).await? {
+            Some(preview) => actions::open_preview(&self.kernel, &mut directory, preview)?,
+            None => actions::open(&self.kernel, &directory).await?,
+        };
+        let read_with = review::read_with(&directory);
+        self.kernel.db.write(move |c| review::note_read_with(c, id, &read_with)).await?;
+        // What an earlier plan staged that nobody is going to apply is of no use from here on.
+        for (stale, with_changes) in self.kernel.db.read(move |c| review::left_over(c, directory_id, id)).await? {
+            self.drop_plan(stale, with_changes).await;
         }
         let (sender, receiver) = mpsc::channel(PAGES_WAITING);
         let planner = Planner::new(self.kernel.db.clone(), run.id, run.directory_id, progress.clone());
@@ -181,13 +189,52 @@ impl Runner {
             .entry("audit.run_planned.v1", run)
             .detail("counts", super::model::CountsJson::from(counts))
             .detail("server", &end.server);
-        audit::change(&self.kernel, &self.principal(run), move |c| {
+        let (asked, by) = (run.clone(), self.principal(run));
+        let (base, trips) = self
+            .kernel
+            .db
+            .read(move |c| {
+                let stored = queries::find(c, asked.account_id, directory)?;
+                let stored = stored.ok_or_else(|| Error::internal("the run's directory is gone"))?;
+                let facts = review::facts(c, &stored, &asked, &counts)?;
+                Ok((stored.applied_run_id, guard::judge(&stored.guard, &facts)))
+            })
+            .await?;
+        let (planned, who) = (run.clone(), by.clone());
+        // Planned and judged in one transaction: a plan that stands as planned may be applied.
+        let dropped = audit::change(&self.kernel, &by, move |c| {
             queries::insert_quarantine(c, directory, id, &quarantined)?;
             queries::set_planned(c, id, &counts, &end.server, now)?;
-            Ok(((), vec![entry]))
+            let (mut entries, dropped) = review::settle(c, &planned, base, &trips, &who, now)?;
+            entries.insert(0, entry);
+            Ok((dropped, entries))
         })
         .await?;
+        for id in dropped {
+            self.drop_plan(id, true).await;
+        }
         Ok(())
+    }
+
+    /// Carries out a plan that a person approved; whether it may be is checked where the approval is stored.
+    pub fn approve(&self, run: Run) -> tokio::task::JoinHandle<()> {
+        self.spawn(run)
+    }
+
+    /// Deletes what a plan that is not going to be applied had staged, and notes that it is gone.
+    async fn drop_plan(&self, run: i64, with_changes: bool) {
+        self.forget(run, with_changes).await;
+        let now = self.kernel.clock.now();
+        if let Err(error) = self.kernel.db.write(move |c| review::set_dropped(c, run, now)).await {
+            tracing::warn!(run, error = %error.chain(), "a dropped plan could not be noted; the next run tries again");
+        }
+    }
+
+    /// [`Self::drop_plan`] in the background, with the lines of the plan kept: a person discarded it and may want to
+    /// look again.
+    pub fn drop_later(&self, run: i64) {
+        let runner = self.clone();
+        tokio::spawn(async move { runner.drop_plan(run, false).await });
     }
 
     fn entry(&self, kind: &'static str, run: &Run) -> Entry {
@@ -216,8 +263,8 @@ impl Runner {
         let steps = objects + counts.differences();
         progress.to_apply(steps);
         let (principal, entry) = (self.principal(run), self.entry("audit.run_applied.v1", run));
-        let live = progress.clone();
-        tokio::task::spawn_blocking(move || -> Result<()> {
+        let (live, applied) = (progress.clone(), run.clone());
+        let dropped = tokio::task::spawn_blocking(move || -> Result<Vec<i64>> {
             let figures = live.clone();
             kernel.db.bulk_steps_blocking(move |c| {
                 let done = write::apply_staged(c, target, APPLY_OBJECTS)?;
@@ -238,18 +285,26 @@ impl Runner {
             let entry = entry.detail("counts", super::model::CountsJson::from(counts));
             // The last transaction: state, history and record together, synchronously on disk.
             let (identities, groups) = kernel.db.read_blocking(|c| write::counts(c, target.directory))?;
-            audit::change_blocking(&kernel, &principal, move |c| {
+            let who = principal.clone();
+            let dropped = audit::change_blocking(&kernel, &principal, move |c| {
                 write::finish_applied(c, target)?;
                 queries::set_run_applied(c, target.run, now)?;
                 queries::set_applied(c, target.directory, target.run, at, identities, groups)?;
-                Ok(((), vec![entry]))
+                // A plan that waits for approval was made against a copy that is no longer there.
+                let (mut entries, dropped) = review::supersede(c, &applied, &who, now)?;
+                entries.insert(0, entry);
+                Ok((dropped, entries))
             })?;
             metrics::gauge!("bailiwick_sync_last_success_timestamp_seconds", "directory" => target.directory.to_string())
                 .set(unix_seconds(now));
-            Ok(())
+            Ok(dropped)
         })
         .await
-        .map_err(|e| Error::caused("apply panicked", e))?
+        .map_err(|e| Error::caused("apply panicked", e))??;
+        for id in dropped {
+            self.drop_plan(id, true).await;
+        }
+        Ok(())
     }
 
     async fn fail(&self, run: &Run, stop: Stop, progress: &Arc<Progress>) {

@@ -12,6 +12,7 @@ mod model;
 #[cfg(test)]
 mod page_tests;
 mod pages;
+pub mod plans;
 mod queries;
 #[cfg(test)]
 mod tests;
