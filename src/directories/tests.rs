@@ -1,6 +1,7 @@
 //! The pages and the form of directories, through the door: HTML by selector, JSON by value, and what was stored.
 
 mod console;
+mod reviewing;
 
 use reqwest::StatusCode;
 use serde_json::json;
