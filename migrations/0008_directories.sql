@@ -72,11 +72,36 @@ CREATE TABLE run (
     finished_at     INTEGER,
     -- While applying: the moment all its changes take effect, and the last change row that is done.
     apply_at        INTEGER,
-    applied_to      INTEGER
+    applied_to      INTEGER,
+    -- What the guard and people said of the plan (directories::review).
+    -- The settings that decide what is read, as they were for this run: JSON, name to text, no secrets.
+    read_with       TEXT    NOT NULL DEFAULT '{}',
+    -- The applied run of the directory that the plan was made against.
+    base_run_id     INTEGER,
+    -- JSON of guard::Trip; NULL when there was none.
+    trips           TEXT,
+    parked_at       INTEGER,
+    approved_by     TEXT,
+    approved_at     INTEGER,
+    approval_reason TEXT,
+    discarded_by    TEXT,
+    discarded_at    INTEGER,
+    discard_reason  TEXT,
+    -- The later run whose plan took the place of this one.
+    superseded_by   INTEGER,
+    -- When what a plan that is not going to be applied had staged was deleted.
+    dropped_at      INTEGER,
+    -- Of a preview: settings that are not stored (JSON), and the credentials sealed for 'run:preview_credentials:<id>'
+    -- until they are used.
+    preview_settings    TEXT,
+    preview_principal   TEXT,
+    preview_credentials BLOB
 ) STRICT;
 
 CREATE INDEX run_by_directory ON run (directory_id, id);
 CREATE INDEX run_by_account   ON run (account_id, id);
+CREATE INDEX run_by_state     ON run (account_id, state, id);
+CREATE INDEX run_by_directory_state ON run (directory_id, state, id);
 -- One run at a time for one directory, whoever starts it.
 CREATE UNIQUE INDEX run_active ON run (directory_id) WHERE state IN ('reading', 'applying')
     OR (state = 'planned' AND is_dry_run = 0);

@@ -102,13 +102,6 @@ fn attention(line: &DirectoryLine) -> Vec<Attention> {
                 "Open the run",
             );
         }
-        ("parked", Some(run)) => add(
-            "warning",
-            format!("A plan for {} waits for approval", directory.name),
-            run.reason.clone().unwrap_or_default(),
-            format!("/runs/{}", run.id),
-            "Review the plan",
-        ),
         ("never", _) => add(
             "info",
             format!("{} has not been read yet", directory.name),
@@ -120,6 +113,16 @@ fn attention(line: &DirectoryLine) -> Vec<Attention> {
     }
     if let Some(first) = found.first_mut() {
         first.since = standing.failing_since;
+    }
+    if let Some(run) = &standing.parked {
+        found.push(Attention {
+            tone: "warning",
+            title: format!("A plan for {} waits for approval", directory.name),
+            text: run.reason.clone().unwrap_or_default(),
+            since: None,
+            href: format!("/runs/{}", run.id),
+            action: "Review the plan",
+        });
     }
     let mut add = |tone, title: String, text: &str, href: String, action| {
         found.push(Attention { tone, title, text: text.to_owned(), since: None, href, action });

@@ -3,8 +3,10 @@
 use serde::Deserialize;
 
 use super::{
-    model::{Directory, Guard, Mode, Run, Schedule},
+    guard::Guard,
+    model::{Directory, Mode, Run, Schedule},
     queries,
+    review::{self, Preview},
     run::Runner,
 };
 use crate::{
@@ -425,10 +427,24 @@ pub async fn start_run(
     if input.mode == Mode::Delta {
         return Err(Error::field("mode", "This directory is read with full runs only. Ask for mode full."));
     }
+    start(kernel, principal, runner, account, directory_id, input, None).await
+}
+
+async fn start(
+    kernel: &Kernel,
+    principal: &Principal,
+    runner: &Runner,
+    account: AccountId,
+    directory_id: i64,
+    input: RunInput,
+    preview: Option<Preview>,
+) -> Result<Run> {
     let begin = || {
-        let (kernel, principal, runner) = (kernel.clone(), principal.clone(), runner.clone());
+        let (kernel, principal, runner, preview) = (kernel.clone(), principal.clone(), runner.clone(), preview.clone());
         // In a task of its own: when the asker goes away, a run that was stored is carried all the same.
-        tokio::spawn(async move { begin_run(&kernel, &principal, &runner, account, directory_id, input).await })
+        tokio::spawn(
+            async move { begin_run(&kernel, &principal, &runner, account, directory_id, input, preview).await },
+        )
     };
     let ended = |e| Error::caused("starting a run ended early", e);
     match begin().await.map_err(ended)? {
@@ -445,10 +461,14 @@ async fn begin_run(
     account: AccountId,
     directory_id: i64,
     input: RunInput,
+    preview: Option<Preview>,
 ) -> Result<Run> {
-    let (who, now, board) = (principal.clone(), kernel.clock.now(), runner.board.clone());
+    let (who, now, board, key) = (principal.clone(), kernel.clock.now(), runner.board.clone(), kernel.key.clone());
     let run = audit::change(kernel, principal, move |c| {
-        let directory = queries::find(c, account, directory_id)?.ok_or(Error::NotFound("This directory"))?;
+        let mut directory = queries::find(c, account, directory_id)?.ok_or(Error::NotFound("This directory"))?;
+        if let Some(preview) = &preview {
+            directory.settings = preview.settings.clone();
+        }
         let hash = crate::secret::encode_hex(&crate::secret::sha256(directory.settings.to_string().as_bytes()));
         let id = queries::insert_run(c, &directory, input.mode.as_str(), input.dry_run, &who.urn(), &hash, now)?
             .ok_or_else(|| Error::Conflict("A run of this directory is going on already.".into()))?;
@@ -456,7 +476,11 @@ async fn begin_run(
             .subject(urn("directories", &who.region, who.account, "run", id))
             .detail("directory", directory.name)
             .detail("mode", input.mode.as_str())
-            .detail("dryRun", input.dry_run);
+            .detail("dryRun", input.dry_run)
+            .detail("preview", preview.is_some());
+        if let Some(preview) = &preview {
+            review::store_preview(c, &key, id, preview)?;
+        }
         let run = queries::find_run(c, account, id)?.ok_or(Error::NotFound("This run"))?;
         // Before anybody can see the row: from then on it is carried.
         board.open(id);
@@ -465,4 +489,55 @@ async fn begin_run(
     .await?;
     runner.spawn(run.clone());
     Ok(run)
+}
+
+/// Settings whose effect is to be seen before they are saved.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = DirectoryPreview)]
+pub struct PreviewInput {
+    #[schema(value_type = Object)]
+    pub settings: serde_json::Value,
+    /// Absent: the stored ones, but only for the servers and the encryption they were given for.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub credentials: CredentialsInput,
+}
+
+/// A dry run of a stored directory with settings that are not stored; 409 when a run of it is going on.
+pub async fn preview(
+    kernel: &Kernel,
+    principal: &Principal,
+    runner: &Runner,
+    id: i64,
+    input: PreviewInput,
+) -> Result<Run> {
+    let account = principal.account()?;
+    let directory = get(kernel, principal, id).await?;
+    let is_same_way = connectors::is_same_way(directory.kind, &directory.settings, &input.settings);
+    let (credentials, is_given) = match input.credentials.read {
+        Some(given) => (given, true),
+        None => (stored_credentials(kernel, id).await?, false),
+    };
+    let mut errors = Vec::new();
+    let read_principal = check_connector(directory.kind, &input.settings, &credentials).unwrap_or_else(|found| {
+        errors.extend(found);
+        String::new()
+    });
+    if !is_given && !is_same_way {
+        errors.push(FieldError::new("credentials.read", OTHER_WAY));
+    }
+    first(errors)?;
+    let preview = Preview { settings: input.settings, read_principal, credentials };
+    let input = RunInput { mode: Mode::Full, dry_run: true };
+    start(kernel, principal, runner, account, id, input, Some(preview)).await
+}
+
+/// A directory, opened with the settings of a preview; `directory` has them from then on, in memory.
+pub(super) fn open_preview(kernel: &Kernel, directory: &mut Directory, preview: Preview) -> Result<Box<dyn Connector>> {
+    let now = kernel.clock.now();
+    let connector =
+        connectors::open(directory.kind, &preview.settings, &preview.credentials, now).map_err(Error::Invalid)?;
+    (directory.settings, directory.read_principal) = (preview.settings, preview.read_principal);
+    Ok(connector)
 }

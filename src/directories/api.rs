@@ -4,16 +4,20 @@ use actix_web::{HttpResponse, web::Data};
 use serde::Deserialize;
 
 use super::{
-    actions::{self, CreateInput, RunInput, TrialInput, UpdateInput},
-    model::{Directory, DirectoryJson, QuarantineJson, RunJson},
-    queries,
+    actions::{self, CreateInput, PreviewInput, RunInput, TrialInput, UpdateInput},
+    model::{Directory, DirectoryJson, QuarantineJson, Run, RunJson, RunState},
+    plan_export, queries,
+    review::{self, ApproveInput, DiscardInput},
     run::Runner,
 };
 use crate::{
     connectors::{ProbeReport, Sample},
     error::{Error, Result},
-    identities::{self, ChangeJson, ChangeKind},
-    web::{Ctx, Json, ListQuery, Listing, PathId, Query},
+    identities::{
+        ChangeJson, ChangeKind, ChangeRow, SubjectType,
+        plans::{self, LineFilter},
+    },
+    web::{Ctx, Cursor, Json, ListQuery, Listing, PathId, Query},
 };
 
 /// The account's directories, by name.
@@ -102,30 +106,114 @@ pub(super) async fn start_run(
     runner: Data<Runner>,
 ) -> Result<HttpResponse> {
     let run = actions::start_run(&ctx.kernel, &ctx.principal, &runner, id.0, input.0).await?;
-    let location = format!("/api/runs/{}", run.id);
-    let body = RunJson::new(run, None, ctx.kernel.clock.now());
-    Ok(HttpResponse::Accepted().insert_header(("location", location)).json(body))
+    accepted(&ctx, &runner, run).await
 }
 
-async fn runs_page(ctx: &Ctx, runner: &Runner, directory: Option<i64>, query: &ListQuery) -> Result<HttpResponse> {
+/// Shows what settings would change before they are saved: a dry run with them. Answers the run; its plan is at
+/// `/api/runs/{id}/changes` once it is `planned`, and `trips` says what the guard would stop. Nothing of it can be
+/// applied.
+#[utoipa::path(post, path = "/api/directories/{id}/preview", tag = "runs", params(("id" = String, Path)),
+    request_body = PreviewInput, responses((status = 202, body = RunJson)))]
+pub(super) async fn preview(
+    ctx: Ctx,
+    id: PathId<i64>,
+    input: Json<PreviewInput>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
+    let run = actions::preview(&ctx.kernel, &ctx.principal, &runner, id.0, input.0).await?;
+    accepted(&ctx, &runner, run).await
+}
+
+/// A run with everything that is said of it.
+async fn whole(ctx: &Ctx, runner: &Runner, run: Run) -> Result<RunJson> {
+    let id = run.id;
+    let review = ctx.kernel.db.read(move |c| review::find(c, id)).await?;
+    let live = runner.board.find(id).map(|progress| progress.figures());
+    Ok(RunJson::new(run, review, live, ctx.kernel.clock.now()))
+}
+
+async fn accepted(ctx: &Ctx, runner: &Runner, run: Run) -> Result<HttpResponse> {
+    let location = format!("/api/runs/{}", run.id);
+    Ok(HttpResponse::Accepted().insert_header(("location", location)).json(whole(ctx, runner, run).await?))
+}
+
+/// Lets the plan of a parked run take effect: that plan, and only while the copy and the settings are those it was made
+/// with (409 otherwise). The reason goes on the record.
+#[utoipa::path(post, path = "/api/runs/{id}/approve", tag = "runs", params(("id" = String, Path)),
+    request_body = ApproveInput, responses((status = 202, body = RunJson)))]
+pub(super) async fn approve(
+    ctx: Ctx,
+    id: PathId<i64>,
+    input: Json<ApproveInput>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
+    let run = review::approve(&ctx.kernel, &ctx.principal, &runner, id.0, input.0).await?;
+    accepted(&ctx, &runner, run).await
+}
+
+/// Drops the plan of a parked run, or of a dry run. The copy stays as it is.
+#[utoipa::path(post, path = "/api/runs/{id}/discard", tag = "runs", params(("id" = String, Path)),
+    request_body = DiscardInput, responses((status = 200, body = RunJson)))]
+pub(super) async fn discard(
+    ctx: Ctx,
+    id: PathId<i64>,
+    input: Json<DiscardInput>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
+    let run = review::discard(&ctx.kernel, &ctx.principal, &runner, id.0, input.0).await?;
+    Ok(HttpResponse::Ok().json(whole(&ctx, &runner, run).await?))
+}
+
+/// Filters of a list of runs.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RunsQuery {
+    limit: Option<i64>,
+    cursor: Option<String>,
+    /// `reading planned parked applying applied discarded failed`.
+    state: Option<String>,
+    /// The id of a directory.
+    directory: Option<String>,
+}
+
+async fn runs_page(ctx: &Ctx, runner: &Runner, directory: Option<i64>, query: &RunsQuery) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
-    let (limit, before) = (query.limit()?, query.position::<i64>()?.unwrap_or(i64::MAX));
-    let rows = ctx.kernel.db.read(move |c| queries::list_runs(c, account, directory, before, limit + 1)).await?;
+    let list = ListQuery { limit: query.limit, cursor: query.cursor.clone() };
+    let (limit, before) = (list.limit()?, list.position::<i64>()?.unwrap_or(i64::MAX));
+    let state = match query.state.as_deref().filter(|state| !state.is_empty()) {
+        None => None,
+        Some(state) => Some(RunState::parse(state).ok_or_else(|| {
+            let states = RunState::ALL.map(RunState::as_str).join(", ");
+            Error::BadRequest(format!("state must be one of {states}."))
+        })?),
+    };
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let rows = match state {
+                None => queries::list_runs(c, account, directory, before, limit + 1)?,
+                Some(state) => queries::list_runs_in_state(c, account, directory, state, before, limit + 1)?,
+            };
+            rows.into_iter().map(|run| Ok((review::find(c, run.id)?, run))).collect::<Result<Vec<_>>>()
+        })
+        .await?;
     let now = ctx.kernel.clock.now();
-    let listing = Listing::cut(rows, limit, |run| run.id).map(|run| {
+    let listing = Listing::cut(rows, limit, |(_, run)| run.id).map(|(review, run)| {
         let live = runner.board.find(run.id).map(|progress| progress.figures());
-        RunJson::new(run, live, now)
+        RunJson::new(run, review, live, now)
     });
     Ok(listing.json("runs"))
 }
 
 /// The runs of one directory, newest first.
-#[utoipa::path(get, path = "/api/directories/{id}/runs", tag = "runs", params(("id" = String, Path), ListQuery),
+#[utoipa::path(get, path = "/api/directories/{id}/runs", tag = "runs", params(("id" = String, Path), RunsQuery),
     responses((status = 200, description = "`{\"runs\": […], \"next\"}`", body = [RunJson])))]
 pub(super) async fn runs_of(
     ctx: Ctx,
     id: PathId<i64>,
-    query: Query<ListQuery>,
+    query: Query<RunsQuery>,
     runner: Data<Runner>,
 ) -> Result<HttpResponse> {
     actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
@@ -133,10 +221,14 @@ pub(super) async fn runs_of(
 }
 
 /// All runs of the account, newest first.
-#[utoipa::path(get, path = "/api/runs", tag = "runs", params(ListQuery),
+#[utoipa::path(get, path = "/api/runs", tag = "runs", params(RunsQuery),
     responses((status = 200, description = "`{\"runs\": […], \"next\"}`", body = [RunJson])))]
-pub(super) async fn list_runs(ctx: Ctx, query: Query<ListQuery>, runner: Data<Runner>) -> Result<HttpResponse> {
-    runs_page(&ctx, &runner, None, &query.0).await
+pub(super) async fn list_runs(ctx: Ctx, query: Query<RunsQuery>, runner: Data<Runner>) -> Result<HttpResponse> {
+    let directory = match query.0.directory.as_deref().filter(|id| !id.is_empty()) {
+        None => None,
+        Some(id) => Some(id.parse().map_err(|_| Error::BadRequest("directory must be an id.".into()))?),
+    };
+    runs_page(&ctx, &runner, directory, &query.0).await
 }
 
 /// One run, with its progress while it goes on.
@@ -146,50 +238,89 @@ pub(super) async fn get_run(ctx: Ctx, id: PathId<i64>, runner: Data<Runner>) -> 
     let account = ctx.principal.account()?;
     let run = ctx.kernel.db.read(move |c| queries::find_run(c, account, id.0)).await?;
     let run = run.ok_or(Error::NotFound("This run"))?;
-    let live = runner.board.find(run.id).map(|progress| progress.figures());
-    Ok(HttpResponse::Ok().json(RunJson::new(run, live, ctx.kernel.clock.now())))
+    Ok(HttpResponse::Ok().json(whole(&ctx, &runner, run).await?))
 }
 
-/// `?kind=` of a plan.
+/// What the lines of a plan are narrowed to.
 #[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ChangesQuery {
-    limit: Option<i64>,
-    cursor: Option<String>,
+    pub limit: Option<i64>,
+    pub cursor: Option<String>,
     /// `added changed missing returned member-added member-removed`.
-    kind: Option<String>,
+    pub kind: Option<String>,
+    /// `identity` or `group`.
+    pub subject_type: Option<String>,
+    /// A part of the name or the user name of the subject or the member.
+    pub q: Option<String>,
 }
 
-/// The plan of a run, line by line; once applied, its history.
+/// Characters of a search text; more finds nothing and costs time.
+const Q_CHARS_MAX: usize = 200;
+
+impl ChangesQuery {
+    pub fn filter(&self) -> Result<LineFilter> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let kind = match given(&self.kind) {
+            None => None,
+            Some(kind) => Some(ChangeKind::parse(&kind).ok_or_else(|| {
+                let kinds = ChangeKind::ALL.map(ChangeKind::as_str).join(", ");
+                Error::BadRequest(format!("kind must be one of {kinds}."))
+            })?),
+        };
+        let subject = match given(&self.subject_type).as_deref() {
+            None => None,
+            Some("identity") => Some(SubjectType::Identity),
+            Some("group") => Some(SubjectType::Group),
+            Some(_) => return Err(Error::BadRequest("subjectType must be identity or group.".into())),
+        };
+        let q = given(&self.q).unwrap_or_default();
+        if q.chars().count() > Q_CHARS_MAX {
+            return Err(Error::BadRequest(format!("q must not be longer than {Q_CHARS_MAX} characters.")));
+        }
+        Ok(LineFilter { kind, subject, q })
+    }
+
+    /// A page of lines, and the cursor of the next.
+    pub async fn page(&self, ctx: &Ctx, run: i64, limit: usize) -> Result<Listing<ChangeRow>> {
+        let (account, filter) = (ctx.principal.account()?, self.filter()?);
+        let after = ListQuery { limit: None, cursor: self.cursor.clone() }.position::<i64>()?.unwrap_or(0);
+        let (rows, next) = ctx
+            .kernel
+            .db
+            .read(move |c| {
+                queries::find_run(c, account, run)?.ok_or(Error::NotFound("This run"))?;
+                plans::lines(c, run, &filter, after, limit)
+            })
+            .await?;
+        Ok(Listing { rows, next: next.map(|next| Cursor::write(&next)) })
+    }
+}
+
+/// The plan of a run, line by line; once applied, its history. A page may hold fewer lines than asked for, or none, and
+/// still have a next one: a search looks at a part of a long plan at a time.
 #[utoipa::path(get, path = "/api/runs/{id}/changes", tag = "runs", params(("id" = String, Path), ChangesQuery),
     responses((status = 200, description = "`{\"changes\": […], \"next\"}`", body = [ChangeJson])))]
 pub(super) async fn run_changes(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
-    let list = ListQuery { limit: query.0.limit, cursor: query.0.cursor.clone() };
-    let (limit, after) = (list.limit()?, list.position::<i64>()?.unwrap_or(0));
-    let kinds: Vec<&'static str> = match query.0.kind.as_deref().filter(|kind| !kind.is_empty()) {
-        None => Vec::new(),
-        Some(kind) => vec![
-            ChangeKind::parse(kind)
-                .ok_or_else(|| {
-                    Error::BadRequest(
-                        "kind must be added, changed, missing, returned, member-added or member-removed.".into(),
-                    )
-                })?
-                .as_str(),
-        ],
-    };
-    let rows = ctx
-        .kernel
-        .db
-        .read(move |c| {
-            queries::find_run(c, account, id.0)?.ok_or(Error::NotFound("This run"))?;
-            identities::changes_of_run(c, id.0, &kinds, after, limit + 1)
-        })
-        .await?;
-    let region = ctx.principal.region.clone();
-    Ok(Listing::cut(rows, limit, |row| row.id).map(|row| ChangeJson::new(row, &region, account)).json("changes"))
+    let limit = ListQuery { limit: query.0.limit, cursor: None }.limit()?;
+    let (region, account) = (ctx.principal.region.clone(), ctx.principal.account()?);
+    let listing = query.0.page(&ctx, id.0, limit).await?;
+    Ok(listing.map(|row| ChangeJson::new(row, &region, account)).json("changes"))
+}
+
+/// The whole plan of a run as CSV, narrowed as the list is; `limit` and `cursor` are not looked at.
+#[utoipa::path(get, path = "/api/runs/{id}/changes.csv", tag = "runs", params(("id" = String, Path), ChangesQuery),
+    responses((status = 200, description = "One line per change, with a heading.", body = String, content_type = "text/csv")))]
+pub(super) async fn export_changes_csv(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQuery>) -> Result<HttpResponse> {
+    plan_export::changes(&ctx, id.0, query.0.filter()?, plan_export::Format::Csv).await
+}
+
+/// The same as one JSON document, `{"changes": […]}`.
+#[utoipa::path(get, path = "/api/runs/{id}/changes.json", tag = "runs", params(("id" = String, Path), ChangesQuery),
+    responses((status = 200, description = "`{\"changes\": […]}`", body = [ChangeJson])))]
+pub(super) async fn export_changes_json(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQuery>) -> Result<HttpResponse> {
+    plan_export::changes(&ctx, id.0, query.0.filter()?, plan_export::Format::Json).await
 }
 
 /// What a run could not take, and why; tried again by every run.

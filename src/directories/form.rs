@@ -9,7 +9,10 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    actions::{self, CreateInput, CredentialsInput, RunInput, TrialInput, UpdateInput},
+    actions::{self, CreateInput, CredentialsInput, PreviewInput, RunInput, TrialInput, UpdateInput},
+    form_guard,
+    form_views::{MAPPED_LABELS, PresetRow, SampleView, presets},
+    guard::Guard,
     model::{Directory, Mode, Schedule},
     pages::ProbeView,
     run::Runner,
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     connectors::{
-        Failure, Kind, Sample, Value,
+        Failure, Kind,
         openldap::{Mapping, Preset, Scope, Settings, settings::MAPPED_FIELDS},
     },
     error::{Error, FieldError, Result},
@@ -78,6 +81,18 @@ pub(super) struct Fields {
     pub cron: String,
     pub time_zone: String,
     pub paused: String,
+    // The guard: counts, shares in per cent; empty ones have the default.
+    pub removals_count: String,
+    pub removals_share: String,
+    pub disables_count: String,
+    pub disables_share: String,
+    pub memberships_count: String,
+    pub memberships_share: String,
+    pub privileged_count: String,
+    pub privileged_share: String,
+    /// One per line.
+    pub privileged_groups: String,
+    pub grace_days: String,
     /// Which button: `sync` after saving, anything else just saves.
     pub then: String,
 }
@@ -89,6 +104,7 @@ pub(super) struct Read {
     /// `None`: keep the stored ones.
     pub credentials: Option<Secret<String>>,
     pub schedule: Schedule,
+    pub guard: Guard,
     pub errors: Vec<FieldError>,
 }
 
@@ -117,6 +133,7 @@ impl Fields {
             time_zone: zone.to_owned(),
             ..Self::default()
         }
+        .with_guard(&Guard::default())
     }
 
     /// The fields of a stored directory; the password stays empty.
@@ -154,7 +171,8 @@ impl Fields {
             mapping_manager: text(&settings.mapping.manager),
             paused: if directory.schedule.paused { "on".into() } else { String::new() },
             ..Self::fresh(principal)
-        };
+        }
+        .with_guard(&directory.guard);
         match &directory.schedule.full {
             None => fields.when = "hand".into(),
             Some(SpecInput { cron: Some(line), time_zone, .. }) => {
@@ -293,7 +311,8 @@ impl Fields {
             )),
         };
         let schedule = self.read_schedule(stored, &mut errors);
-        Read { name: self.name.clone(), settings, credentials, schedule, errors }
+        let guard = form_guard::read(self, &mut errors);
+        Read { name: self.name.clone(), settings, credentials, schedule, guard, errors }
     }
 }
 
@@ -306,6 +325,7 @@ impl Read {
         let mut errors = actions::check_name(&self.name);
         errors.extend(self.errors.iter().cloned());
         errors.extend(self.schedule.check());
+        errors.extend(self.guard.check());
         let more = self.settings.check();
         errors.extend(more.into_iter().map(|e| FieldError::new(format!("settings.{}", e.field), e.message)));
         Err(Error::Invalid(errors))
@@ -335,6 +355,7 @@ fn own_name(field: &str) -> &str {
         "schedule.full.cron" => "cron",
         "schedule.full.timeZone" => "timeZone",
         "settings.startTls" => "tls",
+        field if field.starts_with("guard.") => form_guard::own_name(field),
         _ => {
             let rest = field.strip_prefix("settings.").or_else(|| field.strip_prefix("credentials.read."));
             // `servers[1]` belongs to the one field that holds all of them.
@@ -344,7 +365,7 @@ fn own_name(field: &str) -> &str {
     }
 }
 
-const LABELS: [(&str, &str); 20] = [
+const LABELS: [(&str, &str); 30] = [
     ("name", "Name"),
     ("kind", "Kind"),
     ("servers", "Servers"),
@@ -365,20 +386,16 @@ const LABELS: [(&str, &str); 20] = [
     ("cron", "Cron line"),
     ("timeZone", "Time zone"),
     ("attributes", "Attributes"),
-];
-
-/// `MAPPED_FIELDS` as people say them.
-const MAPPED_LABELS: [&str; 10] = [
-    "User name",
-    "UPN",
-    "Mail",
-    "Display name",
-    "Given name",
-    "Family name",
-    "Employee id",
-    "Department",
-    "Title",
-    "Manager",
+    ("removalsCount", "Going missing, count"),
+    ("removalsShare", "Going missing, share"),
+    ("disablesCount", "No longer active, count"),
+    ("disablesShare", "No longer active, share"),
+    ("membershipsCount", "Memberships that end, count"),
+    ("membershipsShare", "Memberships that end, share"),
+    ("privilegedCount", "Members of one privileged group, count"),
+    ("privilegedShare", "Members of one privileged group, share"),
+    ("privilegedGroups", "Privileged groups"),
+    ("graceDays", "Grace days"),
 ];
 
 /// One line of the error summary.
@@ -401,124 +418,12 @@ impl Fault {
     }
 }
 
-struct PresetRow {
-    code: &'static str,
-    title: &'static str,
-    sentence: &'static str,
-    user_filter: &'static str,
-    group_filter: &'static str,
-}
-
-fn presets() -> [PresetRow; 4] {
-    Preset::ALL.map(|preset| {
-        let (title, sentence) = match preset {
-            Preset::InetOrgPerson => (
-                "inetOrgPerson, all kinds of groups",
-                "People are inetOrgPerson entries; groups may be groupOfNames, groupOfUniqueNames or posixGroup.",
-            ),
-            Preset::GroupOfNames => (
-                "inetOrgPerson and groupOfNames",
-                "People are inetOrgPerson entries; groups list the DNs of their members in member.",
-            ),
-            Preset::GroupOfUniqueNames => (
-                "inetOrgPerson and groupOfUniqueNames",
-                "People are inetOrgPerson entries; groups list the DNs of their members in uniqueMember.",
-            ),
-            Preset::PosixGroup => (
-                "posixAccount and posixGroup",
-                "People are inetOrgPerson or posixAccount entries; groups list user names in memberUid.",
-            ),
-        };
-        PresetRow {
-            code: preset.as_str(),
-            title,
-            sentence,
-            user_filter: preset.user_filter(),
-            group_filter: preset.group_filter(),
-        }
-    })
-}
-
 struct MappingRow {
     field: &'static str,
     label: &'static str,
     value: String,
     placeholder: String,
     error: String,
-}
-
-/// One entry as the form shows it.
-pub(super) struct SampleView {
-    pub dn: String,
-    /// Field, value.
-    pub mapped: Vec<(&'static str, String)>,
-    /// Attribute name, values.
-    pub raw: Vec<(String, Vec<String>)>,
-    /// Attributes beyond those shown.
-    pub more: usize,
-}
-
-/// What of a sample is shown: an entry with a thousand values must not make the form unusable.
-const SAMPLE_ATTRIBUTES_MAX: usize = 80;
-const SAMPLE_VALUES_MAX: usize = 8;
-const SAMPLE_CHARS_MAX: usize = 160;
-
-fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(SAMPLE_CHARS_MAX).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
-}
-
-impl SampleView {
-    fn new(sample: &Sample) -> Self {
-        let fields = &sample.mapped;
-        let text = |part: &Option<String>| part.as_deref().map(shortened).unwrap_or_default();
-        let mails = match fields.mails.len() {
-            0 | 1 => text(&fields.mail),
-            count => format!("{} and {} more", text(&fields.mail), count - 1),
-        };
-        let values = [
-            shortened(&fields.user_name),
-            text(&fields.upn),
-            mails,
-            text(&fields.display_name),
-            text(&fields.given_name),
-            text(&fields.family_name),
-            text(&fields.employee_id),
-            text(&fields.department),
-            text(&fields.title),
-            text(&fields.manager),
-        ];
-        let mut mapped: Vec<_> = MAPPED_LABELS.into_iter().zip(values).collect();
-        mapped.push(("Status", fields.status.as_str().to_owned()));
-        let raw = sample.attributes.iter().take(SAMPLE_ATTRIBUTES_MAX).map(|(name, values)| {
-            let mut shown: Vec<String> = values
-                .iter()
-                .take(SAMPLE_VALUES_MAX)
-                .map(|value| match value {
-                    Value::Text(text) => shortened(text),
-                    Value::Binary { base64 } => format!("(binary, {} bytes)", words::number(bytes_of(base64))),
-                })
-                .collect();
-            if values.len() > SAMPLE_VALUES_MAX {
-                let more = i64::try_from(values.len() - SAMPLE_VALUES_MAX).unwrap_or(i64::MAX);
-                shown.push(format!("and {} more", words::number(more)));
-            }
-            (shortened(name), shown)
-        });
-        Self {
-            dn: sample.dn.clone(),
-            mapped,
-            raw: raw.collect(),
-            more: sample.attributes.len().saturating_sub(SAMPLE_ATTRIBUTES_MAX),
-        }
-    }
-}
-
-fn bytes_of(base64: &str) -> i64 {
-    i64::try_from(base64.trim_end_matches('=').len() * 3 / 4).unwrap_or(i64::MAX)
 }
 
 /// The answer of one of the two buttons that try without saving.
@@ -604,6 +509,10 @@ impl FormPage {
         [second, third, fourth].into_iter().find(|preset| preset.code == self.fields.preset).unwrap_or(first)
     }
 
+    fn limits(&self) -> Vec<form_guard::LimitRow> {
+        form_guard::rows(&self.fields, |field| self.error(field))
+    }
+
     fn mapping(&self) -> Vec<MappingRow> {
         let defaults = Mapping::default().sources();
         MAPPED_FIELDS
@@ -654,7 +563,7 @@ pub(super) async fn create(ctx: Ctx, form: Form<Fields>, runner: Data<Runner>) -
                 settings,
                 credentials: CredentialsInput { read: read.credentials },
                 schedule: Some(read.schedule),
-                guard: None,
+                guard: Some(read.guard),
             };
             actions::create(&ctx.kernel, &ctx.principal, input).await
         }
@@ -682,7 +591,7 @@ pub(super) async fn update(
                 settings: Some(settings),
                 credentials: read.credentials.map(|read| CredentialsInput { read: Some(read) }),
                 schedule: Some(read.schedule),
-                guard: None,
+                guard: Some(read.guard),
             };
             actions::update(&ctx.kernel, &ctx.principal, id.0, input).await
         }
@@ -704,6 +613,28 @@ async fn saved(ctx: &Ctx, runner: &Runner, id: i64, then: &str, message: &str) -
         Ok(run) => Ok(redirect(&format!("/runs/{}", run.id))),
         Err(Error::Conflict(reason)) => Ok(redirect_with(&path, "warning", &format!("{message} {reason}"))),
         Err(other) => Err(other),
+    }
+}
+
+/// `POST /directories/{id}/preview`: a dry run with the settings as typed; nothing is saved.
+pub(super) async fn preview(
+    ctx: Ctx,
+    id: PathId<i64>,
+    form: Form<Fields>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
+    let directory = actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
+    let read = form.0.read(Some(&directory));
+    let started = match read.check().and_then(|()| read.json()) {
+        Err(error) => Err(error),
+        Ok(settings) => {
+            let input = PreviewInput { settings, credentials: CredentialsInput { read: read.credentials } };
+            actions::preview(&ctx.kernel, &ctx.principal, &runner, id.0, input).await
+        }
+    };
+    match started {
+        Ok(run) => Ok(redirect(&format!("/runs/{}", run.id))),
+        Err(error) => refused(&ctx, form.0, Some(directory), error),
     }
 }
 

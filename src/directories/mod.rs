@@ -10,11 +10,17 @@ mod api;
 #[cfg(test)]
 mod engine_tests;
 mod form;
+mod form_guard;
+mod form_views;
+mod guard;
 mod model;
 mod pages;
 mod plan;
+mod plan_export;
 mod progress;
 mod queries;
+mod review;
+mod review_pages;
 mod run;
 mod run_pages;
 mod standing;
@@ -40,6 +46,8 @@ pub fn routes(routes: &mut Routes) {
     let read = Permission::Needs(Service::Directories, Level::Read);
     let operate = Permission::Needs(Service::Directories, Level::Operate);
     let full = Permission::Needs(Service::Directories, Level::Full);
+    // Whoever may start runs is not by that one who may let a stopped plan pass.
+    let approve = Permission::Needs(Service::Approvals, Level::Operate);
     routes.get("/directories", read, pages::list);
     routes.get("/directories/new", full, form::new);
     routes.post("/directories/new", full, form::create);
@@ -48,6 +56,7 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/directories/{id}", read, pages::detail);
     routes.get("/directories/{id}/edit", full, form::edit);
     routes.post("/directories/{id}/edit", full, form::update);
+    routes.post("/directories/{id}/preview", full, form::preview);
     routes.get("/directories/{id}/remove", full, pages::confirm_removal);
     routes.post("/directories/{id}/remove", full, pages::remove);
     routes.post("/directories/{id}/probe", operate, pages::probe);
@@ -56,6 +65,10 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/runs", read, run_pages::runs);
     routes.get("/runs/{id}", read, run_pages::run);
     routes.get("/runs/{id}/progress", read, run_pages::run_progress);
+    routes.get("/runs/{id}/changes.csv", read, run_pages::export_csv);
+    routes.get("/runs/{id}/changes.json", read, run_pages::export_json);
+    routes.post("/runs/{id}/approve", approve, review_pages::approve);
+    routes.post("/runs/{id}/discard", approve, review_pages::discard);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_create, _, _>(full, api::create);
     routes.api::<api::__path_get, _, _>(read, api::get);
@@ -66,6 +79,11 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_sample_trial, _, _>(full, api::sample_trial);
     routes.api::<api::__path_sample, _, _>(full, api::sample);
     routes.api::<api::__path_start_run, _, _>(operate, api::start_run);
+    routes.api::<api::__path_preview, _, _>(full, api::preview);
+    routes.api::<api::__path_approve, _, _>(approve, api::approve);
+    routes.api::<api::__path_discard, _, _>(approve, api::discard);
+    routes.api::<api::__path_export_changes_csv, _, _>(read, api::export_changes_csv);
+    routes.api::<api::__path_export_changes_json, _, _>(read, api::export_changes_json);
     routes.api::<api::__path_runs_of, _, _>(read, api::runs_of);
     routes.api::<api::__path_list_runs, _, _>(read, api::list_runs);
     routes.api::<api::__path_get_run, _, _>(read, api::get_run);

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{plan::Counts, progress::Figures};
+use super::{
+    guard::Guard,
+    plan::Counts,
+    progress::Figures,
+    review::{DecisionJson, Review, TripJson},
+};
 use crate::{clock::Time, connectors::Kind, error::FieldError, principal::AccountId, schedule::SpecInput};
 
 /// When a directory is read.
@@ -41,45 +46,6 @@ fn too_long(field: &str, spec: &SpecInput) -> Option<FieldError> {
         .map(|(name, _)| {
             FieldError::new(format!("{field}.{name}"), format!("This is longer than {SPEC_PART_MAX} characters."))
         })
-}
-
-/// One limit: a plan with more than both is not applied by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Limit {
-    /// Share of the objects there are, 0 to 1.
-    pub share: f64,
-    pub count: u32,
-}
-
-/// Limits that park a plan.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Guard {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub removals: Option<Limit>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub disables: Option<Limit>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub membership_removals: Option<Limit>,
-}
-
-impl Guard {
-    pub fn grace_days(&self) -> u16 {
-        30
-    }
-
-    pub fn check(&self) -> Vec<FieldError> {
-        [
-            ("guard.removals.share", self.removals),
-            ("guard.disables.share", self.disables),
-            ("guard.membershipRemovals.share", self.membership_removals),
-        ]
-        .into_iter()
-        .filter(|(_, limit)| limit.is_some_and(|limit| !(0.0..=1.0).contains(&limit.share)))
-        .map(|(field, _)| FieldError::new(field, "A share is a number between 0 and 1."))
-        .collect()
-    }
 }
 
 /// A directory as stored, without its secrets.
@@ -187,7 +153,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    const ALL: [Self; 7] =
+    pub const ALL: [Self; 7] =
         [Self::Reading, Self::Planned, Self::Parked, Self::Applying, Self::Applied, Self::Discarded, Self::Failed];
 
     pub fn as_str(self) -> &'static str {
@@ -242,17 +208,14 @@ impl Run {
         }
     }
 
-    /// From the start to the end, or to `now` while it goes on, in microseconds.
+    /// From the start to the end, or to `now` while it goes on, in microseconds; without the time in which a plan
+    /// waited for a person.
     pub fn duration_us(&self, now: Time) -> i64 {
-        self.finished_at.unwrap_or(now).since(self.started_at).max(0)
-    }
-
-    /// The last part of the URN of whoever asked for it.
-    pub fn requested_by_short(&self) -> &str {
-        match self.requested_by.rsplit_once(':').map_or(self.requested_by.as_str(), |(_, last)| last) {
-            "service/scheduler" => "schedule",
-            other => other,
-        }
+        let waited = match (self.planned_at, self.apply_at) {
+            (Some(planned), Some(apply)) => apply.since(planned).max(0),
+            _ => 0,
+        };
+        (self.finished_at.unwrap_or(now).since(self.started_at) - waited).max(0)
     }
 }
 
@@ -369,6 +332,18 @@ pub struct RunJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     pub requested_by: String,
+    /// Reads with settings that are not stored, to show what they would do.
+    pub preview: bool,
+    /// Why the guard parked the plan; of a dry run, why it would.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trips: Vec<TripJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<DecisionJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discard: Option<DecisionJson>,
+    /// The later run whose plan took the place of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<String>,
     pub counts: CountsJson,
     pub progress: ProgressJson,
     #[schema(value_type = String, format = DateTime)]
@@ -379,7 +354,7 @@ pub struct RunJson {
 }
 
 impl RunJson {
-    pub fn new(run: Run, live: Option<Figures>, now: Time) -> Self {
+    pub fn new(run: Run, review: Review, live: Option<Figures>, now: Time) -> Self {
         let progress = ProgressJson::new(&run, live, now);
         Self {
             id: run.id.to_string(),
@@ -393,6 +368,11 @@ impl RunJson {
             reason_code: run.failure_kind,
             server: run.server,
             requested_by: run.requested_by,
+            preview: review.is_preview,
+            trips: review.trips.iter().map(TripJson::new).collect(),
+            approval: review.approved.map(DecisionJson::from),
+            discard: review.discarded.map(DecisionJson::from),
+            superseded_by: review.superseded_by.map(|id| id.to_string()),
             counts: run.counts.into(),
             progress,
             started_at: run.started_at,

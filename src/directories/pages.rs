@@ -9,8 +9,9 @@ use serde::Deserialize;
 
 use super::{
     actions::{self, RunInput},
+    form_guard::GuardView,
     model::{Directory, Mode, Run, RunState},
-    queries,
+    queries, review,
     run::Runner,
     run_pages::RunRow,
     words::{self, When},
@@ -34,21 +35,35 @@ struct Health {
     active: Option<Run>,
     /// The newest one that ended and was not a dry run.
     last: Option<Run>,
+    /// The one whose plan waits for approval.
+    parked: Option<Run>,
 }
 
 impl Health {
-    fn new(directory: &Directory, newest: Option<Run>, last: Option<Run>) -> Self {
+    fn find(connection: &rusqlite::Connection, directory: &Directory) -> Result<Self> {
+        let (newest, last) = queries::last_runs(connection, directory.id)?;
+        let parked = review::parked_run(connection, directory)?;
+        Ok(Self::new(directory, newest, last, parked))
+    }
+
+    fn new(directory: &Directory, newest: Option<Run>, last: Option<Run>, parked: Option<Run>) -> Self {
         let active = newest.filter(Run::is_active);
         let (code, label) = match (&active, last.as_ref().map(|run| run.state)) {
             (Some(run), _) if run.state == RunState::Reading => ("reading", "Reading"),
             (Some(_), _) => ("applying", "Applying"),
             (None, Some(RunState::Failed)) => ("failed", "Last run failed"),
-            (None, Some(RunState::Parked)) => ("parked", "Waits for approval"),
+            (None, _) if parked.is_some() => ("parked", "Waits for approval"),
             _ if directory.schedule.paused => ("paused", "Paused"),
-            (None, None) => ("never", "Never read"),
+            _ if directory.applied_run_id.is_none() => ("never", "Never read"),
+            (None, Some(RunState::Discarded)) => ("discarded", "Last plan discarded"),
             _ => ("ok", "Up to date"),
         };
-        Self { code, label, active, last }
+        Self { code, label, active, last, parked }
+    }
+
+    /// The run that says why the state is what it is.
+    fn linked(&self) -> Option<&Run> {
+        self.failed().or(self.parked.as_ref())
     }
 
     fn failed(&self) -> Option<&Run> {
@@ -122,8 +137,7 @@ pub(super) async fn list(ctx: Ctx, query: Query<CursorQuery>) -> Result<HttpResp
             queries::list(c, account, &after, PAGE_SIZE + 1)?
                 .into_iter()
                 .map(|directory| {
-                    let (newest, last) = queries::last_runs(c, directory.id)?;
-                    let health = Health::new(&directory, newest, last);
+                    let health = Health::find(c, &directory)?;
                     Ok((directory, health))
                 })
                 .collect::<Result<Vec<_>>>()
@@ -242,6 +256,7 @@ struct DetailPage {
     directory: Directory,
     health: Health,
     settings: Settings,
+    guard: GuardView,
     is_plain: bool,
     encryption: String,
     schedule: String,
@@ -265,21 +280,22 @@ const RECENT_RUNS: usize = 10;
 
 async fn detail_page(ctx: &Ctx, id: i64, probe: Option<ProbeView>) -> Result<DetailPage> {
     let account = ctx.principal.account()?;
-    let (directory, runs, newest, last) = ctx
+    let (directory, runs, health) = ctx
         .kernel
         .db
         .read(move |c| {
             let directory = queries::find(c, account, id)?.ok_or(Error::NotFound("This directory"))?;
             let runs = queries::list_runs(c, account, Some(id), i64::MAX, RECENT_RUNS)?;
-            let (newest, last) = queries::last_runs(c, id)?;
-            Ok((directory, runs, newest, last))
+            let health = Health::find(c, &directory)?;
+            Ok((directory, runs, health))
         })
         .await?;
     let settings = settings(&directory);
     let audit = serde_urlencoded::to_string([("subject", actions::subject(&ctx.principal, id))]).unwrap_or_default();
     Ok(DetailPage {
         page: Page::new(ctx, directory.name.clone(), "directories"),
-        health: Health::new(&directory, newest, last),
+        health,
+        guard: GuardView::new(&directory.guard),
         is_plain: is_plain(&settings),
         encryption: encryption(&settings),
         schedule: words::schedule(&directory.schedule),

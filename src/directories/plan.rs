@@ -438,7 +438,9 @@ impl Planner {
             }
         }
         let twice = match self.groups.get_mut(&external_id) {
-            Some(group) => std::mem::replace(&mut group.is_read, true).then_some("another group of this run has the same id"),
+            Some(group) => {
+                std::mem::replace(&mut group.is_read, true).then_some("another group of this run has the same id")
+            }
             None => Some("its id is empty, longer than 256 bytes, or that of another entry of this run"),
         };
         if let Some(reason) = twice {
@@ -598,7 +600,9 @@ impl Planner {
                 }
                 self.counts.removed += 1;
                 self.line(subject, id, ChangeKind::Removed);
-                for key in [lookup::keys(connection, subject, id)?].iter().flat_map(|keys| [keys.dn, keys.name]).flatten() {
+                for key in
+                    [lookup::keys(connection, subject, id)?].iter().flat_map(|keys| [keys.dn, keys.name]).flatten()
+                {
                     self.lost.insert(key, id);
                 }
                 self.unsettled.push(id);
@@ -714,7 +718,8 @@ impl Planner {
             self.settle_names()?;
         }
         let db = self.db.clone();
-        let read: HashSet<ObjectId> = self.groups.values().filter(|group| group.is_read).map(|group| group.id).collect();
+        let read: HashSet<ObjectId> =
+            self.groups.values().filter(|group| group.is_read).map(|group| group.id).collect();
         // Groups that went missing since then count too. What is read from here on is affected by definition.
         let affected = self.groups_with_unsettled()?;
         self.affected = Some(affected.clone());

@@ -344,15 +344,6 @@ pub(super) fn active_run(connection: &Connection, directory: i64) -> Result<Opti
     Ok(unfinished.into_iter().find(|run| run.directory_id == directory))
 }
 
-/// Earlier dry runs of a directory whose staged content is still there.
-pub(super) fn stale_dry_runs(connection: &Connection, directory: i64, before: i64) -> Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id FROM run WHERE directory_id = ?1 AND id < ?2 AND state = 'planned' AND is_dry_run = 1",
-    )?;
-    let rows = statement.query_map(params![directory, before], |row| row.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
 /// Whether a run of the directory is going on.
 pub(super) fn has_active_run(connection: &Connection, directory: i64) -> Result<bool> {
     Ok(connection
@@ -508,4 +499,34 @@ pub(super) fn failing_since(connection: &Connection, directory: i64, applied: i6
         )?
         .query_row(params![directory, applied], |row| row.get(0))
         .optional()?)
+}
+
+/// [`list_runs`] of those in one state.
+pub(super) fn list_runs_in_state(
+    connection: &Connection,
+    account: AccountId,
+    directory: Option<i64>,
+    state: RunState,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<Run>> {
+    let sql = match directory {
+        Some(_) => concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM run r JOIN directory d ON d.id = r.directory_id
+              WHERE r.account_id = ?1 AND r.directory_id = ?2 AND r.state = ?5 AND r.id < ?3 AND d.removed_at IS NULL
+              ORDER BY r.id DESC LIMIT ?4"
+        ),
+        None => concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM run r JOIN directory d ON d.id = r.directory_id
+              WHERE r.account_id = ?1 AND ?2 IS NULL AND r.state = ?5 AND r.id < ?3 AND d.removed_at IS NULL
+              ORDER BY r.id DESC LIMIT ?4"
+        ),
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![account, directory, before, limit, state.as_str()], read_run)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    actions,
+    actions, guard,
     model::{Directory, Mode, Run, RunState},
     plan::{Aim, Counts, Listed, Planner, Quarantined},
     progress::{Board, Phase, Progress},
-    queries,
+    queries, review,
 };
 use crate::{
     audit::{self, Entry, Outcome},
@@ -143,7 +143,10 @@ impl Runner {
     async fn carry(&self, run: &Run, progress: &Arc<Progress>) -> Result<(), Stop> {
         if run.state == RunState::Reading {
             self.read_and_plan(run, progress).await?;
-            if run.is_dry_run {
+            let (account, id) = (run.account_id, run.id);
+            let planned = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await?;
+            // A dry run ends here, and so does a plan that the guard parked.
+            if !planned.is_some_and(|run| run.is_active()) {
                 return Ok(());
             }
         }
@@ -154,17 +157,23 @@ impl Runner {
         progress.enter(Phase::Connecting);
         let (account, directory_id) = (run.account_id, run.directory_id);
         let directory = self.kernel.db.read(move |c| queries::find(c, account, directory_id)).await?;
-        let directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
-        let connector = actions::open(&self.kernel, &directory).await?;
+        let mut directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
+        let (id, key) = (run.id, self.kernel.key.clone());
+        let connector = match self.kernel.db.read(move |c| review::find_preview(c, &key, id)).await? {
+            Some(preview) => actions::open_preview(&self.kernel, &mut directory, preview)?,
+            None => actions::open(&self.kernel, &directory).await?,
+        };
         self.clear_way(&directory, run).await?;
         let mut lost = None;
         if run.mode == Mode::Delta.as_str() {
             let watermark = self.kernel.db.read(move |c| queries::watermark(c, directory_id)).await?;
             match (connector.delta(), watermark) {
-                (Some(delta), Some(watermark)) => match self.read_changes(&directory, run, delta, &watermark, progress).await? {
-                    Ok(()) => return Ok(()),
-                    Err(reason) => lost = Some(reason),
-                },
+                (Some(delta), Some(watermark)) => {
+                    match self.read_changes(&directory, run, delta, &watermark, progress).await? {
+                        Ok(()) => return Ok(()),
+                        Err(reason) => lost = Some(reason),
+                    }
+                }
                 (None, _) => lost = Some("This directory cannot say what changed.".to_owned()),
                 (_, None) => lost = Some("There is no complete reading to go on from.".to_owned()),
             }
@@ -177,7 +186,7 @@ impl Runner {
             run: run.id,
             directory: directory.id,
             in_place_at: directory.applied_run_id.is_none().then_some(run.started_at),
-            remove_missing_since: Some(self.kernel.clock.now().plus(-DAY * i64::from(directory.guard.grace_days()))),
+            remove_missing_since: Some(self.kernel.clock.now().plus(-DAY * i64::from(directory.guard.grace_days))),
         };
         Planner::new(self.kernel.db.clone(), aim, progress.clone())
     }
@@ -281,7 +290,21 @@ impl Runner {
         if let Some(reason) = &lost {
             entry = entry.detail("watermarkLost", reason);
         }
-        audit::change(&self.kernel, &self.principal(run), move |c| {
+        let (asked, by) = (run.clone(), self.principal(run));
+        let told = review::Told { watermark_lost: lost.clone(), counted: read.counted };
+        let (base, trips) = self
+            .kernel
+            .db
+            .read(move |c| {
+                let stored = queries::find(c, asked.account_id, directory)?;
+                let stored = stored.ok_or_else(|| Error::internal("the run's directory is gone"))?;
+                let facts = review::facts(c, &stored, &asked, &counts, told)?;
+                Ok((stored.applied_run_id, guard::judge(&stored.guard, &facts)))
+            })
+            .await?;
+        let (stored, who) = (run.clone(), by.clone());
+        // Planned and judged in one transaction: a plan that stands as planned may be applied.
+        let dropped = audit::change(&self.kernel, &by, move |c| {
             queries::insert_quarantine(c, directory, id, &quarantined)?;
             let planned = queries::Planned {
                 counts,
@@ -291,30 +314,66 @@ impl Runner {
                 watermark_lost: lost,
             };
             queries::set_planned(c, id, &planned, now)?;
-            Ok(((), vec![entry]))
+            let (mut entries, dropped) = review::settle(c, &stored, base, &trips, &who, now)?;
+            entries.insert(0, entry);
+            Ok((dropped, entries))
         })
         .await?;
+        for id in dropped {
+            self.drop_plan(id, true).await;
+        }
         Ok(())
     }
 
-    /// What earlier plans of this directory left behind and this run makes out of date.
+    /// What earlier plans of this directory left behind and this run makes out of date; and what this one is read with.
     async fn clear_way(&self, directory: &Directory, run: &Run) -> Result<(), Stop> {
         let (id, directory_id, is_in_place) = (run.id, directory.id, directory.applied_run_id.is_none());
-        // Lines of dry runs stay to be read.
-        for stale in self.kernel.db.read(move |c| queries::stale_dry_runs(c, directory_id, id)).await? {
-            self.forget(stale, false).await;
+        // What an earlier plan staged that nobody is going to apply is of no use from here on.
+        for (stale, with_changes) in self.kernel.db.read(move |c| review::left_over(c, directory_id, id)).await? {
+            self.drop_plan(stale, with_changes).await;
         }
         if is_in_place && !self.kernel.db.read(move |c| lookup::is_empty(c, directory_id)).await? {
+            // A first plan that waits stands where this one is going to stand.
+            let (this, by, now) = (run.clone(), self.principal(run), self.kernel.clock.now());
+            let who = by.clone();
+            audit::change(&self.kernel, &by, move |c| {
+                let (entries, _) = review::supersede(c, &this, &who, now)?;
+                Ok(((), entries))
+            })
+            .await?;
             self.forget_copy(directory_id).await?;
         }
+        let read_with = review::read_with(directory);
         self.kernel
             .db
             .write(move |c| {
+                review::note_read_with(c, id, &read_with)?;
                 write::open_plan(c, id, directory_id)?;
                 queries::set_in_place(c, id, is_in_place)
             })
             .await?;
         Ok(())
+    }
+
+    /// Carries out a plan that a person approved; whether it may be is checked where the approval is stored.
+    pub fn approve(&self, run: Run) -> tokio::task::JoinHandle<()> {
+        self.spawn(run)
+    }
+
+    /// Deletes what a plan that is not going to be applied had staged, and notes that it is gone.
+    async fn drop_plan(&self, run: i64, with_changes: bool) {
+        self.forget(run, with_changes).await;
+        let now = self.kernel.clock.now();
+        if let Err(error) = self.kernel.db.write(move |c| review::set_dropped(c, run, now)).await {
+            tracing::warn!(run, error = %error.chain(), "a dropped plan could not be noted; the next run tries again");
+        }
+    }
+
+    /// [`Self::drop_plan`] in the background, with the lines of the plan kept: a person discarded it and may want to
+    /// look again.
+    pub fn drop_later(&self, run: i64) {
+        let runner = self.clone();
+        tokio::spawn(async move { runner.drop_plan(run, false).await });
     }
 
     fn entry(&self, kind: &'static str, run: &Run) -> Entry {
@@ -343,8 +402,8 @@ impl Runner {
         let steps = objects + counts.differences();
         progress.to_apply(steps);
         let (principal, entry) = (self.principal(run), self.entry("audit.run_applied.v1", run));
-        let live = progress.clone();
-        tokio::task::spawn_blocking(move || -> Result<()> {
+        let (live, applied) = (progress.clone(), run.clone());
+        let dropped = tokio::task::spawn_blocking(move || -> Result<Vec<i64>> {
             let figures = live.clone();
             let is_in_place = started.is_in_place;
             kernel.db.bulk_steps_blocking(move |c| {
@@ -369,18 +428,26 @@ impl Runner {
             let entry = entry.detail("counts", super::model::CountsJson::from(counts));
             // The last transaction: state, history and record together, synchronously on disk.
             let (identities, groups) = kernel.db.read_blocking(|c| lookup::counts(c, target.directory))?;
-            audit::change_blocking(&kernel, &principal, move |c| {
+            let who = principal.clone();
+            let dropped = audit::change_blocking(&kernel, &principal, move |c| {
                 write::finish_applied(c, target)?;
                 queries::set_run_applied(c, target.run, now)?;
                 queries::set_applied(c, target.directory, target.run, now, identities, groups)?;
-                Ok(((), vec![entry]))
+                // A plan that waits for approval was made against a copy that is no longer there.
+                let (mut entries, dropped) = review::supersede(c, &applied, &who, now)?;
+                entries.insert(0, entry);
+                Ok((dropped, entries))
             })?;
             metrics::gauge!("bailiwick_sync_last_success_timestamp_seconds", "directory" => target.directory.to_string())
                 .set(unix_seconds(now));
-            Ok(())
+            Ok(dropped)
         })
         .await
-        .map_err(|e| Error::caused("apply panicked", e))?
+        .map_err(|e| Error::caused("apply panicked", e))??;
+        for id in dropped {
+            self.drop_plan(id, true).await;
+        }
+        Ok(())
     }
 
     async fn fail(&self, run: &Run, stop: Stop, progress: &Arc<Progress>) {

@@ -8,14 +8,17 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::{
+    api::ChangesQuery,
     model::{ProgressJson, QuarantineJson, Run, RunState},
-    queries,
+    plan_export::{self, Format},
+    queries, review,
+    review_pages::{ReviewView, Typed},
     run::Runner,
     words::{self, When},
 };
 use crate::{
     error::{Error, Result},
-    identities::{self, ChangeKind, ChangeRow},
+    identities::{ChangeKind, ChangeRow},
     web::{Ctx, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, html, redirect},
 };
 
@@ -52,8 +55,8 @@ fn mode_label(run: &Run) -> &'static str {
     }
 }
 
-fn by(ctx: &Ctx, run: &Run) -> String {
-    if run.requested_by == ctx.principal.urn() { "you".into() } else { run.requested_by_short().to_owned() }
+pub(super) fn by(ctx: &Ctx, urn: &str) -> String {
+    if urn == ctx.principal.urn() { "you".into() } else { words::who(urn).to_owned() }
 }
 
 impl RunRow {
@@ -63,7 +66,7 @@ impl RunRow {
             state: state_label(run.state),
             started: When::new(run.started_at),
             mode: mode_label(&run),
-            by: by(ctx, &run),
+            by: by(ctx, &run.requested_by),
             read: words::number(run.counts.read),
             // A reading that has not ended has found nothing yet, which is not the same as "no difference".
             changes: if is_open { "–".into() } else { words::counts_short(&run.counts) },
@@ -81,6 +84,8 @@ pub(super) struct RunsQuery {
     cursor: Option<String>,
     /// An id; empty for all.
     directory: Option<String>,
+    /// Empty for all.
+    state: Option<String>,
 }
 
 #[derive(Template)]
@@ -90,18 +95,19 @@ struct RunsPage {
     rows: Vec<RunRow>,
     /// Id and name.
     directories: Vec<(String, String)>,
+    /// As in the address, and as shown.
+    states: [(&'static str, &'static str); 7],
     chosen: String,
+    chosen_state: String,
     first_href: String,
     next_href: String,
 }
 
-fn runs_href(directory: &str, cursor: Option<&str>) -> String {
-    let fields: Vec<(&str, &str)> = [("directory", Some(directory)), ("cursor", cursor)]
-        .into_iter()
-        .filter_map(|(name, value)| value.filter(|value| !value.is_empty()).map(|value| (name, value)))
-        .collect();
-    let query = serde_urlencoded::to_string(fields).unwrap_or_default();
-    if query.is_empty() { "/runs".into() } else { format!("/runs?{query}") }
+/// An address with those of the parameters that are not empty.
+fn href(path: &str, fields: &[(&str, &str)]) -> String {
+    let given: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
+    let query = serde_urlencoded::to_string(given).unwrap_or_default();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Directories offered as a filter.
@@ -115,6 +121,11 @@ pub(super) async fn runs(ctx: Ctx, query: Query<RunsQuery>) -> Result<HttpRespon
         "" => None,
         id => Some(id.parse().map_err(|_| Error::NotFound("This directory"))?),
     };
+    let chosen_state = query.0.state.unwrap_or_default();
+    let state = match chosen_state.as_str() {
+        "" => None,
+        state => Some(RunState::parse(state).ok_or(Error::NotFound("This state of a run"))?),
+    };
     let list = ListQuery { limit: None, cursor: query.0.cursor.clone() };
     let before = list.position::<i64>()?.unwrap_or(i64::MAX);
     let (rows, directories) = ctx
@@ -124,18 +135,24 @@ pub(super) async fn runs(ctx: Ctx, query: Query<RunsQuery>) -> Result<HttpRespon
             if let Some(id) = directory {
                 queries::find(c, account, id)?.ok_or(Error::NotFound("This directory"))?;
             }
-            let rows = queries::list_runs(c, account, directory, before, PAGE_SIZE + 1)?;
+            let rows = match state {
+                None => queries::list_runs(c, account, directory, before, PAGE_SIZE + 1)?,
+                Some(state) => queries::list_runs_in_state(c, account, directory, state, before, PAGE_SIZE + 1)?,
+            };
             Ok((rows, queries::list(c, account, "", DIRECTORIES_OFFERED)?))
         })
         .await?;
     let listing = Listing::cut(rows, PAGE_SIZE, |run| run.id);
+    let at = |cursor: &str| href("/runs", &[("directory", &chosen), ("state", &chosen_state), ("cursor", cursor)]);
     let page = RunsPage {
         page: Page::new(&ctx, "Runs", "runs"),
-        first_href: query.0.cursor.map(|_| runs_href(&chosen, None)).unwrap_or_default(),
-        next_href: listing.next.map(|cursor| runs_href(&chosen, Some(&cursor))).unwrap_or_default(),
+        first_href: query.0.cursor.map(|_| at("")).unwrap_or_default(),
+        next_href: listing.next.map(|cursor| at(&cursor)).unwrap_or_default(),
+        states: RunState::ALL.map(|state| (state.as_str(), state_label(state))),
         rows: listing.rows.into_iter().map(|run| RunRow::new(&ctx, run)).collect(),
         directories: directories.into_iter().map(|directory| (directory.id.to_string(), directory.name)).collect(),
         chosen,
+        chosen_state,
     };
     if ctx.is_fragment { html(&page.as_results()) } else { html(&page) }
 }
@@ -214,7 +231,8 @@ impl ChangeView {
     fn new(row: ChangeRow) -> Self {
         let kind = ChangeKind::parse(&row.kind);
         let is_membership = matches!(kind, Some(ChangeKind::MemberAdded | ChangeKind::MemberRemoved));
-        let is_object = matches!(kind, Some(ChangeKind::Added | ChangeKind::Missing | ChangeKind::Returned | ChangeKind::Removed));
+        let is_object =
+            matches!(kind, Some(ChangeKind::Added | ChangeKind::Missing | ChangeKind::Returned | ChangeKind::Removed));
         let is_in_copy = row.applied_at.is_some() || !matches!(kind, Some(ChangeKind::Added));
         let name = match kind {
             // The line itself remembers what was added, also when the plan is long gone.
@@ -275,14 +293,18 @@ struct Tab {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PlanQuery {
     kind: Option<String>,
+    #[serde(rename = "subjectType")]
+    subject_type: Option<String>,
+    q: Option<String>,
     cursor: Option<String>,
 }
 
 #[derive(Template)]
 #[template(path = "directories/run.html", blocks = ["live", "plan"])]
-struct RunPage {
+pub(super) struct RunPage {
     page: Page,
     run: Run,
+    review: ReviewView,
     state: &'static str,
     mode: &'static str,
     by: String,
@@ -292,6 +314,10 @@ struct RunPage {
     live: Option<Live>,
     tabs: Vec<Tab>,
     chosen: String,
+    subject_type: String,
+    q: String,
+    csv_href: String,
+    json_href: String,
     changes: Vec<ChangeView>,
     quarantine: Vec<QuarantineJson>,
     first_href: String,
@@ -311,6 +337,10 @@ impl RunPage {
         text.as_deref().unwrap_or_default()
     }
 
+    fn is_narrowed(&self) -> bool {
+        !self.q.is_empty() || !self.subject_type.is_empty()
+    }
+
     fn plan_title(&self) -> &'static str {
         match self.run.state {
             RunState::Applied => "What was applied",
@@ -322,17 +352,9 @@ impl RunPage {
 
 const QUARANTINED: &str = "quarantined";
 
-fn plan_href(run: i64, kind: &str, cursor: Option<&str>) -> String {
-    let fields: Vec<(&str, &str)> = [("kind", Some(kind)), ("cursor", cursor)]
-        .into_iter()
-        .filter_map(|(name, value)| value.filter(|value| !value.is_empty()).map(|value| (name, value)))
-        .collect();
-    let query = serde_urlencoded::to_string(fields).unwrap_or_default();
-    if query.is_empty() { format!("/runs/{run}") } else { format!("/runs/{run}?{query}") }
-}
-
-fn tabs(run: &Run, chosen: &str) -> Vec<Tab> {
+fn tabs(run: &Run, chosen: &str, subject_type: &str, q: &str) -> Vec<Tab> {
     let counts = &run.counts;
+    let path = format!("/runs/{}", run.id);
     [
         ("", "All", None),
         ("added", "Added", Some(counts.added)),
@@ -347,7 +369,7 @@ fn tabs(run: &Run, chosen: &str) -> Vec<Tab> {
     .filter(|(kind, _, count)| *kind == chosen || count.is_none_or(|count| count > 0))
     .map(|(kind, label, count)| Tab {
         label,
-        href: plan_href(run.id, kind, None),
+        href: href(&path, &[("kind", kind), ("subjectType", subject_type), ("q", q)]),
         count: count.map(words::number).unwrap_or_default(),
         is_chosen: kind == chosen,
     })
@@ -359,35 +381,86 @@ fn live(ctx: &Ctx, runner: &Runner, run: &Run) -> Option<Live> {
     run.is_active().then(|| Live::new(run, &ProgressJson::new(run, figures, ctx.kernel.clock.now())))
 }
 
-async fn find_run(ctx: &Ctx, id: i64) -> Result<Run> {
+pub(super) async fn find_run(ctx: &Ctx, id: i64) -> Result<Run> {
     let account = ctx.principal.account()?;
     ctx.kernel.db.read(move |c| queries::find_run(c, account, id)).await?.ok_or(Error::NotFound("This run"))
 }
 
-fn run_page(ctx: &Ctx, runner: &Runner, run: Run) -> RunPage {
-    RunPage {
+async fn run_page(ctx: &Ctx, runner: &Runner, run: Run, typed: Typed) -> Result<RunPage> {
+    let id = run.id;
+    let review = ctx.kernel.db.read(move |c| review::find(c, id)).await?;
+    Ok(RunPage {
         page: Page::new(ctx, format!("Run of {}", run.directory_name), "runs"),
         state: state_label(run.state),
-        mode: if run.is_dry_run {
+        mode: if review.is_preview {
+            "Preview"
+        } else if run.is_dry_run {
             "Dry run"
         } else if run.mode == "delta" {
             "Delta run"
         } else {
             "Full run"
         },
-        by: by(ctx, &run),
+        by: by(ctx, &run.requested_by),
         started: When::new(run.started_at),
         duration: words::duration(run.duration_us(ctx.kernel.clock.now())),
         sentence: words::counts_sentence(&run.counts),
         live: live(ctx, runner, &run),
+        review: ReviewView::new(ctx, &run, review, typed),
         tabs: Vec::new(),
         chosen: String::new(),
+        subject_type: String::new(),
+        q: String::new(),
+        csv_href: String::new(),
+        json_href: String::new(),
         changes: Vec::new(),
         quarantine: Vec::new(),
         first_href: String::new(),
         next_href: String::new(),
         run,
-    }
+    })
+}
+
+/// The whole page of a run; `typed` is what a refused decision was sent with.
+pub(super) async fn show(ctx: &Ctx, runner: &Runner, id: i64, query: PlanQuery, typed: Typed) -> Result<RunPage> {
+    let chosen = query.kind.unwrap_or_default();
+    let changes = ChangesQuery {
+        limit: None,
+        kind: Some(chosen.clone()).filter(|kind| kind != QUARANTINED),
+        cursor: query.cursor.clone(),
+        subject_type: query.subject_type,
+        q: query.q,
+    };
+    changes.filter().map_err(|_| Error::NotFound("This part of the plan"))?;
+    let run = find_run(ctx, id).await?;
+    let mut page = run_page(ctx, runner, run, typed).await?;
+    page.q = changes.q.clone().unwrap_or_default();
+    page.subject_type = changes.subject_type.clone().unwrap_or_default();
+    page.tabs = tabs(&page.run, &chosen, &page.subject_type, &page.q);
+    let next = if !page.has_plan() {
+        None
+    } else if chosen == QUARANTINED {
+        let after = ListQuery { limit: None, cursor: query.cursor.clone() }.position::<i64>()?.unwrap_or(0);
+        let rows = ctx.kernel.db.read(move |c| queries::quarantine_of(c, id, after, PAGE_SIZE + 1)).await?;
+        let listing = Listing::cut(rows, PAGE_SIZE, |row| row.number);
+        page.quarantine = listing.rows;
+        listing.next
+    } else {
+        let listing = changes.page(ctx, id, PAGE_SIZE).await?;
+        page.changes = listing.rows.into_iter().map(ChangeView::new).collect();
+        listing.next
+    };
+    let at = |suffix: &str, cursor: &str| {
+        let fields =
+            [("kind", chosen.as_str()), ("subjectType", &page.subject_type), ("q", &page.q), ("cursor", cursor)];
+        href(&format!("/runs/{id}{suffix}"), &fields)
+    };
+    let next_href = next.map(|cursor| at("", &cursor)).unwrap_or_default();
+    let first_href = query.cursor.map(|_| at("", "")).unwrap_or_default();
+    (page.csv_href, page.json_href) = (at("/changes.csv", ""), at("/changes.json", ""));
+    (page.next_href, page.first_href) = (next_href, first_href);
+    page.chosen = chosen;
+    Ok(page)
 }
 
 /// `GET /runs/{id}`.
@@ -397,34 +470,18 @@ pub(super) async fn run(
     query: Query<PlanQuery>,
     runner: Data<Runner>,
 ) -> Result<HttpResponse> {
-    let chosen = query.0.kind.unwrap_or_default();
-    let kinds: Vec<&'static str> = match chosen.as_str() {
-        "" | QUARANTINED => Vec::new(),
-        kind => vec![ChangeKind::parse(kind).ok_or(Error::NotFound("This part of the plan"))?.as_str()],
-    };
-    let list = ListQuery { limit: None, cursor: query.0.cursor.clone() };
-    let after = list.position::<i64>()?.unwrap_or(0);
-    let run = find_run(&ctx, id.0).await?;
-    let mut page = run_page(&ctx, &runner, run);
-    page.tabs = tabs(&page.run, &chosen);
-    let next = if !page.has_plan() {
-        None
-    } else if chosen == QUARANTINED {
-        let rows = ctx.kernel.db.read(move |c| queries::quarantine_of(c, id.0, after, PAGE_SIZE + 1)).await?;
-        let listing = Listing::cut(rows, PAGE_SIZE, |row| row.number);
-        page.quarantine = listing.rows;
-        listing.next
-    } else {
-        let rows =
-            ctx.kernel.db.read(move |c| identities::changes_of_run(c, id.0, &kinds, after, PAGE_SIZE + 1)).await?;
-        let listing = Listing::cut(rows, PAGE_SIZE, |row| row.id);
-        page.changes = listing.rows.into_iter().map(ChangeView::new).collect();
-        listing.next
-    };
-    page.next_href = next.map(|cursor| plan_href(id.0, &chosen, Some(&cursor))).unwrap_or_default();
-    page.first_href = query.0.cursor.map(|_| plan_href(id.0, &chosen, None)).unwrap_or_default();
-    page.chosen = chosen;
+    let page = show(&ctx, &runner, id.0, query.0, Typed::default()).await?;
     if ctx.is_fragment { html(&page.as_plan()) } else { html(&page) }
+}
+
+/// `GET /runs/{id}/changes.csv`: the plan as a file, narrowed as on the page.
+pub(super) async fn export_csv(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQuery>) -> Result<HttpResponse> {
+    plan_export::changes(&ctx, id.0, query.0.filter()?, Format::Csv).await
+}
+
+/// `GET /runs/{id}/changes.json`.
+pub(super) async fn export_json(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQuery>) -> Result<HttpResponse> {
+    plan_export::changes(&ctx, id.0, query.0.filter()?, Format::Json).await
 }
 
 /// `GET /runs/{id}/progress`: the moving part, asked for every second; once the run has ended, the whole page is
@@ -437,5 +494,5 @@ pub(super) async fn run_progress(ctx: Ctx, id: PathId<i64>, runner: Data<Runner>
     if !run.is_active() {
         return Ok(HttpResponse::NoContent().insert_header(("hx-refresh", "true")).finish());
     }
-    html(&run_page(&ctx, &runner, run).as_live())
+    html(&run_page(&ctx, &runner, run, Typed::default()).await?.as_live())
 }

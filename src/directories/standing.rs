@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::{
     model::{Directory, Run, RunState},
-    queries,
+    queries, review,
 };
 use crate::{clock::Time, error::Result, principal::AccountId};
 
@@ -15,6 +15,8 @@ pub struct Standing {
     pub latest: Option<Run>,
     /// When the first of the failed runs since the last applied one started; `None` unless the newest run failed.
     pub failing_since: Option<Time>,
+    /// The run whose plan waits for approval.
+    pub parked: Option<Run>,
 }
 
 impl Standing {
@@ -23,7 +25,7 @@ impl Standing {
         match &self.latest {
             Some(run) if run.is_active() => "reading",
             Some(run) if run.state == RunState::Failed => "failed",
-            Some(run) if run.state == RunState::Parked => "parked",
+            _ if self.parked.is_some() => "parked",
             _ if self.directory.applied_run_id.is_none() => "never",
             _ if self.directory.schedule.paused => "paused",
             _ => "ok",
@@ -43,7 +45,8 @@ pub fn standings(connection: &Connection, account: AccountId, limit: usize) -> R
                 }
                 _ => None,
             };
-            Ok(Standing { directory, latest, failing_since })
+            let parked = review::parked_run(connection, &directory)?;
+            Ok(Standing { directory, latest, failing_since, parked })
         })
         .collect()
 }

@@ -50,6 +50,14 @@ pub fn counted(count: i64, one: &str, many: &str) -> String {
     format!("{} {}", number(count), if count == 1 { one } else { many })
 }
 
+/// The last part of a principal's URN, which is what people tell principals apart by.
+pub fn who(urn: &str) -> &str {
+    match urn.rsplit_once(':').map_or(urn, |(_, last)| last) {
+        "service/scheduler" => "schedule",
+        other => other,
+    }
+}
+
 /// Microseconds as `420 ms`, `3.2 s`, `41 s`, `1 min 4 s`, `2 h 5 min`, `3 d 4 h`: two units at most.
 pub fn duration(us: i64) -> String {
     let us = us.max(0);

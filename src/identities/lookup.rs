@@ -50,12 +50,7 @@ pub struct Known {
 }
 
 /// An object of a directory by its external id.
-pub fn find(
-    connection: &Connection,
-    directory: i64,
-    subject: SubjectType,
-    external_id: &str,
-) -> Result<Option<Known>> {
+pub fn find(connection: &Connection, directory: i64, subject: SubjectType, external_id: &str) -> Result<Option<Known>> {
     Ok(connection
         .prepare_cached(
             "SELECT id, source, gone FROM object WHERE directory_id = ?1 AND kind = ?2 AND external_id = ?3",

@@ -14,6 +14,7 @@ mod model;
 #[cfg(test)]
 mod page_tests;
 mod pages;
+pub mod plans;
 mod queries;
 pub mod staged;
 #[cfg(test)]

@@ -424,11 +424,18 @@ impl ChangeJson {
     pub fn new(row: ChangeRow, region: &str, account: crate::principal::AccountId) -> Self {
         let side = |side: Option<String>| side.and_then(|side| serde_json::from_str(&side).ok());
         let member = row.member_id.map(|id| serde_json::Value::String(id.to_string()));
-        let (joins, leaves) = (row.kind == ChangeKind::MemberAdded.as_str(), row.kind == ChangeKind::MemberRemoved.as_str());
+        let (joins, leaves) =
+            (row.kind == ChangeKind::MemberAdded.as_str(), row.kind == ChangeKind::MemberRemoved.as_str());
         Self {
             id: row.id.to_string(),
             run_id: row.run_id.to_string(),
-            subject: crate::principal::urn("directories", region, Some(account), row.subject_type.as_str(), row.subject_id),
+            subject: crate::principal::urn(
+                "directories",
+                region,
+                Some(account),
+                row.subject_type.as_str(),
+                row.subject_id,
+            ),
             subject_id: row.subject_id.to_string(),
             subject_type: row.subject_type.as_str().to_owned(),
             subject_name: row.subject_name,

@@ -81,7 +81,8 @@ impl Sql {
     }
 
     fn bound<'a>(&'a self, limit: &'a usize) -> Vec<(&'a str, &'a dyn ToSql)> {
-        let mut bound: Vec<(&str, &dyn ToSql)> = self.values.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        let mut bound: Vec<(&str, &dyn ToSql)> =
+            self.values.iter().map(|(name, value)| (*name, value.as_ref())).collect();
         bound.push((":limit", limit));
         bound
     }
@@ -251,10 +252,8 @@ fn merge<T, K: Ord>(
     }
     let mut found = Vec::new();
     while found.len() < limit {
-        let nearest = walks
-            .iter_mut()
-            .filter(|(head, _)| head.is_some())
-            .min_by_key(|(head, _)| head.as_ref().map(&key));
+        let nearest =
+            walks.iter_mut().filter(|(head, _)| head.is_some()).min_by_key(|(head, _)| head.as_ref().map(&key));
         let Some((head, rows)) = nearest else { break };
         let next = rows.next()?.map(&read).transpose()?;
         found.extend(std::mem::replace(head, next));
@@ -273,9 +272,13 @@ pub fn list_identities(
     let after = after.as_ref();
     match walk(connection, account, filter)? {
         None => Ok(Vec::new()),
-        Some(Walk::Once(scope)) => {
-            query(connection, &identity_sql(account, filter, &scope, None, after), IDENTITY_COLUMNS, limit, read_identity)
-        }
+        Some(Walk::Once(scope)) => query(
+            connection,
+            &identity_sql(account, filter, &scope, None, after),
+            IDENTITY_COLUMNS,
+            limit,
+            read_identity,
+        ),
         Some(Walk::Merge(directories)) => {
             let lists: Vec<Sql> = directories
                 .into_iter()
@@ -338,7 +341,13 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
     })
 }
 
-fn group_sql(account: AccountId, filter: &Filter, scope: &[i64], directory: Option<i64>, after: Option<&Position>) -> Sql {
+fn group_sql(
+    account: AccountId,
+    filter: &Filter,
+    scope: &[i64],
+    directory: Option<i64>,
+    after: Option<&Position>,
+) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "g.sort_key, g.id", values: Vec::new() };
     match match_expression(&filter.q, scope, None) {
         Some(expression) => {
@@ -740,7 +749,11 @@ fn steps(connection: &Connection, sql: &Sql, columns: &str) -> Vec<String> {
 #[cfg(test)]
 pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
     let account = AccountId::new(AccountId::MIN).expect("an account");
-    steps(connection, &identity_sql(account, filter, &[1, 2], Some(1), Some(&position(filter, "m", 5))), IDENTITY_COLUMNS)
+    steps(
+        connection,
+        &identity_sql(account, filter, &[1, 2], Some(1), Some(&position(filter, "m", 5))),
+        IDENTITY_COLUMNS,
+    )
 }
 
 #[cfg(test)]

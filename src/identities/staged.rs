@@ -185,7 +185,8 @@ pub fn undo(content: &mut serde_json::Map<String, serde_json::Value>, field: &st
     let value = before.map(serde_json::from_str::<serde_json::Value>).transpose()?;
     let (target, name) = match field.strip_prefix("attributes.") {
         Some(name) => {
-            let attributes = content.entry("attributes").or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+            let attributes =
+                content.entry("attributes").or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
             match attributes.as_object_mut() {
                 Some(attributes) => (attributes, name),
                 None => return Ok(()),

@@ -174,7 +174,8 @@ fn read_staged(connection: &Connection, run: i64, limit: i64) -> Result<Vec<Stag
         let key = |index| row.get::<_, Option<Hash>>(index).map(|bytes| bytes.map(Key));
         staged.push(Staged {
             object_id: row.get(0)?,
-            kind: StagedKind::of_code(row.get(1)?).ok_or_else(|| Error::internal("an unknown kind of staged object"))?,
+            kind: StagedKind::of_code(row.get(1)?)
+                .ok_or_else(|| Error::internal("an unknown kind of staged object"))?,
             is_new: row.get(2)?,
             external_id: row.get(3)?,
             source: Source(row.get(4)?),
@@ -240,9 +241,12 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
                 } else {
                     "INSERT OR REPLACE INTO identity_text (rowid, text, directory, status) VALUES (?1, ?2, ?3, ?4)"
                 };
-                connection
-                    .prepare_cached(sql)?
-                    .execute(params![object.object_id, object.search_text, facet, status])?;
+                connection.prepare_cached(sql)?.execute(params![
+                    object.object_id,
+                    object.search_text,
+                    facet,
+                    status
+                ])?;
             }
             StagedKind::Group => {
                 let sql = if object.is_new {
@@ -396,7 +400,8 @@ pub fn apply_changes(connection: &Connection, target: Target, after: i64, limit:
         )?;
         let mut rows = statement.query(params![target.run, after, last, kind.as_str()])?;
         while let Some(row) = rows.next()? {
-            let subject = SubjectType::of_code(row.get(0)?).ok_or_else(|| Error::internal("an unknown kind of subject"))?;
+            let subject =
+                SubjectType::of_code(row.get(0)?).ok_or_else(|| Error::internal("an unknown kind of subject"))?;
             set_gone(connection, target, subject, row.get(1)?, gone)?;
         }
     }

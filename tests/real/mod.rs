@@ -6,6 +6,7 @@ mod comparison;
 mod openldap;
 mod openldap_crash;
 mod openldap_failures;
+mod openldap_guard;
 mod openldap_large;
 mod openldap_probe;
 mod openldap_schedule;
