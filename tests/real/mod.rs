@@ -2,6 +2,7 @@
 //!
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
+mod bulk_reader;
 mod comparison;
 mod openldap;
 mod openldap_crash;

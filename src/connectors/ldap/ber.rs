@@ -1,7 +1,7 @@
 //! BER as LDAP uses it (RFC 4511 §5.1): one-byte tags and definite lengths, read in place, without copies.
 //!
 //! Owns the reading of tag-length-value triples from bytes that a stranger sent. It must never recurse, allocate by a
-//! length that it was told, or panic. Writing BER is ldap3's business.
+//! length that it was told, or panic. Writing BER is [`request`](super::request)'s business.
 
 /// The tags of RFC 4511 that this client meets.
 pub mod tag {
@@ -102,7 +102,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Option<Header>, BerError> {
 }
 
 /// A cursor over the elements of a content.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Elements<'a> {
     rest: &'a [u8],
 }

@@ -1,6 +1,6 @@
 //! A search entry read in place (RFC 4511 §4.5.2).
 //!
-//! The guard has checked the shape already; this only walks it. It copies nothing: 100,000 entries are read on a small
+//! [`walk_entry`](super::answer::walk_entry) has checked the shape already; this only walks it. It copies nothing: 100,000 entries are read on a small
 //! machine, and most values are looked at once.
 
 use super::ber::{Elements, tag};
@@ -20,6 +20,11 @@ impl<'a> EntryView<'a> {
         let dn = parts.expect(tag::OCTET_STRING)?;
         let attributes = Elements::new(parts.expect(tag::SEQUENCE)?);
         Some(Self { dn, attributes })
+    }
+
+    /// From the DN and the list of attributes.
+    pub fn new(dn: &'a [u8], attributes: Elements<'a>) -> Self {
+        Self { dn, attributes }
     }
 
     /// The attributes with their values, in the server's order.
@@ -54,6 +59,12 @@ impl<'a> Iterator for Attributes<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Values<'a>(Elements<'a>);
+
+impl<'a> Values<'a> {
+    pub fn new(values: Elements<'a>) -> Self {
+        Self(values)
+    }
+}
 
 impl<'a> Iterator for Values<'a> {
     type Item = &'a [u8];

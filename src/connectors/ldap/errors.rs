@@ -3,6 +3,9 @@
 //! Owns the table from result codes (RFC 4511 appendix A) and slapd's common diagnostics to [`Failure`]. It must never
 //! pass control characters of a server's text on, and never put a password into a message.
 
+use std::time::Duration;
+
+use super::wire::seconds;
 use crate::connectors::{Failure, FailureKind};
 
 /// What was being done when a server answered.
@@ -101,6 +104,52 @@ pub fn failure(operation: Operation<'_>, server: &str, result: ServerResult<'_>)
         Operation::Search(base) => search(&printable(base), server, result, &diagnostic, &said),
     };
     Failure::new(kind, message, next_step)
+}
+
+/// No answer to a bind in time.
+pub fn bind_timed_out(server: &str, limit: Duration) -> Failure {
+    Failure::new(
+        FailureKind::TimedOut,
+        format!("{server} did not answer the bind within {}.", seconds(limit)),
+        "Check that an LDAP server listens on this port (ldaps:// and ldap:// have different ports) and its load.",
+    )
+}
+
+/// No answer to a search in time.
+pub fn silent(server: &str, base: &str, limit: Duration) -> Failure {
+    Failure::new(
+        FailureKind::TimedOut,
+        format!("{server} fell silent for {} during the search below {}.", seconds(limit), printable(base)),
+        "Look at the load and the log of the LDAP server; a filter on attributes without an index can take this long.",
+    )
+}
+
+/// The server hung up.
+pub fn closed(server: &str) -> Failure {
+    Failure::new(
+        FailureKind::ConnectionLost,
+        format!("{server} closed the connection in the middle."),
+        "Check that the LDAP server is running and that no firewall cuts long connections, then run again.",
+    )
+}
+
+/// The connection broke, for the reason that the system gives.
+pub fn lost(server: &str, reason: &str) -> Failure {
+    Failure::new(
+        FailureKind::ConnectionLost,
+        format!("The connection to {server} was lost: {}.", printable(reason)),
+        "Check that the LDAP server is running and that no firewall cuts long connections, then run again.",
+    )
+}
+
+/// A notice of disconnection (RFC 4511 §4.4.1) with its text.
+pub fn ended_with_notice(server: &str, text: &str) -> Failure {
+    let text = if text.is_empty() { "(no reason given)" } else { text };
+    Failure::new(
+        FailureKind::ConnectionLost,
+        format!("{server} ended the connection and said: {text}."),
+        "Look at the LDAP server's log; it is usually being stopped or restarted.",
+    )
 }
 
 fn bind(dn: &str, server: &str, code: u32, diagnostic: &str, said: &str) -> (FailureKind, String, String) {

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use super::{
+    answer::{self, Limits},
     ber::{Elements, tag},
-    guard::{self, Limits},
 };
 
 pub const PASSWORD: &str = "correct-horse-battery-staple";
@@ -159,7 +159,7 @@ where
     let limits = Limits::default();
     let mut buffer = Vec::new();
     loop {
-        while let Ok(Some(length)) = guard::frame_length(&buffer, &limits) {
+        while let Ok(Some(length)) = answer::frame_length(&buffer, &limits) {
             if buffer.len() < length {
                 break;
             }

@@ -1,7 +1,11 @@
 //! Search filters (RFC 4515) and attribute names (RFC 4512 §2.5) as an administrator types them.
 //!
-//! Owns the checks before a filter reaches ldap3's recursive parser. It must never build a filter from text that a
+//! Owns the checks before a filter reaches ldap3's recursive parser, and its encoding (RFC 4511 §4.5.1.7). It must never build a filter from text that a
 //! person typed without [`escape`].
+
+use ldap3::asn1::{ASNTag, PL, StructureTag, TagClass};
+
+use super::request::put;
 
 /// The longest filter.
 pub const FILTER_MAX: usize = 4096;
@@ -34,9 +38,43 @@ pub fn check(filter: &str) -> Result<(), String> {
     if deepest > DEPTH_MAX {
         return Err(format!("The filter is nested deeper than {DEPTH_MAX} levels."));
     }
-    ldap3::parse_filter(filter).map(|_| ()).map_err(|()| {
+    parse(filter).map(|_| ())
+}
+
+fn parse(filter: &str) -> Result<StructureTag, String> {
+    ldap3::parse_filter(filter).map(ASNTag::into_structure).map_err(|()| {
         "This is not a filter as RFC 4515 writes it, for example (&(objectClass=person)(mail=*)).".to_owned()
     })
+}
+
+/// A filter as it goes into a search request, or why the text is none.
+pub fn encode(filter: &str) -> Result<Vec<u8>, String> {
+    check(filter)?;
+    let mut out = Vec::with_capacity(filter.len() + 16);
+    write(&parse(filter)?, &mut out);
+    Ok(out)
+}
+
+/// The depth is limited: [`check`] has counted the parentheses.
+fn write(part: &StructureTag, out: &mut Vec<u8>) {
+    let class = match part.class {
+        TagClass::Universal => 0x00,
+        TagClass::Application => 0x40,
+        TagClass::Context => 0x80,
+        TagClass::Private => 0xc0,
+    };
+    // No tag of a filter has a number over 9.
+    let number = u8::try_from(part.id).unwrap_or(0x1f);
+    match &part.payload {
+        PL::P(content) => put(out, class | number, content),
+        PL::C(parts) => {
+            let mut content = Vec::new();
+            for part in parts {
+                write(part, &mut content);
+            }
+            put(out, class | 0x20 | number, &content);
+        }
+    }
 }
 
 /// A value as it may stand in a filter.
@@ -103,6 +141,20 @@ mod tests {
         }
         assert!(check(&format!("{}(a=b){}", "(!".repeat(60), ")".repeat(60))).is_err());
         assert!(check(&format!("(a={})", "x".repeat(5000))).is_err());
+    }
+
+    #[test]
+    fn filters_are_encoded_as_the_standard_says() {
+        let encoded = |filter| encode(filter).expect(filter);
+        assert_eq!(encoded("(uid=*)"), b"\x87\x03uid");
+        assert_eq!(encoded("(cn=a\\2a\\00)"), b"\xa3\x09\x04\x02cn\x04\x03a*\0");
+        assert_eq!(
+            encoded("(&(a=b)(!(c>=d))(|(e<=f)(g~=h)))"),
+            b"\xa0\x24\xa3\x06\x04\x01a\x04\x01b\xa2\x08\xa5\x06\x04\x01c\x04\x01d\xa1\x10\xa6\x06\x04\x01e\x04\x01f\xa8\x06\x04\x01g\x04\x01h"
+        );
+        assert_eq!(encoded("(cn=a*b*c)"), b"\xa4\x0f\x04\x02cn\x30\x09\x80\x01a\x81\x01b\x82\x01c");
+        assert_eq!(encoded("(cn:dn:2.5.13.5:=x)"), b"\xa9\x14\x81\x082.5.13.5\x82\x02cn\x83\x01x\x84\x01\xff");
+        assert!(encode("(uid=*").is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From a server's name to an encrypted connection: resolving, connecting, StartTLS, TLS.
 //!
-//! Owns the raw socket until the guard takes it. It must never send credentials, never fall back to plain text when
+//! Owns the raw socket until a connection takes it. It must never send credentials, never fall back to plain text when
 //! encryption fails, and never wait without a limit.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -14,9 +14,9 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Timeouts,
+    answer::{self, Limits, Violation},
     endpoint::Endpoint,
-    errors::{self, Operation, ServerResult},
-    guard::{self, Limits, Violation},
+    errors::{self, Operation},
     tls::{self, CertificateView, Trust},
 };
 use crate::connectors::{Failure, FailureKind};
@@ -153,7 +153,7 @@ async fn ask_start_tls(stream: &mut TcpStream, server: &str) -> Result<(), Failu
     let limits = Limits { message_bytes: START_TLS_ANSWER_MAX, depth: 8, elements: 50 };
     let mut buffer: Vec<u8> = Vec::with_capacity(START_TLS_ANSWER_MAX + 1);
     let length = loop {
-        match guard::frame_length(&buffer, &limits).map_err(broken)? {
+        match answer::frame_length(&buffer, &limits).map_err(broken)? {
             Some(length) if buffer.len() >= length => break length,
             _ => (),
         }
@@ -169,7 +169,7 @@ async fn ask_start_tls(stream: &mut TcpStream, server: &str) -> Result<(), Failu
     if buffer.len() > length {
         return Err(broken(Violation::EarlyBytes));
     }
-    let envelope = guard::check_answer(&buffer, &limits).map_err(broken)?;
+    let envelope = answer::check_answer(&buffer, &limits).map_err(broken)?;
     let is_extended = envelope.op == super::ber::tag::EXTENDED_RESPONSE;
     if envelope.id != 1 && !(envelope.id == 0 && is_extended) {
         return Err(broken(Violation::Unsolicited { id: envelope.id }));
@@ -177,11 +177,9 @@ async fn ask_start_tls(stream: &mut TcpStream, server: &str) -> Result<(), Failu
     if !is_extended {
         return Err(broken(Violation::WrongAnswer { id: envelope.id, op: envelope.op }));
     }
-    let code = guard::result_code(envelope.body).unwrap_or(80);
+    let result = answer::result(envelope.body);
     // Id 0 is a notice of disconnection, which is a refusal whatever its code says.
-    if code != 0 || envelope.id == 0 {
-        let diagnostic = guard::diagnostic(envelope.body);
-        let result = ServerResult { code, diagnostic: &diagnostic, matched: "" };
+    if result.code != 0 || envelope.id == 0 {
         return Err(errors::failure(Operation::StartTls, server, result));
     }
     let mut early = [0_u8; 1];

@@ -389,8 +389,8 @@ impl Mapper {
     }
 
     /// A group that exists. `None` when it can't be read; the second look reports that.
-    pub fn group_seen(entry: &EntryView<'_>) -> Option<Sighting> {
-        let (_, key, external_id) = head(entry, entry.text("entryUUID")).ok()?;
+    pub fn group_seen(entry: &EntryView<'_>, entry_uuid: Option<&str>) -> Option<Sighting> {
+        let (_, key, external_id) = head(entry, entry_uuid).ok()?;
         Some(Sighting::GroupSeen { external_id, keys: Keys { dn: Some(key), name: None } })
     }
 }

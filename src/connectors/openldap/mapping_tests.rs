@@ -21,7 +21,7 @@ fn mapper(settings: &Settings) -> Mapper {
 
 fn with_entry<T>(dn: &str, attributes: &[(&str, &[&[u8]])], look: impl FnOnce(&EntryView<'_>) -> T) -> T {
     let frame = fake::entry(1, dn, attributes);
-    let envelope = ldap::guard::check_answer(&frame, &Limits::default()).expect("a message");
+    let envelope = ldap::answer::check_answer(&frame, &Limits::default()).expect("a message");
     look(&EntryView::read(envelope.body).expect("an entry"))
 }
 
@@ -317,13 +317,13 @@ fn secrets_are_known_by_name() {
 fn source_of(settings: &Settings, now_second: i64, attributes: &[(&str, &[&[u8]])]) -> crate::connectors::Source {
     let policies = Policies { default_max_age_s: Some(86_400), ..Policies::default() };
     let frame = fake::entry(1, "uid=a,dc=x", attributes);
-    let body = ldap::guard::check_answer(&frame, &Limits::default()).expect("a message").body;
-    let mut glance = scan::Glance::default();
-    for (name, values) in EntryView::read(body).expect("an entry").attributes() {
-        glance.attribute(name, values);
-    }
-    match Scanner::new(settings, policies, now_second).sighting(Subject::Identity, body, &glance) {
-        Sighting::Identity { source, .. } => source,
+    let mut inbox = ldap::inbox::Inbox::default();
+    inbox.room(frame.len()).extend(frame);
+    let scanner = Scanner::new(settings, policies, now_second);
+    let mut chunk = ldap::inbox::Chunk::default();
+    inbox.search(1, &Limits::default(), &mut scanner.look(What::Users), &mut chunk).expect("an entry");
+    match chunk.seen.as_slice() {
+        [Sighting::Identity { source, .. }] => *source,
         other => panic!("{other:?}"),
     }
 }

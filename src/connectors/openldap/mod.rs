@@ -7,6 +7,7 @@
 //! Owns settings, mapping and the order of reading. It must never follow a referral, read on another server after
 //! objects of one have been delivered (two replicas need not agree), or call a reading complete that was cut.
 
+pub mod cookie;
 pub mod mapping;
 #[cfg(test)]
 mod mapping_tests;
@@ -21,11 +22,19 @@ mod tests;
 use tokio::sync::mpsc;
 
 pub use self::settings::{Mapping, Preset, Scope, Settings};
-use self::{mapping::Mapper, pages::Pages, policy::Policies, scan::Scanner};
+use self::{
+    mapping::Mapper,
+    pages::Pages,
+    policy::Policies,
+    scan::{Scanner, What},
+};
 pub use crate::connectors::ldap::Credentials;
 use crate::connectors::{
-    BoxFuture, Connector, Delta, Failure, FailureKind, Page, ProbeReport, ReadEnd, Sample, Subject,
-    ldap::{self, Chunk, Client, Connection, Endpoint, EntryView, Limits, Search, SearchRequest, Timeouts, Trust, dn},
+    BoxFuture, Connector, Delta, Failure, FailureKind, Page, ProbeReport, ReadEnd, Sample, Sighting,
+    ldap::{
+        self, Client, Connection, Endpoint, EntryView, Limits, Search, SearchRequest, Timeouts, Trust, dn,
+        inbox::{Look, Plainly},
+    },
 };
 
 /// An OpenLDAP directory, opened with its settings and credentials.
@@ -79,7 +88,7 @@ impl OpenLdap {
         let trust = self.client.trust()?;
         let mut failures = Vec::new();
         for endpoint in &self.client.endpoints {
-            let mut out = Pages::new(&pages, &self.settings);
+            let mut out = Pages::new(&pages);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
                 Ok(()) => return Ok(ReadEnd { server: endpoint.to_string(), ..ReadEnd::default() }),
                 Err(failure) if out.has_objects() || !Client::may_try_next(&failure) => return Err(failure),
@@ -92,39 +101,23 @@ impl OpenLdap {
     async fn read_from(&self, endpoint: &Endpoint, trust: Option<&Trust>, out: &mut Pages<'_>) -> Result<(), Failure> {
         let mut connection = or_cancelled(out.sender(), self.client.open(endpoint, trust)).await?;
         let policies = or_cancelled(out.sender(), self.read_policies(&mut connection)).await?;
-        out.look_with(
-            Scanner::new(&self.settings, policies.clone(), self.now.as_second()),
-            Mapper::new(&self.settings, policies, self.now.as_second()),
-        );
+        let scanner = Scanner::new(&self.settings, policies.clone(), self.now.as_second());
+        out.map_with(Mapper::new(&self.settings, policies, self.now.as_second()));
         let attributes = Mapper::user_attributes(&self.settings);
         for base in self.settings.user_bases() {
-            let mut search = connection.search(self.request(base, self.settings.user_filter(), &attributes));
-            while let Some(chunk) = next(&mut search, out.sender()).await? {
-                out.push_entries(Subject::Identity, &chunk).await?;
-                out.push_references(&chunk).await?;
-            }
+            let search = connection.search(self.request(base, self.settings.user_filter(), &attributes));
+            read_all(search, &mut scanner.look(What::Users), out).await?;
         }
         let id_only = ["entryUUID".to_owned()];
         for base in self.settings.group_bases() {
-            let mut search = connection.search(self.request(base, self.settings.group_filter(), &id_only));
-            while let Some(chunk) = next(&mut search, out.sender()).await? {
-                for body in chunk.entries() {
-                    // One that can't be read is reported by the second look.
-                    if let Some(seen) = EntryView::read(body).and_then(|entry| Mapper::group_seen(&entry)) {
-                        out.push(seen).await?;
-                    }
-                }
-            }
+            let search = connection.search(self.request(base, self.settings.group_filter(), &id_only));
+            read_all(search, &mut scanner.look(What::GroupsSeen), out).await?;
         }
         let attributes = Mapper::group_attributes(&self.settings);
         for base in self.settings.group_bases() {
-            let mut search = connection.search(self.request(base, self.settings.group_filter(), &attributes));
-            while let Some(chunk) = next(&mut search, out.sender()).await? {
-                out.push_entries(Subject::Group, &chunk).await?;
-                out.push_references(&chunk).await?;
-            }
+            let search = connection.search(self.request(base, self.settings.group_filter(), &attributes));
+            read_all(search, &mut scanner.look(What::Groups), out).await?;
         }
-        out.flush().await?;
         connection.close().await;
         Ok(())
     }
@@ -160,7 +153,7 @@ impl OpenLdap {
                 entries_max: Some(1000),
             });
             let mut named_default: Vec<i64> = Vec::new();
-            while let Some(Some(chunk)) = tolerate(search.next().await)? {
+            while let Some(Some(chunk)) = tolerate(search.next(&mut Plainly).await)? {
                 for entry in chunk.entries().filter_map(EntryView::read) {
                     let Some(dn) = std::str::from_utf8(entry.dn).ok().and_then(|dn| dn::normalise(dn).ok()) else {
                         continue;
@@ -214,7 +207,7 @@ impl OpenLdap {
             request.entries_max = Some(LOOKED_AT);
             let mut search = connection.search(request);
             let mut best: Option<(usize, Sample)> = None;
-            while let Some(chunk) = search.next().await? {
+            while let Some(chunk) = search.next(&mut Plainly).await? {
                 for entry in chunk.entries().filter_map(EntryView::read) {
                     let count = entry.attributes().count();
                     if best.as_ref().is_some_and(|(before, _)| *before >= count) {
@@ -286,7 +279,7 @@ async fn find_default_policy(connection: &mut Connection) -> Result<Option<Strin
         entries_max: None,
     });
     let mut found = None;
-    while let Some(chunk) = search.next().await? {
+    while let Some(chunk) = search.next(&mut Plainly).await? {
         for entry in chunk.entries().filter_map(EntryView::read) {
             found = found.or_else(|| entry.text("olcPPolicyDefault").and_then(|dn| dn::normalise(dn).ok()));
         }
@@ -316,9 +309,16 @@ fn policy_bases(settings: &Settings, naming_contexts: &[String]) -> Vec<String> 
     found
 }
 
-/// The next chunk, unless nobody wants it any more.
-async fn next(search: &mut Search<'_>, sender: &mpsc::Sender<Page>) -> Result<Option<Chunk>, Failure> {
-    or_cancelled(sender, search.next()).await
+/// Reads a search to its end, unless nobody wants it any more.
+async fn read_all(
+    mut search: Search<'_>,
+    look: &mut (impl Look<Seen = Sighting> + Send),
+    out: &mut Pages<'_>,
+) -> Result<(), Failure> {
+    while let Some(chunk) = or_cancelled(out.sender(), search.next(look)).await? {
+        out.send(chunk).await?;
+    }
+    Ok(())
 }
 
 async fn or_cancelled<T>(

@@ -7,8 +7,8 @@ use super::OpenLdap;
 use crate::connectors::{
     Ability, AbilityState, Failure, FailureKind, ProbeReport, ProbeStep, StepState,
     ldap::{
-        self, CertificateView, Connection, Endpoint, EntryView, PAGED_RESULTS, Protection, RootDse, SYNC_REQUEST,
-        SearchRequest, Trust, wire,
+        self, CertificateView, Endpoint, Guarded, PAGED_RESULTS, Protection, RootDse, SYNC_REQUEST, SearchRequest,
+        Trust, guarded, wire,
     },
 };
 
@@ -38,7 +38,7 @@ fn skipped(name: &str, target: Option<&str>, why: &str) -> ProbeStep {
 /// The steps of one server, and the connection if it came that far.
 struct Reached {
     steps: Vec<ProbeStep>,
-    connection: Option<Connection>,
+    connection: Option<Guarded>,
     /// The steps say already why no bind was tried.
     has_bind_step: bool,
 }
@@ -66,7 +66,7 @@ impl OpenLdap {
             self.client.endpoints.iter().map(|endpoint| self.reach(endpoint, trust.as_ref())),
         )
         .await;
-        let mut first: Option<Connection> = None;
+        let mut first: Option<Guarded> = None;
         let mut is_refused = false;
         for (endpoint, mut server) in self.client.endpoints.iter().zip(reached) {
             let target = endpoint.to_string();
@@ -148,7 +148,7 @@ impl OpenLdap {
         match wire::protect(stream, endpoint, protection, trust, timeouts).await {
             Ok((stream, certificate)) => {
                 steps.push(self.tls_step(target, protection, certificate.as_ref()));
-                match Connection::new(stream, endpoint, *timeouts, self.client.limits).await {
+                match Guarded::new(stream, endpoint, *timeouts, self.client.limits).await {
                     Ok(connection) => Reached { steps, connection: Some(connection), has_bind_step: false },
                     Err(failure) => {
                         steps.push(failed("bind", target, failure));
@@ -208,7 +208,7 @@ impl OpenLdap {
     }
 
     /// Bases, users, groups, and what the server offers.
-    async fn try_reading(&self, mut connection: Connection, mut report: ProbeReport) -> ProbeReport {
+    async fn try_reading(&self, mut connection: Guarded, mut report: ProbeReport) -> ProbeReport {
         let mut bases = self.settings.user_bases();
         for base in self.settings.group_bases() {
             if !bases.contains(&base) {
@@ -248,60 +248,43 @@ impl OpenLdap {
         report
     }
 
-    async fn base_step(&self, connection: &mut Connection, base: &str) -> ProbeStep {
+    async fn base_step(&self, connection: &mut Guarded, base: &str) -> ProbeStep {
         let shown = ldap::errors::printable(base);
-        let mut search = connection.search(SearchRequest {
+        let request = SearchRequest {
             base: base.to_owned(),
             scope: ldap::Scope::Base,
             filter: "(objectClass=*)".to_owned(),
             attributes: vec!["1.1".to_owned()],
             page_size: 0,
             entries_max: None,
-        });
-        loop {
-            match search.next().await {
-                Ok(Some(_)) => (),
-                Ok(None) if search.entries() > 0 => {
-                    return step("base", Some(&shown), StepState::Ok, format!("{shown} exists."), None);
-                }
-                Ok(None) => {
-                    let fix = "Correct the base DN, or give the bind DN read access to it.".to_owned();
-                    return step(
-                        "base",
-                        Some(&shown),
-                        StepState::Failed,
-                        format!("{shown} can't be seen by the bind DN."),
-                        Some(fix),
-                    );
-                }
-                Err(failure) => return failed("base", Some(&shown), failure),
+        };
+        match connection.find(&request).await {
+            Ok(found) if !found.entries.is_empty() => {
+                step("base", Some(&shown), StepState::Ok, format!("{shown} exists."), None)
             }
+            Ok(_) => {
+                let fix = "Correct the base DN, or give the bind DN read access to it.".to_owned();
+                let message = format!("{shown} can't be seen by the bind DN.");
+                step("base", Some(&shown), StepState::Failed, message, Some(fix))
+            }
+            Err(failure) => failed("base", Some(&shown), failure),
         }
     }
 
     /// Counts up to a thousand entries, and those whose id can't be read.
-    async fn count_step(&self, connection: &mut Connection, name: &str, bases: Vec<String>, filter: &str) -> ProbeStep {
-        let (mut found, mut without_id, mut has_more) = (0_u64, 0_u64, false);
+    async fn count_step(&self, connection: &mut Guarded, name: &str, bases: Vec<String>, filter: &str) -> ProbeStep {
+        let (mut found, mut without_id, mut has_more) = (0, 0, false);
         for base in bases {
             let mut request = self.request(base, filter, &["entryUUID".to_owned()]);
             request.page_size = request.page_size.min(COUNTED_MAX);
             request.entries_max = Some(COUNTED_MAX);
-            let mut search = connection.search(request);
-            loop {
-                match search.next().await {
-                    Ok(Some(chunk)) => {
-                        let ids = chunk
-                            .entries()
-                            .filter_map(EntryView::read)
-                            .filter(|entry| entry.text("entryUUID").is_none());
-                        without_id += u64::try_from(ids.count()).unwrap_or(u64::MAX);
-                    }
-                    Ok(None) => break,
-                    Err(failure) => return failed(name, None, failure),
-                }
-            }
-            found += search.entries();
-            has_more |= search.has_more();
+            let page = match connection.find(&request).await {
+                Ok(page) => page,
+                Err(failure) => return failed(name, None, failure),
+            };
+            found += page.entries.len();
+            without_id += page.entries.iter().filter(|entry| guarded::texts(entry, "entryUUID").is_empty()).count();
+            has_more |= page.has_more;
         }
         let shown = ldap::errors::printable(filter);
         if found == 0 {
@@ -382,7 +365,7 @@ fn sync_offer(root: &RootDse) -> (ProbeStep, Ability) {
     )
 }
 
-fn thousands(number: u64) -> String {
+fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

@@ -7,13 +7,17 @@
 use aws_lc_rs::digest;
 
 use super::{
-    mapping,
+    mapping::{self, Mapper},
     policy::{Policies, Signs},
     settings::Settings,
 };
 use crate::connectors::{
-    Sighting, Source, Status, Subject,
-    ldap::{EntryView, Values},
+    Sighting, Source, Status,
+    ldap::{
+        EntryView, Values,
+        answer::Violation,
+        inbox::{Look, RawEntry},
+    },
 };
 
 /// Raised whenever the mapping reads the same bytes in another way, so that everything is mapped anew once.
@@ -30,7 +34,7 @@ pub struct Scanner {
 
 /// What the first look needs of one entry, collected attribute by attribute.
 #[derive(Debug, Default)]
-pub struct Glance<'a> {
+struct Glance<'a> {
     entry_uuid: Option<&'a str>,
     signs: Signs<'a>,
 }
@@ -39,7 +43,7 @@ impl<'a> Glance<'a> {
     /// Takes note of an attribute. As the mapping does, it takes the first value that is text, and the last attribute
     /// of a name.
     #[inline]
-    pub fn attribute(&mut self, name: &[u8], values: Values<'a>) {
+    fn attribute(&mut self, name: &[u8], values: Values<'a>) {
         // Most names are told apart by their length.
         let slot = match name.len() {
             9 if name.eq_ignore_ascii_case(b"entryUUID") => &mut self.entry_uuid,
@@ -78,19 +82,55 @@ impl Scanner {
         Self { users: fingerprint("users"), groups: fingerprint("groups"), policies, now_second }
     }
 
-    /// A user or group entry whose content is `body`.
-    pub fn sighting(&self, subject: Subject, body: &[u8], glance: &Glance<'_>) -> Sighting {
-        let Some(external_id) = glance.entry_uuid.and_then(mapping::external_id) else {
-            let entry = EntryView::read(body).unwrap_or_default();
-            return Sighting::Unreadable(mapping::without_id(&entry, glance.entry_uuid.is_some()));
-        };
-        match subject {
-            Subject::Identity => {
-                let status = self.policies.status(&glance.signs, self.now_second);
-                Sighting::Identity { external_id, source: source(&self.users, body, status) }
-            }
-            Subject::Group => Sighting::Group { external_id, source: source(&self.groups, body, Status::Active) },
+    /// A look at the entries of a search for `what`.
+    pub fn look(&self, what: What) -> Sighter<'_> {
+        Sighter { scanner: self, what }
+    }
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Users,
+    /// Groups without their content, for their keys.
+    GroupsSeen,
+    Groups,
+}
+
+/// A [`Scanner`] at work on one search.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighter<'s> {
+    scanner: &'s Scanner,
+    what: What,
+}
+
+impl Look for Sighter<'_> {
+    type Seen = Sighting;
+
+    #[inline]
+    fn entry(&mut self, raw: RawEntry<'_>) -> Result<Option<Sighting>, Violation> {
+        let mut glance = Glance::default();
+        let entry = raw.walk(|name, values| glance.attribute(name, values))?;
+        Ok(self.sighting(&entry, raw.body, &glance))
+    }
+}
+
+impl Sighter<'_> {
+    fn sighting(&self, entry: &EntryView<'_>, body: &[u8], glance: &Glance<'_>) -> Option<Sighting> {
+        if self.what == What::GroupsSeen {
+            // One that can't be read is reported by the second look.
+            return Mapper::group_seen(entry, glance.entry_uuid);
         }
+        let Some(external_id) = glance.entry_uuid.and_then(mapping::external_id) else {
+            return Some(Sighting::Unreadable(mapping::without_id(entry, glance.entry_uuid.is_some())));
+        };
+        Some(match self.what {
+            What::Users => {
+                let status = self.scanner.policies.status(&glance.signs, self.scanner.now_second);
+                Sighting::Identity { external_id, source: source(&self.scanner.users, body, status) }
+            }
+            _ => Sighting::Group { external_id, source: source(&self.scanner.groups, body, Status::Active) },
+        })
     }
 }
 

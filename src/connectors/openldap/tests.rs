@@ -383,7 +383,7 @@ async fn the_next_server_is_asked_until_one_has_delivered() {
     .await;
     let (end, observed) = read(&open(plain(&[dies, good]))).await;
     assert_eq!(end.expect_err("no second server after the first object").kind, FailureKind::ConnectionLost);
-    assert_eq!(identities(&observed).len(), 500, "what was handed on before");
+    assert_eq!(identities(&observed).len(), 600, "what was handed on before");
 
     let failure = read(&open(plain(&[dead, busy]))).await.0.expect_err("none left");
     assert_eq!(failure.kind, FailureKind::Unreachable);
