@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Result},
     identities::plans,
     kernel::Kernel,
-    principal::{Principal, urn},
+    principal::{AccountId, Principal, urn},
     secret::{MasterKey, Secret},
 };
 
@@ -286,6 +286,16 @@ pub fn parked_run(connection: &Connection, directory: &Directory) -> Result<Opti
         Some(id) => queries::find_run(connection, directory.account_id, id),
         None => Ok(None),
     }
+}
+
+/// How many plans of an account wait for approval.
+pub fn plans_waiting(connection: &Connection, account: AccountId) -> Result<i64> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) FROM run r JOIN directory d ON d.id = r.directory_id
+             WHERE r.account_id = ?1 AND r.state = 'parked' AND d.removed_at IS NULL",
+        )?
+        .query_row([account], |row| row.get(0))?)
 }
 
 /// Why a parked plan is to be applied.

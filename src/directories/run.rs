@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    actions, guard,
+    actions, guard, measures,
     model::{Run, RunState},
     plan::{Counts, Planner, Quarantined},
     progress::{Board, Phase, Progress},
@@ -110,6 +110,7 @@ impl Runner {
             }
             progress.enter(Phase::Done);
             runner.board.close(id);
+            measures::count(&runner.kernel, id).await;
         })
     }
 
@@ -212,6 +213,7 @@ impl Runner {
         .await?;
         for id in dropped {
             self.drop_plan(id, true).await;
+            measures::count(&self.kernel, id).await;
         }
         Ok(())
     }
@@ -234,7 +236,10 @@ impl Runner {
     /// look again.
     pub fn drop_later(&self, run: i64) {
         let runner = self.clone();
-        tokio::spawn(async move { runner.drop_plan(run, false).await });
+        tokio::spawn(async move {
+            runner.drop_plan(run, false).await;
+            measures::count(&runner.kernel, run).await;
+        });
     }
 
     fn entry(&self, kind: &'static str, run: &Run) -> Entry {
@@ -295,14 +300,13 @@ impl Runner {
                 entries.insert(0, entry);
                 Ok((dropped, entries))
             })?;
-            metrics::gauge!("bailiwick_sync_last_success_timestamp_seconds", "directory" => target.directory.to_string())
-                .set(unix_seconds(now));
             Ok(dropped)
         })
         .await
         .map_err(|e| Error::caused("apply panicked", e))??;
         for id in dropped {
             self.drop_plan(id, true).await;
+            measures::count(&self.kernel, id).await;
         }
         Ok(())
     }
@@ -468,11 +472,6 @@ impl Runner {
             }
         });
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
-fn unix_seconds(time: crate::clock::Time) -> f64 {
-    (time.0 / crate::clock::SECOND) as f64
 }
 
 /// The planner's thread: takes pages until the connector closes the channel.

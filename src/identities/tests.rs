@@ -174,6 +174,7 @@ impl Place {
             is_secure: true,
             path: "/".into(),
             flash: None,
+            surroundings: Default::default(),
         }
     }
 }
