@@ -533,9 +533,18 @@ fn sentence_list(names: &[&str]) -> String {
     }
 }
 
-/// Why a plan was parked, as one text for lists and messages.
+/// Reasons that a list or a message names in full.
+const REASONS_NAMED: usize = 2;
+
+/// Why a plan was parked, as one text for lists and messages: the gravest reasons, and how many more there are.
 pub fn reason(trips: &[Trip]) -> String {
-    trips.iter().map(Trip::explanation).collect::<Vec<_>>().join(" ")
+    let mut text = trips.iter().take(REASONS_NAMED).map(Trip::explanation).collect::<Vec<_>>().join(" ");
+    match trips.len().saturating_sub(REASONS_NAMED) {
+        0 => {}
+        1 => text.push_str(" There is one more reason."),
+        more => text.push_str(&format!(" There are {more} more reasons.")),
+    }
+    text
 }
 
 #[cfg(test)]

@@ -37,7 +37,6 @@ pub(super) struct Typed {
 pub(super) struct TripView {
     pub title: String,
     pub explanation: String,
-    pub next_step: &'static str,
     pub settings: Vec<SettingChange>,
 }
 
@@ -59,6 +58,8 @@ pub(super) struct DecisionView {
 /// Everything that was said of a plan, for a page.
 pub(super) struct ReviewView {
     pub trips: Vec<TripView>,
+    /// What to look at before deciding, each said once.
+    pub steps: Vec<&'static str>,
     pub figures: Vec<FigureRow>,
     pub approved: Option<DecisionView>,
     pub discarded: Option<DecisionView>,
@@ -122,6 +123,12 @@ impl ReviewView {
             reason: decision.reason.unwrap_or_default(),
         };
         Self {
+            steps: review.trips.iter().map(Trip::next_step).fold(Vec::new(), |mut steps, step| {
+                if !steps.contains(&step) {
+                    steps.push(step);
+                }
+                steps
+            }),
             figures: review.trips.iter().flat_map(figure).collect(),
             trips: review
                 .trips
@@ -129,7 +136,6 @@ impl ReviewView {
                 .map(|trip| TripView {
                     title: trip.title(),
                     explanation: trip.explanation(),
-                    next_step: trip.next_step(),
                     settings: if let Trip::SettingsChanged { settings } = trip { settings } else { Vec::new() },
                 })
                 .collect(),

@@ -191,14 +191,14 @@ impl Runner {
             .detail("counts", super::model::CountsJson::from(counts))
             .detail("server", &end.server);
         let (asked, by) = (run.clone(), self.principal(run));
-        let (base, trips) = self
+        let (base, digest, trips) = self
             .kernel
             .db
             .read(move |c| {
                 let stored = queries::find(c, asked.account_id, directory)?;
                 let stored = stored.ok_or_else(|| Error::internal("the run's directory is gone"))?;
-                let facts = review::facts(c, &stored, &asked, &counts)?;
-                Ok((stored.applied_run_id, guard::judge(&stored.guard, &facts)))
+                let (facts, digest) = review::facts(c, &stored, &asked, &counts)?;
+                Ok((stored.applied_run_id, digest, guard::judge(&stored.guard, &facts)))
             })
             .await?;
         let (planned, who) = (run.clone(), by.clone());
@@ -206,14 +206,17 @@ impl Runner {
         let dropped = audit::change(&self.kernel, &by, move |c| {
             queries::insert_quarantine(c, directory, id, &quarantined)?;
             queries::set_planned(c, id, &counts, &end.server, now)?;
-            let (mut entries, dropped) = review::settle(c, &planned, base, &trips, &who, now)?;
+            let (mut entries, dropped) = review::settle(c, &planned, base, digest, &trips, &who, now)?;
             entries.insert(0, entry);
             Ok((dropped, entries))
         })
         .await?;
-        for id in dropped {
-            self.drop_plan(id, true).await;
-            measures::count(&self.kernel, id).await;
+        for dropped in dropped {
+            self.drop_plan(dropped, true).await;
+            // This run itself is counted where it ends.
+            if dropped != id {
+                measures::count(&self.kernel, dropped).await;
+            }
         }
         Ok(())
     }

@@ -153,6 +153,8 @@ async fn a_stopped_plan_is_read_searched_and_discarded() {
     let directory = first.attribute("href").await.unwrap_or_default();
     browser.goto(&demo.at(&format!("{directory}/edit"))).await;
     browser.find("input[name=userFilter]").await.enter("(&(objectClass=inetOrgPerson)(uid=a*))").await;
+    // Or the next run of the schedule would take the plan's place in the middle of this.
+    browser.find("input[name=paused]").await.click().await;
     browser.find("button[name=then][value=sync]:not([tabindex])").await.click().await;
     let patience = Duration::from_secs(30);
     browser.wait_until("document.querySelector('.page-head .pill[data-state=parked]') !== null", patience).await;

@@ -252,6 +252,7 @@ fn every_trip_has_plain_sentences_and_comes_back_from_json() {
     );
     assert!(trips[9].explanation().starts_with("baseDns, baseDns and baseDns are not"));
     assert_eq!(reason(&trips[7..9]).matches("with no identity").count(), 2);
+    assert!(reason(&trips).ends_with(" There are 10 more reasons."));
 }
 
 fn limit() -> impl Strategy<Value = Limit> {
