@@ -193,6 +193,9 @@ pub struct GroupLoss {
     /// Members before.
     pub of: u64,
     pub number: u64,
+    /// How many may go; [`judge`] fills it in.
+    #[serde(default)]
+    pub allowed: u64,
 }
 
 /// A setting that decides what is read and that is not as it was; without secrets.
@@ -377,7 +380,8 @@ pub fn judge(guard: &Guard, facts: &Facts) -> Vec<Trip> {
     let over = || facts.privileged.iter().filter(|group| group.number > limit.allowance(group.of));
     let count = over().count();
     if count > 0 {
-        let groups = over().take(GROUPS_NAMED).cloned().collect();
+        let named = |group: &GroupLoss| GroupLoss { allowed: limit.allowance(group.of), ..group.clone() };
+        let groups = over().take(GROUPS_NAMED).map(named).collect();
         trips.push(Trip::PrivilegedGroups { groups, count: u64::try_from(count).unwrap_or(u64::MAX) });
     }
     trips

@@ -197,7 +197,12 @@ pub fn facts(
     facts.privileged = figures
         .watched
         .into_iter()
-        .map(|group| GroupLoss { name: group.name, of: natural(group.members), number: natural(group.lost) })
+        .map(|group| GroupLoss {
+            name: group.name,
+            of: natural(group.members),
+            number: natural(group.lost),
+            allowed: 0,
+        })
         .collect();
     Ok((facts, Some(figures.digest)))
 }

@@ -58,8 +58,6 @@ pub(super) struct DecisionView {
 /// Everything that was said of a plan, for a page.
 pub(super) struct ReviewView {
     pub trips: Vec<TripView>,
-    /// What to look at before deciding, each said once.
-    pub steps: Vec<&'static str>,
     pub figures: Vec<FigureRow>,
     pub approved: Option<DecisionView>,
     pub discarded: Option<DecisionView>,
@@ -95,8 +93,9 @@ fn figure(trip: &Trip) -> Vec<FigureRow> {
         }
         Trip::PrivilegedGroups { groups, .. } => groups
             .iter()
-            .map(|GroupLoss { name, of, number: lost }| {
-                row(&format!("Members that {name} loses"), *lost, *of, "the limit of privileged groups".into())
+            .map(|GroupLoss { name, of, number: lost, allowed }| {
+                let allowed = format!("at most {}", number(*allowed));
+                row(&format!("Members that {name} loses"), *lost, *of, allowed)
             })
             .collect(),
         Trip::EmptyAnswer { objects: kind, present } => vec![row(objects(kind), 0, *present, "at least half".into())],
@@ -123,12 +122,6 @@ impl ReviewView {
             reason: decision.reason.unwrap_or_default(),
         };
         Self {
-            steps: review.trips.iter().map(Trip::next_step).fold(Vec::new(), |mut steps, step| {
-                if !steps.contains(&step) {
-                    steps.push(step);
-                }
-                steps
-            }),
             figures: review.trips.iter().flat_map(figure).collect(),
             trips: review
                 .trips
