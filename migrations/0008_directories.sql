@@ -81,6 +81,8 @@ CREATE TABLE run (
     -- JSON of guard::Trip; NULL when there was none.
     trips           TEXT,
     parked_at       INTEGER,
+    -- A hash of the lines: a later run that finds the same again does not replace the plan under review.
+    plan_digest     BLOB,
     approved_by     TEXT,
     approved_at     INTEGER,
     approval_reason TEXT,

@@ -29,12 +29,12 @@ use crate::{
     error::{Error, Result},
     identities,
     kernel::{BoxFuture, Kernel},
-    principal::Principal,
+    principal::{Level, Permission, Principal, Service},
     roles, schedule,
     secret::{KeyError, MasterKey, Secret},
     sessions, sign_in,
     users::{self, Passwords},
-    web::{self, Address, Gate, KeyPair, Routes, ServeError, Web},
+    web::{self, Address, Gate, KeyPair, Routes, ServeError, Surroundings, Web},
 };
 
 /// Every room's routes.
@@ -62,6 +62,10 @@ fn jobs(app: &App) {
     every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
     let (kernel, runner) = (app.kernel.clone(), app.runner.clone());
     tokio::spawn(async move {
+        // Before anything runs: what ends from here on is counted on top.
+        if let Err(error) = directories::begin_measuring(&kernel).await {
+            tracing::warn!(error = %error.chain(), "the measurements do not begin where they ended");
+        }
         // What was interrupted goes first: a schedule that is due must find it going on.
         if let Err(error) = runner.resume().await {
             tracing::error!(error = %error.chain(), "interrupted runs could not be taken up again");
@@ -70,10 +74,14 @@ fn jobs(app: &App) {
             tracing::error!(%error, "the schedule could not be started: nothing runs by itself");
         }
     });
-    tokio::spawn(async {
+    let kernel = app.kernel.clone();
+    tokio::spawn(async move {
         let mut interval = tokio::time::interval(Duration::from_secs(30));
         loop {
             interval.tick().await;
+            if let Err(error) = directories::refresh_measures(&kernel).await {
+                tracing::warn!(error = %error.chain(), "the measurements could not be refreshed");
+            }
             // Without this, measurements pile up until somebody reads them.
             recorder().run_upkeep();
         }
@@ -325,6 +333,21 @@ impl Gate for Door {
 
     fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
         Box::pin(self.keys.principal(&self.kernel, key, from))
+    }
+
+    fn surroundings(&self, principal: Principal) -> BoxFuture<'_, Surroundings> {
+        Box::pin(async move {
+            let may_read = principal.allows(Permission::Needs(Service::Directories, Level::Read));
+            let (Some(account), true) = (principal.account, may_read) else { return Surroundings::default() };
+            let now = self.kernel.clock.now();
+            match self.kernel.db.read(move |c| directories::surroundings(c, account, now)).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(error = %error.chain(), "what stands around a page could not be read");
+                    Surroundings::default()
+                }
+            }
+        })
     }
 
     fn denied(&self, principal: Principal, method: String, path: String) -> BoxFuture<'_, ()> {

@@ -29,12 +29,14 @@
 //!
 //! **A sync run.** [`schedule`] finds `directory-full` due and claims it, or somebody posts to
 //! `/api/directories/{id}/runs`: both call [`directories::start_run`], whose row a unique index keeps from doubling.
-//! [`directories::Runner`] opens the connector with the unsealed credentials; [`connectors::Connector::read_full`] sends
-//! pages of observations through a bounded channel to the planner, on its own thread, which compares each object by
-//! hash with the copy and stores differences as `change` and new content as `staged`, in small transactions of the
-//! writer's bulk lane. Only a reading that the directory itself ended as complete gets to the end: what was not seen
-//! is then missing. Apply copies the staged content into place piece by piece; each piece deletes what it copied, so a
-//! process killed anywhere goes on where it was. The last transaction sets the state, the history and the record.
+//! [`directories::Runner`] opens the connector with the unsealed credentials; [`connectors::Connector::read_full`]
+//! sends pages of observations through a bounded channel to the planner, on its own thread, which compares each object
+//! by hash with the copy and stores differences as `change` and new content as `staged`, in small transactions of the
+//! writer's bulk lane. Only a reading that the directory itself ended as complete gets to the end: what was not seen is
+//! then missing. The guard judges the figures of the plan in the transaction that stores it: a plan over its limits, or
+//! of an answer that cannot be right, is parked until a person approves or discards it. Apply copies the staged content
+//! into place piece by piece; each piece deletes what it copied, so a process killed anywhere goes on where it was. The
+//! last transaction sets the state, the history and the record.
 //!
 //! **A page.** [`web`] gives the request an id, recognises the session through the gate that [`app`] implements, checks
 //! the route's [`principal::Permission`] and, for a form, the CSRF token; the handler reads its input and calls the

@@ -68,6 +68,7 @@ async fn overview(kernel: &Kernel, principal: Principal) -> Html {
         is_secure: true,
         path: "/".into(),
         flash: None,
+        surroundings: Default::default(),
     };
     let response = pages::overview(ctx).await.expect("a page");
     let bytes = to_bytes(response.into_body()).await.map_err(|_| "no body").expect("a body");

@@ -26,9 +26,28 @@ use crate::{
 pub(super) async fn list(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let (limit, after) = (query.0.limit()?, query.0.position::<String>()?.unwrap_or_default());
-    let rows = ctx.kernel.db.read(move |c| queries::list(c, account, &after, limit + 1)).await?;
-    let listing = Listing::cut(rows, limit, |directory: &Directory| directory.name.clone());
-    Ok(listing.map(DirectoryJson::from).json("directories"))
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let rows = queries::list(c, account, &after, limit + 1)?;
+            rows.into_iter().map(|row| Ok((review::parked_run(c, &row)?, row))).collect::<Result<Vec<_>>>()
+        })
+        .await?;
+    let now = ctx.kernel.clock.now();
+    let listing = Listing::cut(rows, limit, |(_, directory)| directory.name.clone());
+    Ok(listing.map(|(parked, row)| DirectoryJson::new(row, parked.as_ref(), now)).json("directories"))
+}
+
+/// A directory as it stands now.
+async fn standing(ctx: &Ctx, directory: Directory) -> Result<DirectoryJson> {
+    let (directory, parked) = ctx
+        .kernel
+        .db
+        .read(move |c| Ok((review::parked_run(c, &directory)?, directory)))
+        .await
+        .map(|(run, of)| (of, run))?;
+    Ok(DirectoryJson::new(directory, parked.as_ref(), ctx.kernel.clock.now()))
 }
 
 /// Connects a directory. Nothing is read yet: start a run, or wait for the schedule.
@@ -37,14 +56,15 @@ pub(super) async fn list(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpRespon
 pub(super) async fn create(ctx: Ctx, input: Json<CreateInput>) -> Result<HttpResponse> {
     let directory = actions::create(&ctx.kernel, &ctx.principal, input.0).await?;
     let location = format!("/api/directories/{}", directory.id);
-    Ok(HttpResponse::Created().insert_header(("location", location)).json(DirectoryJson::from(directory)))
+    Ok(HttpResponse::Created().insert_header(("location", location)).json(standing(&ctx, directory).await?))
 }
 
 /// One directory.
 #[utoipa::path(get, path = "/api/directories/{id}", tag = "directories", params(("id" = String, Path)),
     responses((status = 200, body = DirectoryJson)))]
 pub(super) async fn get(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().json(DirectoryJson::from(actions::get(&ctx.kernel, &ctx.principal, id.0).await?)))
+    let directory = actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
+    Ok(HttpResponse::Ok().json(standing(&ctx, directory).await?))
 }
 
 /// Changes a directory: absent fields stay, `settings` and `credentials.read` are replaced as a whole. Other `servers`,
@@ -54,7 +74,7 @@ pub(super) async fn get(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
     request_body = UpdateInput, responses((status = 200, body = DirectoryJson)))]
 pub(super) async fn update(ctx: Ctx, id: PathId<i64>, input: Json<UpdateInput>) -> Result<HttpResponse> {
     let directory = actions::update(&ctx.kernel, &ctx.principal, id.0, input.0).await?;
-    Ok(HttpResponse::Ok().json(DirectoryJson::from(directory)))
+    Ok(HttpResponse::Ok().json(standing(&ctx, directory).await?))
 }
 
 /// Disconnects a directory and deletes its copy. The directory itself is not touched.

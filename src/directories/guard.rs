@@ -193,6 +193,9 @@ pub struct GroupLoss {
     /// Members before.
     pub of: u64,
     pub number: u64,
+    /// How many may go; [`judge`] fills it in.
+    #[serde(default)]
+    pub allowed: u64,
 }
 
 /// A setting that decides what is read and that is not as it was; without secrets.
@@ -377,7 +380,8 @@ pub fn judge(guard: &Guard, facts: &Facts) -> Vec<Trip> {
     let over = || facts.privileged.iter().filter(|group| group.number > limit.allowance(group.of));
     let count = over().count();
     if count > 0 {
-        let groups = over().take(GROUPS_NAMED).cloned().collect();
+        let named = |group: &GroupLoss| GroupLoss { allowed: limit.allowance(group.of), ..group.clone() };
+        let groups = over().take(GROUPS_NAMED).map(named).collect();
         trips.push(Trip::PrivilegedGroups { groups, count: u64::try_from(count).unwrap_or(u64::MAX) });
     }
     trips
@@ -533,9 +537,18 @@ fn sentence_list(names: &[&str]) -> String {
     }
 }
 
-/// Why a plan was parked, as one text for lists and messages.
+/// Reasons that a list or a message names in full.
+const REASONS_NAMED: usize = 2;
+
+/// Why a plan was parked, as one text for lists and messages: the gravest reasons, and how many more there are.
 pub fn reason(trips: &[Trip]) -> String {
-    trips.iter().map(Trip::explanation).collect::<Vec<_>>().join(" ")
+    let mut text = trips.iter().take(REASONS_NAMED).map(Trip::explanation).collect::<Vec<_>>().join(" ");
+    match trips.len().saturating_sub(REASONS_NAMED) {
+        0 => {}
+        1 => text.push_str(" There is one more reason."),
+        more => text.push_str(&format!(" There are {more} more reasons.")),
+    }
+    text
 }
 
 #[cfg(test)]

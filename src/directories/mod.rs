@@ -13,6 +13,7 @@ mod form;
 mod form_guard;
 mod form_views;
 mod guard;
+mod measures;
 mod model;
 mod pages;
 mod plan;
@@ -23,6 +24,7 @@ mod review;
 mod review_pages;
 mod run;
 mod run_pages;
+mod staleness;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -31,8 +33,10 @@ pub mod words;
 use std::sync::Arc;
 
 pub use actions::{CreateInput, CredentialsInput, RunInput, create, start_run};
+pub use measures::{begin as begin_measuring, refresh as refresh_measures};
 pub use model::{Directory, Mode, Run, RunState, Schedule};
 pub use run::Runner;
+pub use staleness::surroundings;
 pub use standing::{Standing, recent_runs, standings};
 
 use crate::{

@@ -7,6 +7,7 @@ use super::{
     plan::Counts,
     progress::Figures,
     review::{DecisionJson, Review, TripJson},
+    staleness,
 };
 use crate::{clock::Time, connectors::Kind, error::FieldError, principal::AccountId, schedule::SpecInput};
 
@@ -95,15 +96,26 @@ pub struct DirectoryJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_run_at: Option<Time>,
+    /// Since when the copy is older than twice its interval; absent while it is not. What it shows is of
+    /// `lastAppliedAt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub stale_since: Option<Time>,
+    /// The run whose plan waits for approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked_run_id: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Time,
 }
 
-impl From<Directory> for DirectoryJson {
-    fn from(directory: Directory) -> Self {
+impl DirectoryJson {
+    /// With the run whose plan waits for approval, as it stands `now`.
+    pub fn new(directory: Directory, parked: Option<&Run>, now: Time) -> Self {
         Self {
+            stale_since: staleness::stale_since(&directory, now),
+            parked_run_id: parked.map(|run| run.id.to_string()),
             id: directory.id.to_string(),
             kind: directory.kind,
             name: directory.name,

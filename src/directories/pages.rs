@@ -293,7 +293,7 @@ async fn detail_page(ctx: &Ctx, id: i64, probe: Option<ProbeView>) -> Result<Det
     let settings = settings(&directory);
     let audit = serde_urlencoded::to_string([("subject", actions::subject(&ctx.principal, id))]).unwrap_or_default();
     Ok(DetailPage {
-        page: Page::new(ctx, directory.name.clone(), "directories"),
+        page: Page::new(ctx, directory.name.clone(), "directories").about(Some(id)),
         health,
         guard: GuardView::new(&directory.guard),
         is_plain: is_plain(&settings),

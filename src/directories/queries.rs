@@ -530,3 +530,73 @@ pub(super) fn list_runs_in_state(
     let rows = statement.query_map(params![account, directory, before, limit, state.as_str()], read_run)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
+
+/// [`find_run`] of whichever account.
+pub(super) fn find_any_run(connection: &Connection, id: i64) -> Result<Option<Run>> {
+    let sql =
+        concat!("SELECT ", run_columns!(), " FROM run r JOIN directory d ON d.id = r.directory_id WHERE r.id = ?1");
+    Ok(connection.prepare_cached(sql)?.query_row([id], read_run).optional()?)
+}
+
+/// How many runs of each directory ended in each state.
+pub(super) fn run_totals(connection: &Connection) -> Result<Vec<(i64, String, i64)>> {
+    let mut statement = connection.prepare(
+        "SELECT r.directory_id, r.state, count(*) FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE d.removed_at IS NULL AND (r.state IN ('applied', 'failed', 'discarded') OR (r.state = 'planned' AND r.is_dry_run = 1))
+         GROUP BY r.directory_id, r.state",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many changes of each kind the applied runs of each directory made.
+pub(super) fn change_totals(connection: &Connection) -> Result<Vec<(i64, &'static str, i64)>> {
+    let mut statement = connection.prepare(
+        "SELECT r.directory_id, sum(r.added), sum(r.changed), sum(r.missing), sum(r.returned), sum(r.members_added),
+                sum(r.members_removed)
+         FROM run r JOIN directory d ON d.id = r.directory_id
+         WHERE d.removed_at IS NULL AND r.state = 'applied' GROUP BY r.directory_id",
+    )?;
+    let kinds = ["added", "changed", "missing", "returned", "member-added", "member-removed"];
+    let mut rows = statement.query([])?;
+    let mut totals = Vec::new();
+    while let Some(row) = rows.next()? {
+        for (at, kind) in kinds.into_iter().enumerate() {
+            totals.push((row.get(0)?, kind, row.get(at + 1)?));
+        }
+    }
+    Ok(totals)
+}
+
+/// A directory as the measurements see it.
+pub(super) struct Measured {
+    pub directory: Directory,
+    pub is_parked: bool,
+    pub last_success_at: Option<Time>,
+    /// The newest run that ended or was parked, and was not a dry run.
+    pub last_ended: Option<Run>,
+}
+
+/// Every directory of every account.
+pub(super) fn measured(connection: &Connection) -> Result<Vec<Measured>> {
+    let sql = concat!("SELECT ", columns!(), " FROM directory WHERE removed_at IS NULL ORDER BY id");
+    let directories: Vec<Directory> =
+        connection.prepare_cached(sql)?.query_map([], read_directory)?.collect::<rusqlite::Result<_>>()?;
+    let mut parked = connection.prepare_cached("SELECT 1 FROM run WHERE directory_id = ?1 AND state = 'parked'")?;
+    let mut success = connection.prepare_cached("SELECT finished_at FROM run WHERE id = ?1")?;
+    directories
+        .into_iter()
+        .map(|directory| {
+            let last_success_at = match directory.applied_run_id {
+                Some(run) => success.query_row([run], |row| row.get(0)).optional()?.flatten(),
+                None => None,
+            };
+            Ok(Measured {
+                is_parked: parked.exists([directory.id])?,
+                last_success_at,
+                last_ended: last_runs(connection, directory.id)?.1,
+                directory,
+            })
+        })
+        .collect()
+}

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Result},
     identities::plans,
     kernel::Kernel,
-    principal::{Principal, urn},
+    principal::{AccountId, Principal, urn},
     secret::{MasterKey, Secret},
 };
 
@@ -166,9 +166,15 @@ pub struct Told {
     pub counted: Option<i64>,
 }
 
-/// The figures that the guard judges a complete plan by. `directory` is as stored now: its guard says which groups are
-/// privileged.
-pub fn facts(connection: &Connection, directory: &Directory, run: &Run, counts: &Counts, told: Told) -> Result<Facts> {
+/// The figures that the guard judges a complete plan by, and a hash of its lines where they were read. `directory` is
+/// as stored now: its guard says which groups are privileged.
+pub fn facts(
+    connection: &Connection,
+    directory: &Directory,
+    run: &Run,
+    counts: &Counts,
+    told: Told,
+) -> Result<(Facts, Option<[u8; 32]>)> {
     let mut facts = Facts {
         is_full: run.mode == "full" || told.watermark_lost.is_some(),
         was_applied: directory.applied_run_id.is_some(),
@@ -180,13 +186,13 @@ pub fn facts(connection: &Connection, directory: &Directory, run: &Run, counts: 
         let (has_identities, groups) = plans::found_first(connection, directory.id)?;
         facts.identities.added = u64::from(has_identities);
         facts.groups.added = natural(groups);
-        return Ok(facts);
+        return Ok((facts, None));
     };
     facts.settings_changed = differences(&read_with_of(connection, applied)?, &read_with_of(connection, run.id)?);
     if counts.differences() == 0 {
         // Nothing is lost, so the answer was whole; the figures are of no use and cost a look at every group.
         facts.identities.present = natural(directory.identity_count);
-        return Ok(facts);
+        return Ok((facts, None));
     }
     let privileged = &directory.guard.privileged;
     let stored = (directory.identity_count, directory.group_count);
@@ -206,18 +212,25 @@ pub fn facts(connection: &Connection, directory: &Directory, run: &Run, counts: 
     facts.privileged = figures
         .watched
         .into_iter()
-        .map(|group| GroupLoss { name: group.name, of: natural(group.members), number: natural(group.lost) })
+        .map(|group| GroupLoss {
+            name: group.name,
+            of: natural(group.members),
+            number: natural(group.lost),
+            allowed: 0,
+        })
         .collect();
-    Ok(facts)
+    Ok((facts, Some(figures.digest)))
 }
 
 /// Stores what the guard said of a plan that stands as planned. A dry run keeps it as a warning; any other run is parked
-/// when there was something, and takes the place of a plan that was parked before. Answers the records, and the runs
+/// when there was something, and takes the place of a plan that was parked before, unless it says the same: somebody may
+/// be reading that one, and on a schedule of minutes they would never get to its end. Answers the records, and the runs
 /// whose plans are to be dropped.
 pub fn settle(
     connection: &Connection,
     run: &Run,
     base: Option<i64>,
+    digest: Option<[u8; 32]>,
     trips: &[Trip],
     by: &Principal,
     now: Time,
@@ -225,10 +238,24 @@ pub fn settle(
     let json = (!trips.is_empty()).then(|| serde_json::to_string(trips)).transpose()?;
     let is_parked = !trips.is_empty() && !run.is_dry_run;
     connection
-        .prepare_cached("UPDATE run SET base_run_id = ?2, trips = ?3 WHERE id = ?1")?
-        .execute(params![run.id, base, json])?;
+        .prepare_cached("UPDATE run SET base_run_id = ?2, trips = ?3, plan_digest = ?4 WHERE id = ?1")?
+        .execute(params![run.id, base, json, digest])?;
     if !is_parked {
         return Ok((Vec::new(), Vec::new()));
+    }
+    if let Some(same) = same_parked(connection, run)? {
+        let reason = format!("the same as run {same}, which waits for approval");
+        connection
+            .prepare_cached(
+                "UPDATE run SET state = 'discarded', discarded_by = ?2, discarded_at = ?3, discard_reason = ?4,
+                     superseded_by = ?5, finished_at = ?3
+                 WHERE id = ?1 AND state = 'planned'",
+            )?
+            .execute(params![run.id, by.urn(), now, reason, same])?;
+        let entry = record("audit.run_discarded.v1", by, run)
+            .changes(serde_json::json!({"state": "planned"}), serde_json::json!({"state": "discarded"}))
+            .detail("reason", reason);
+        return Ok((vec![entry], vec![run.id]));
     }
     let reason = guard::reason(trips);
     let next_step = trips.first().map(Trip::next_step).unwrap_or_default();
@@ -243,6 +270,18 @@ pub fn settle(
     let (mut entries, dropped) = supersede(connection, run, by, now)?;
     entries.insert(0, entry);
     Ok((entries, dropped))
+}
+
+/// The parked run whose plan has the same lines, for the same reasons, against the same copy and with the same settings.
+fn same_parked(connection: &Connection, run: &Run) -> Result<Option<i64>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT p.id FROM run p JOIN run r ON r.id = ?2
+             WHERE p.directory_id = ?1 AND p.state = 'parked' AND p.plan_digest = r.plan_digest AND p.trips = r.trips
+               AND p.base_run_id IS r.base_run_id AND p.read_with = r.read_with",
+        )?
+        .query_row([run.directory_id, run.id], |row| row.get(0))
+        .optional()?)
 }
 
 fn record(kind: &'static str, by: &Principal, run: &Run) -> Entry {
@@ -300,6 +339,16 @@ pub fn parked_run(connection: &Connection, directory: &Directory) -> Result<Opti
         Some(id) => queries::find_run(connection, directory.account_id, id),
         None => Ok(None),
     }
+}
+
+/// How many plans of an account wait for approval.
+pub fn plans_waiting(connection: &Connection, account: AccountId) -> Result<i64> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) FROM run r JOIN directory d ON d.id = r.directory_id
+             WHERE r.account_id = ?1 AND r.state = 'parked' AND d.removed_at IS NULL",
+        )?
+        .query_row([account], |row| row.get(0))?)
 }
 
 /// Why a parked plan is to be applied.

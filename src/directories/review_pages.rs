@@ -37,7 +37,6 @@ pub(super) struct Typed {
 pub(super) struct TripView {
     pub title: String,
     pub explanation: String,
-    pub next_step: &'static str,
     pub settings: Vec<SettingChange>,
 }
 
@@ -94,8 +93,9 @@ fn figure(trip: &Trip) -> Vec<FigureRow> {
         }
         Trip::PrivilegedGroups { groups, .. } => groups
             .iter()
-            .map(|GroupLoss { name, of, number: lost }| {
-                row(&format!("Members that {name} loses"), *lost, *of, "the limit of privileged groups".into())
+            .map(|GroupLoss { name, of, number: lost, allowed }| {
+                let allowed = format!("at most {}", number(*allowed));
+                row(&format!("Members that {name} loses"), *lost, *of, allowed)
             })
             .collect(),
         Trip::EmptyAnswer { objects: kind, present } => vec![row(objects(kind), 0, *present, "at least half".into())],
@@ -129,7 +129,6 @@ impl ReviewView {
                 .map(|trip| TripView {
                     title: trip.title(),
                     explanation: trip.explanation(),
-                    next_step: trip.next_step(),
                     settings: if let Trip::SettingsChanged { settings } = trip { settings } else { Vec::new() },
                 })
                 .collect(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    actions, guard,
+    actions, guard, measures,
     model::{Directory, Mode, Run, RunState},
     plan::{Aim, Counts, Listed, Planner, Quarantined},
     progress::{Board, Phase, Progress},
@@ -133,6 +133,7 @@ impl Runner {
             }
             progress.enter(Phase::Done);
             runner.board.close(id);
+            measures::count(&runner.kernel, id).await;
         })
     }
 
@@ -292,14 +293,14 @@ impl Runner {
         }
         let (asked, by) = (run.clone(), self.principal(run));
         let told = review::Told { watermark_lost: lost.clone(), counted: read.counted };
-        let (base, trips) = self
+        let (base, digest, trips) = self
             .kernel
             .db
             .read(move |c| {
                 let stored = queries::find(c, asked.account_id, directory)?;
                 let stored = stored.ok_or_else(|| Error::internal("the run's directory is gone"))?;
-                let facts = review::facts(c, &stored, &asked, &counts, told)?;
-                Ok((stored.applied_run_id, guard::judge(&stored.guard, &facts)))
+                let (facts, digest) = review::facts(c, &stored, &asked, &counts, told)?;
+                Ok((stored.applied_run_id, digest, guard::judge(&stored.guard, &facts)))
             })
             .await?;
         let (stored, who) = (run.clone(), by.clone());
@@ -314,13 +315,17 @@ impl Runner {
                 watermark_lost: lost,
             };
             queries::set_planned(c, id, &planned, now)?;
-            let (mut entries, dropped) = review::settle(c, &stored, base, &trips, &who, now)?;
+            let (mut entries, dropped) = review::settle(c, &stored, base, digest, &trips, &who, now)?;
             entries.insert(0, entry);
             Ok((dropped, entries))
         })
         .await?;
-        for id in dropped {
-            self.drop_plan(id, true).await;
+        for dropped in dropped {
+            self.drop_plan(dropped, true).await;
+            // This run itself is counted where it ends.
+            if dropped != id {
+                measures::count(&self.kernel, dropped).await;
+            }
         }
         Ok(())
     }
@@ -373,7 +378,10 @@ impl Runner {
     /// look again.
     pub fn drop_later(&self, run: i64) {
         let runner = self.clone();
-        tokio::spawn(async move { runner.drop_plan(run, false).await });
+        tokio::spawn(async move {
+            runner.drop_plan(run, false).await;
+            measures::count(&runner.kernel, run).await;
+        });
     }
 
     fn entry(&self, kind: &'static str, run: &Run) -> Entry {
@@ -438,14 +446,13 @@ impl Runner {
                 entries.insert(0, entry);
                 Ok((dropped, entries))
             })?;
-            metrics::gauge!("bailiwick_sync_last_success_timestamp_seconds", "directory" => target.directory.to_string())
-                .set(unix_seconds(now));
             Ok(dropped)
         })
         .await
         .map_err(|e| Error::caused("apply panicked", e))??;
         for id in dropped {
             self.drop_plan(id, true).await;
+            measures::count(&self.kernel, id).await;
         }
         Ok(())
     }
@@ -634,11 +641,6 @@ impl Runner {
             }
         });
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
-fn unix_seconds(time: crate::clock::Time) -> f64 {
-    (time.0 / crate::clock::SECOND) as f64
 }
 
 /// How reading what changed ended early.

@@ -145,7 +145,7 @@ pub(super) async fn runs(ctx: Ctx, query: Query<RunsQuery>) -> Result<HttpRespon
     let listing = Listing::cut(rows, PAGE_SIZE, |run| run.id);
     let at = |cursor: &str| href("/runs", &[("directory", &chosen), ("state", &chosen_state), ("cursor", cursor)]);
     let page = RunsPage {
-        page: Page::new(&ctx, "Runs", "runs"),
+        page: Page::new(&ctx, "Runs", "runs").about(directory),
         first_href: query.0.cursor.map(|_| at("")).unwrap_or_default(),
         next_href: listing.next.map(|cursor| at(&cursor)).unwrap_or_default(),
         states: RunState::ALL.map(|state| (state.as_str(), state_label(state))),
@@ -390,7 +390,7 @@ async fn run_page(ctx: &Ctx, runner: &Runner, run: Run, typed: Typed) -> Result<
     let id = run.id;
     let review = ctx.kernel.db.read(move |c| review::find(c, id)).await?;
     Ok(RunPage {
-        page: Page::new(ctx, format!("Run of {}", run.directory_name), "runs"),
+        page: Page::new(ctx, format!("Run of {}", run.directory_name), "runs").about(Some(run.directory_id)),
         state: state_label(run.state),
         mode: if review.is_preview {
             "Preview"

@@ -151,7 +151,7 @@ pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<
         )
     };
     let template = IdentitiesPage {
-        page: Page::new(&ctx, "Identities", "identities"),
+        page: Page::new(&ctx, "Identities", "identities").about(text(&query.directory).parse().ok()),
         first_href: query.cursor.as_ref().map(|_| fields("", "/identities")).unwrap_or_default(),
         next_href: next.map(|cursor| fields(&cursor, "/identities")).unwrap_or_default(),
         export_href: fields("", "/identities/export"),
@@ -214,7 +214,7 @@ pub(super) async fn groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpRes
         href(path, &[("q", text(&query.q)), ("directory", text(&query.directory)), ("cursor", cursor)])
     };
     let template = GroupsPage {
-        page: Page::new(&ctx, "Groups", "groups"),
+        page: Page::new(&ctx, "Groups", "groups").about(text(&query.directory).parse().ok()),
         first_href: query.cursor.as_ref().map(|_| fields("", "/groups")).unwrap_or_default(),
         next_href: next.map(|cursor| fields(&cursor, "/groups")).unwrap_or_default(),
         export_href: fields("", "/groups/export"),
@@ -486,7 +486,7 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
         None => identity.fields.manager.clone().map(|raw| (String::new(), raw)),
     };
     html(&IdentityPage {
-        page: Page::new(&ctx, identity.name(), "identities"),
+        page: Page::new(&ctx, identity.name(), "identities").about(Some(identity.directory_id)),
         dn: first_text(identity.fields.attributes.get("dn")),
         manager,
         attributes: attributes(&identity.fields.attributes),
@@ -608,7 +608,7 @@ pub(super) async fn group(ctx: Ctx, id: PathId<ObjectId>, query: Query<GroupPage
     let path = format!("/groups/{id}");
     let effective = if view == View::Effective { "true" } else { "" };
     html(&GroupPage {
-        page: Page::new(&ctx, group.name.clone(), "groups"),
+        page: Page::new(&ctx, group.name.clone(), "groups").about(Some(group.directory_id)),
         dn: first_text(group.fields.attributes.get("dn")),
         view,
         attributes: if view == View::Attributes { attributes(&group.fields.attributes) } else { Vec::new() },

@@ -46,6 +46,9 @@ pub struct PlanFigures {
     pub memberships_removed: i64,
     /// The groups that `watched` said yes to and that lose members, or that go missing with all of them.
     pub watched: Vec<GroupFigures>,
+    /// A hash of the lines, the same for two plans that say the same of the same copy. What is added has another number
+    /// in each plan, so there its name stands for it.
+    pub digest: [u8; 32],
 }
 
 /// How many of a directory's objects are there: identities, groups, direct memberships.
@@ -78,8 +81,10 @@ pub fn figures(
     let mut losses: HashMap<ObjectId, i64> = HashMap::new();
     let mut gone: Vec<ObjectId> = Vec::new();
     let mut last_changed = None;
+    let mut digest = Digest::default();
     let mut statement = connection.prepare_cached(
-        "SELECT subject_type, subject_id, kind, field = 'status' AND before = '\"active\"'
+        "SELECT subject_type, subject_id, kind, field = 'status' AND before = '\"active\"', field, before, after,
+                member_id
          FROM plan p CROSS JOIN change c ON c.id >= p.first_change AND c.id <= p.last_change
          WHERE p.run_id = ?1 AND c.run_id = ?1 ORDER BY c.id",
     )?;
@@ -88,7 +93,18 @@ pub fn figures(
         let subject: ObjectId = row.get(1)?;
         let is_group = row.get::<_, i64>(0)? == SubjectType::Group.code();
         let of = if is_group { &mut figures.groups } else { &mut figures.identities };
-        match row.get_ref(2)?.as_str().ok().and_then(ChangeKind::parse) {
+        let kind = row.get_ref(2)?.as_str().ok().and_then(ChangeKind::parse);
+        let text = |index: usize| row.get_ref(index).ok().and_then(|value| value.as_str().ok()).unwrap_or_default();
+        let member: ObjectId = row.get::<_, Option<ObjectId>>(7)?.unwrap_or(0);
+        // Numbers of what is new differ from plan to plan.
+        let (number, member) = match kind {
+            Some(ChangeKind::Added) => (0, 0),
+            Some(ChangeKind::MemberAdded) => (subject, 0),
+            _ => (subject, member),
+        };
+        let side = if is_group { "group" } else { "identity" };
+        digest.line(&[side, text(2), &number.to_string(), &member.to_string(), text(4), text(5), text(6)]);
+        match kind {
             Some(ChangeKind::Added) => of.added += 1,
             Some(ChangeKind::Returned) => of.returned += 1,
             Some(ChangeKind::Missing) => {
@@ -127,8 +143,43 @@ pub fn figures(
     for id in gone {
         group(id, None)?;
     }
+    figures.digest = digest.finish();
     figures.watched.sort_by(|a, b| (b.lost, &a.name).cmp(&(a.lost, &b.name)));
     Ok(figures)
+}
+
+/// A hash of lines, each together with the hash of those before it.
+#[derive(Default)]
+struct Digest {
+    so_far: [u8; 32],
+    waiting: Vec<u8>,
+}
+
+/// Bytes that are hashed at once.
+const DIGEST_PIECE: usize = 64 * 1024;
+
+impl Digest {
+    fn line(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.waiting.extend_from_slice(part.as_bytes());
+            // No text of a directory holds this byte: it is not UTF-8.
+            self.waiting.push(0xff);
+        }
+        if self.waiting.len() >= DIGEST_PIECE {
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        self.waiting.extend_from_slice(&self.so_far);
+        self.so_far = crate::secret::sha256(&self.waiting);
+        self.waiting.clear();
+    }
+
+    fn finish(mut self) -> [u8; 32] {
+        self.turn();
+        self.so_far
+    }
 }
 
 /// Whether the first plan of a directory found identities, and how many groups: enough to tell an answer from nothing.

@@ -183,6 +183,7 @@ impl Place {
             is_secure: true,
             path: "/".into(),
             flash: None,
+            surroundings: Default::default(),
         }
     }
 }

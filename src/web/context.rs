@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 
 use crate::{
+    clock::Time,
     error::{Error, Result},
     kernel::{BoxFuture, Kernel},
     principal::Principal,
@@ -43,6 +44,35 @@ pub trait Gate: Send + Sync {
     fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
     /// Somebody known was refused: goes on the record.
     fn denied(&self, principal: Principal, method: String, path: String) -> BoxFuture<'_, ()>;
+    /// What is to be shown around every page of theirs. A page must not fail because of it.
+    fn surroundings(&self, _principal: Principal) -> BoxFuture<'_, Surroundings> {
+        Box::pin(async { Surroundings::default() })
+    }
+}
+
+/// What stands around every page of an account, whatever it is about.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Directories whose copy is older than it should be.
+    pub stale: Vec<Stale>,
+    /// Plans that wait for approval.
+    pub plans_waiting: i64,
+}
+
+/// A copy that is older than it should be.
+#[derive(Debug, Clone)]
+pub struct Stale {
+    pub directory: i64,
+    pub name: String,
+    /// The data is of this moment.
+    pub from: Time,
+    /// Goes on after "Data of … is from …:".
+    pub why: &'static str,
+    /// Ends `why`, when it begins at a moment of its own.
+    pub since: Option<Time>,
+    /// Where to see more, and what the link says.
+    pub href: String,
+    pub action: &'static str,
 }
 
 /// What the road needs, shared by all workers.
@@ -70,6 +100,7 @@ pub struct Ctx {
     pub path: String,
     /// A message carried over a redirect.
     pub flash: Option<String>,
+    pub surroundings: Arc<Surroundings>,
 }
 
 impl FromRequest for Ctx {

@@ -17,7 +17,7 @@ use actix_web::{
 use futures_util::FutureExt as _;
 
 use super::{
-    context::{Address, Ctx, Web, read_api_key},
+    context::{Address, Ctx, Surroundings, Web, read_api_key},
     errors::RequestId,
     input::FormBody,
 };
@@ -117,6 +117,9 @@ async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequ
         request.extensions_mut().insert(form);
         request.set_payload(Payload::None);
     }
+    let is_whole_page = kind == DoorKind::Page && !is_stranger && !is_fragment(request);
+    let surroundings =
+        if is_whole_page { web.gate.surroundings(principal.clone()).await } else { Surroundings::default() };
     let flash = cookie(request.request(), FLASH_COOKIE);
     let clear_flash = flash.is_some() && *request.method() == Method::GET && !is_fragment(request);
     let ctx = Ctx {
@@ -129,6 +132,7 @@ async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequ
         csrf,
         session_token: session.map(|token| Arc::new(Secret::new(token))),
         flash: flash.filter(|_| clear_flash),
+        surroundings: Arc::new(surroundings),
     };
     request.extensions_mut().insert(ctx);
     let mut cookies = Vec::new();

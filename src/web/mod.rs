@@ -19,7 +19,7 @@ mod routes;
 mod serve;
 mod tls;
 
-pub use context::{Address, Ctx, Gate, KeyPair, Web, read_api_key};
+pub use context::{Address, Ctx, Gate, KeyPair, Stale, Surroundings, Web, read_api_key};
 pub use csv_export::csv_cell;
 pub use input::{Form, Json, PathId, Query};
 pub use page::{Flash, Page, PageUser, grouped, html, html_status, redirect, redirect_with};

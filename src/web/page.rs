@@ -1,10 +1,19 @@
 //! What every page has: title, navigation, the reader, the CSRF token; and how a template becomes an answer.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
 
-use super::{assets, context::Ctx, door};
+use super::{
+    assets,
+    context::{Ctx, Stale, Surroundings},
+    door,
+};
 use crate::error::{Error, Result};
+
+/// Banners over one page; of more, the number is said.
+const STALE_SHOWN: usize = 3;
 
 /// The layout's variable.
 #[derive(Clone)]
@@ -23,6 +32,9 @@ pub struct Page {
     pub flash: Option<Flash>,
     pub version: &'static str,
     rights: crate::principal::Rights,
+    surroundings: Arc<Surroundings>,
+    /// The one directory that the page is about.
+    about: Option<i64>,
 }
 
 #[derive(Clone)]
@@ -57,6 +69,8 @@ impl Page {
             flash: ctx.flash.as_deref().and_then(read_flash),
             version: env!("CARGO_PKG_VERSION"),
             rights: principal.rights,
+            surroundings: ctx.surroundings.clone(),
+            about: None,
         }
     }
 
@@ -75,6 +89,42 @@ impl Page {
             flash: None,
             version: env!("CARGO_PKG_VERSION"),
             rights: crate::principal::Rights::default(),
+            surroundings: Arc::default(),
+            about: None,
+        }
+    }
+
+    /// Says that the page shows data of one directory only.
+    #[must_use]
+    pub fn about(mut self, directory: Option<i64>) -> Self {
+        self.about = directory;
+        self
+    }
+
+    /// The copies that this page shows data of and that are older than they should be.
+    fn stale(&self) -> Vec<&Stale> {
+        let shows_data = ["overview", "directories", "runs", "identities", "groups"].contains(&self.section);
+        let is_shown = |stale: &&Stale| self.about.is_none_or(|directory| directory == stale.directory);
+        self.surroundings.stale.iter().filter(|_| shows_data).filter(is_shown).collect()
+    }
+
+    /// Those of them that have a banner.
+    pub fn stale_shown(&self) -> Vec<&Stale> {
+        let mut shown = self.stale();
+        shown.truncate(STALE_SHOWN);
+        shown
+    }
+
+    /// How many more there are.
+    pub fn stale_more(&self) -> usize {
+        self.stale().len().saturating_sub(STALE_SHOWN)
+    }
+
+    /// Plans that wait for approval; empty when there is none.
+    pub fn plans_waiting(&self) -> String {
+        match self.surroundings.plans_waiting {
+            0 => String::new(),
+            count => grouped(count),
         }
     }
 

@@ -142,6 +142,55 @@ async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }
 
+/// A plan that the guard stopped: a filter typo saved and run, looked at in every view, searched, and discarded.
+#[tokio::test]
+async fn a_stopped_plan_is_read_searched_and_discarded() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    browser.goto(&demo.at("/directories")).await;
+    let first = browser.find("main tbody a[href^='/directories/']:not([href$='/new'])").await;
+    let directory = first.attribute("href").await.unwrap_or_default();
+    browser.goto(&demo.at(&format!("{directory}/edit"))).await;
+    browser.find("input[name=userFilter]").await.enter("(&(objectClass=inetOrgPerson)(uid=a*))").await;
+    // Or the next run of the schedule would take the plan's place in the middle of this.
+    browser.find("input[name=paused]").await.click().await;
+    browser.find("button[name=then][value=sync]:not([tabindex])").await.click().await;
+    let patience = Duration::from_secs(30);
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=parked]') !== null", patience).await;
+    let run = browser.url().await;
+    let mut faults = Vec::new();
+    for (width_px, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+        let scheme = if is_dark { "dark" } else { "light" };
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        for (path, page) in [
+            (run.clone(), "run-parked"),
+            (demo.at("/"), "overview-parked"),
+            (demo.at(&directory), "directory-parked"),
+            (demo.at(&format!("{directory}/edit")), "directory-edit"),
+            (demo.at("/runs?state=parked"), "runs-parked"),
+        ] {
+            browser.goto(&path).await;
+            look(&browser, page, width_px, scheme, &mut faults).await;
+        }
+    }
+    browser.goto(&run).await;
+    let name = browser.find("#lines tbody th bdi").await.text().await;
+    browser.find("#f-q").await.enter(&name).await;
+    let narrowed = format!(
+        "(rows => rows.length > 0 && rows.every(r => r.innerText.includes({})))\
+         ([...document.querySelectorAll('#lines tbody tr')])",
+        serde_json::json!(name)
+    );
+    browser.wait_until(&narrowed, Duration::from_secs(5)).await;
+    browser.find("#decide input[name=reason]").await.enter("The filter was wrong.").await;
+    browser.find("#decide button[formaction$='/discard']").await.click().await;
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=discarded]') !== null", patience).await;
+    look(&browser, "run-discarded", 360, "dark", &mut faults).await;
+    assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
+}
+
 #[tokio::test]
 async fn the_keyboard_reaches_the_skip_link_first_on_every_page() {
     let demo = Demo::start();

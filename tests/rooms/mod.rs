@@ -11,6 +11,7 @@ mod door;
 mod profile;
 mod setup;
 mod sign_in;
+mod stale;
 mod throttle;
 
 use std::{

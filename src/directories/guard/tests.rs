@@ -132,12 +132,12 @@ fn a_first_run_is_stopped_only_when_it_finds_nobody() {
 
 #[test]
 fn a_privileged_group_has_its_own_limit() {
-    let loss = |name: &str, of, number| GroupLoss { name: name.into(), of, number };
+    let loss = |name: &str, of, number| GroupLoss { name: name.into(), of, number, allowed: 0 };
     let mut facts = full();
     facts.privileged = vec![loss("Domain Admins", 10, 2), loss("wheel", 4, 3)];
     assert_eq!(
         judge(&Guard::default(), &facts),
-        [Trip::PrivilegedGroups { groups: vec![loss("wheel", 4, 3)], count: 1 }]
+        [Trip::PrivilegedGroups { groups: vec![GroupLoss { allowed: 2, ..loss("wheel", 4, 3) }], count: 1 }]
     );
     let privileged = Privileged::default();
     for (name, is_covered) in [
@@ -218,7 +218,7 @@ fn what_is_absent_has_its_default() {
 #[test]
 fn every_trip_has_plain_sentences_and_comes_back_from_json() {
     let change = SettingChange { setting: "baseDns".into(), before: "a".into(), after: "b".into() };
-    let loss = GroupLoss { name: "wheel".into(), of: 4, number: 3 };
+    let loss = GroupLoss { name: "wheel".into(), of: 4, number: 3, allowed: 2 };
     let trips = [
         Trip::OverLimit { loss: Loss::Identities, number: 1_200, of: 4_000, allowed: 200 },
         Trip::OverLimit { loss: Loss::Groups, number: 11, of: 20, allowed: 10 },
@@ -252,6 +252,7 @@ fn every_trip_has_plain_sentences_and_comes_back_from_json() {
     );
     assert!(trips[9].explanation().starts_with("baseDns, baseDns and baseDns are not"));
     assert_eq!(reason(&trips[7..9]).matches("with no identity").count(), 2);
+    assert!(reason(&trips).ends_with(" There are 10 more reasons."));
 }
 
 fn limit() -> impl Strategy<Value = Limit> {
@@ -290,7 +291,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             disabled: disabled.min(identities.present),
             memberships,
             memberships_removed: removed.min(memberships),
-            privileged: vec![GroupLoss { name: "wheel".into(), of, number: removed.min(of) }],
+            privileged: vec![GroupLoss { name: "wheel".into(), of, number: removed.min(of), allowed: 0 }],
             settings_changed: is_changed
                 .then(|| SettingChange { setting: "x".into(), before: "1".into(), after: "2".into() })
                 .into_iter()

@@ -32,7 +32,7 @@ fn plan(c: &rusqlite::Connection, run: i64, missing: i64, trips: &[Trip]) -> Res
     let directory = queries::find(c, account(), found.directory_id)?.expect("the directory");
     review::note_read_with(c, run, &review::read_with(&directory))?;
     let by = Principal::scheduler("default", account());
-    review::settle(c, &found, directory.applied_run_id, trips, &by, Time(0)).map(|(_, dropped)| dropped)
+    review::settle(c, &found, directory.applied_run_id, None, trips, &by, Time(0)).map(|(_, dropped)| dropped)
 }
 
 fn many() -> Trip {
