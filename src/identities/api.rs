@@ -1,14 +1,16 @@
 //! `/api/identities` and `/api/groups`.
 
 use actix_web::HttpResponse;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     export,
     model::{ChangeJson, FOREVER, GroupJson, IdentityJson, IdentityRow, Member, ObjectId},
+    past,
     queries::{self, Filter, Position},
 };
 use crate::{
+    clock::Time,
     connectors::{self, Status},
     error::{Error, Result},
     web::{Ctx, ListQuery, Listing, PathId, Query},
@@ -29,6 +31,10 @@ pub(super) struct IdentityQuery {
     pub(super) status: Option<String>,
     /// A group's id: its direct members.
     pub(super) group: Option<String>,
+    /// As of this time (RFC 3339) instead of now.
+    #[serde(rename = "asOf")]
+    #[param(rename = "asOf")]
+    pub(super) as_of: Option<String>,
 }
 
 /// The longest search text; more than any name.
@@ -38,6 +44,18 @@ fn number(name: &str, text: Option<&str>) -> Result<Option<i64>> {
     text.filter(|text| !text.is_empty())
         .map(|text| text.parse().map_err(|_| Error::BadRequest(format!("{name} must be an id."))))
         .transpose()
+}
+
+/// A moment that is over, from a query. A form of the console sends `2026-03-03T09:00`, which is UTC.
+pub(super) fn moment(name: &str, text: Option<&str>, now: Time) -> Result<Option<Time>> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let parsed =
+        Time::parse(text).or_else(|| Time::parse(&format!("{text}Z"))).or_else(|| Time::parse(&format!("{text}:00Z")));
+    match parsed {
+        Some(time) if time <= now => Ok(Some(time)),
+        Some(_) => Err(Error::BadRequest(format!("{name} lies in the future."))),
+        None => Err(Error::BadRequest(format!("{name} must be a time such as 2026-03-03T09:00:00Z."))),
+    }
 }
 
 impl IdentityQuery {
@@ -68,8 +86,8 @@ impl IdentityQuery {
         let (account, filter) = (ctx.principal.account()?, self.filter()?);
         let list = ListQuery { limit: self.limit, cursor: self.cursor.clone() };
         let after = list.position::<Position>()?;
-        let asked = filter.clone();
-        let rows = ctx.kernel.db.read(move |c| queries::list_identities(c, account, &asked, after, limit + 1)).await?;
+        let (asked, at) = (filter.clone(), moment("asOf", self.as_of.as_deref(), ctx.kernel.clock.now())?);
+        let rows = ctx.kernel.db.read(move |c| past::identities(c, account, &asked, at, after, limit + 1)).await?;
         Ok(Listing::cut(rows, limit, |row| queries::position(&filter, &row.sort_key, row.id)))
     }
 }
@@ -110,15 +128,33 @@ pub(super) async fn export_identities(ctx: Ctx, query: Query<IdentityQuery>) -> 
     export::identities(&ctx, &query.0).await
 }
 
-/// One identity.
-#[utoipa::path(get, path = "/api/identities/{id}", tag = "identities", params(("id" = String, Path)),
+/// `?asOf=`.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AsOfQuery {
+    /// As of this time (RFC 3339) instead of now.
+    #[serde(rename = "asOf")]
+    #[param(rename = "asOf")]
+    pub(super) as_of: Option<String>,
+}
+
+impl AsOfQuery {
+    pub(super) fn moment(&self, ctx: &Ctx) -> Result<Option<Time>> {
+        moment("asOf", self.as_of.as_deref(), ctx.kernel.clock.now())
+    }
+}
+
+/// One identity, or how it was at a time; 404 when it was not there then.
+#[utoipa::path(get, path = "/api/identities/{id}", tag = "identities", params(("id" = String, Path), AsOfQuery),
     responses((status = 200, body = IdentityJson)))]
-pub(super) async fn get_identity(ctx: Ctx, id: PathId<ObjectId>) -> Result<HttpResponse> {
+pub(super) async fn get_identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<AsOfQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
+    let at = query.0.moment(&ctx)?;
     let found = ctx
         .kernel
         .db
-        .read(move |c| match queries::find_identity(c, account, id.0)? {
+        .read(move |c| match past::identity_at(c, account, id.0, at)? {
             Some(row) => {
                 let manager = manager(c, &row)?.map(|(id, _)| id);
                 Ok(Some(IdentityJson::new(row, manager)))
@@ -160,11 +196,19 @@ pub(super) struct MemberQuery {
     pub(super) cursor: Option<String>,
     /// Through groups in groups too.
     pub(super) effective: Option<bool>,
+    /// As of this time (RFC 3339) instead of now.
+    #[serde(rename = "asOf")]
+    #[param(rename = "asOf")]
+    pub(super) as_of: Option<String>,
 }
 
 impl MemberQuery {
     fn list(&self) -> ListQuery {
         ListQuery { limit: self.limit, cursor: self.cursor.clone() }
+    }
+
+    pub(super) fn moment(&self, ctx: &Ctx) -> Result<Option<Time>> {
+        moment("asOf", self.as_of.as_deref(), ctx.kernel.clock.now())
     }
 }
 
@@ -174,13 +218,16 @@ impl MemberQuery {
 pub(super) async fn identity_groups(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let (limit, after) = (query.0.list().limit()?, query.0.list().position::<ObjectId>()?.unwrap_or(0));
-    let effective = query.0.effective.unwrap_or(false);
+    let (effective, at) = (query.0.effective.unwrap_or(false), query.0.moment(&ctx)?);
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
-            queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
-            queries::groups_of(c, id.0, effective, after, limit + 1)
+            past::identity_at(c, account, id.0, at)?.ok_or(Error::NotFound("This identity"))?;
+            match at {
+                None => queries::groups_of(c, id.0, effective, after, limit + 1),
+                Some(at) => past::groups_of(c, account, id.0, effective, at, after, limit + 1),
+            }
         })
         .await?;
     Ok(Listing::cut(rows, limit, |row| row.number).json("groups"))
@@ -197,6 +244,10 @@ pub(super) struct GroupQuery {
     pub(super) q: Option<String>,
     /// A directory's id.
     pub(super) directory: Option<String>,
+    /// As of this time (RFC 3339) instead of now.
+    #[serde(rename = "asOf")]
+    #[param(rename = "asOf")]
+    pub(super) as_of: Option<String>,
 }
 
 impl GroupQuery {
@@ -208,8 +259,8 @@ impl GroupQuery {
         let (account, filter) = (ctx.principal.account()?, self.filter()?);
         let list = ListQuery { limit: self.limit, cursor: self.cursor.clone() };
         let after = list.position::<Position>()?;
-        let asked = filter.clone();
-        let rows = ctx.kernel.db.read(move |c| queries::list_groups(c, account, &asked, after, limit + 1)).await?;
+        let (asked, at) = (filter.clone(), moment("asOf", self.as_of.as_deref(), ctx.kernel.clock.now())?);
+        let rows = ctx.kernel.db.read(move |c| past::groups(c, account, &asked, at, after, limit + 1)).await?;
         Ok(Listing::cut(rows, limit, |row| queries::position(&filter, &row.sort_key, row.id)))
     }
 }
@@ -229,12 +280,13 @@ pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<
     export::groups(&ctx, &query.0).await
 }
 
-/// One group.
-#[utoipa::path(get, path = "/api/groups/{id}", tag = "groups", params(("id" = String, Path)),
+/// One group, or how it was at a time; 404 when it was not there then.
+#[utoipa::path(get, path = "/api/groups/{id}", tag = "groups", params(("id" = String, Path), AsOfQuery),
     responses((status = 200, body = GroupJson)))]
-pub(super) async fn get_group(ctx: Ctx, id: PathId<ObjectId>) -> Result<HttpResponse> {
+pub(super) async fn get_group(ctx: Ctx, id: PathId<ObjectId>, query: Query<AsOfQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
-    let found = ctx.kernel.db.read(move |c| queries::find_group(c, account, id.0)).await?;
+    let at = query.0.moment(&ctx)?;
+    let found = ctx.kernel.db.read(move |c| past::group_at(c, account, id.0, at)).await?;
     Ok(HttpResponse::Ok().json(GroupJson::from(found.ok_or(Error::NotFound("This group"))?)))
 }
 
@@ -244,17 +296,13 @@ pub(super) async fn get_group(ctx: Ctx, id: PathId<ObjectId>) -> Result<HttpResp
 pub(super) async fn group_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let (limit, after) = (query.0.list().limit()?, query.0.list().position::<ObjectId>()?.unwrap_or(0));
-    let effective = query.0.effective.unwrap_or(false);
+    let (effective, at) = (query.0.effective.unwrap_or(false), query.0.moment(&ctx)?);
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
-            queries::find_group(c, account, id.0)?.ok_or(Error::NotFound("This group"))?;
-            if effective {
-                queries::effective_members(c, id.0, after, limit + 1)
-            } else {
-                queries::direct_members(c, id.0, after, limit + 1)
-            }
+            past::group_at(c, account, id.0, at)?.ok_or(Error::NotFound("This group"))?;
+            past::members(c, account, id.0, effective, at, after, limit + 1)
         })
         .await?;
     Ok(Listing::cut(rows, limit, |row| row.number).json("members"))
@@ -275,4 +323,99 @@ pub(super) async fn group_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<L
         })
         .await?;
     changes_page(&ctx, rows, limit)
+}
+
+/// `?from=&to=` of a comparison.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CompareQuery {
+    /// The earlier time (RFC 3339).
+    pub(super) from: Option<String>,
+    /// The later time; now when absent.
+    pub(super) to: Option<String>,
+}
+
+impl CompareQuery {
+    fn times(&self, ctx: &Ctx) -> Result<(Time, Time)> {
+        let now = ctx.kernel.clock.now();
+        let from = moment("from", self.from.as_deref(), now)?
+            .ok_or_else(|| Error::BadRequest("from must be a time such as 2026-03-03T09:00:00Z.".into()))?;
+        let to = moment("to", self.to.as_deref(), now)?.unwrap_or(now);
+        if from > to {
+            return Err(Error::BadRequest("from must not be after to.".into()));
+        }
+        Ok((from, to))
+    }
+}
+
+/// One field that differs.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FieldDifference {
+    /// Raw attributes as `attributes.<name>`.
+    field: String,
+    #[schema(value_type = Option<Object>)]
+    before: Option<serde_json::Value>,
+    #[schema(value_type = Option<Object>)]
+    after: Option<serde_json::Value>,
+}
+
+/// What differs between two times.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Comparison)]
+pub(super) struct ComparisonJson {
+    #[schema(value_type = String, format = DateTime)]
+    from: Time,
+    #[schema(value_type = String, format = DateTime)]
+    to: Time,
+    /// Whether it was in the copy at each of the two times.
+    existed_before: bool,
+    exists_after: bool,
+    fields: Vec<FieldDifference>,
+    /// Groups that an identity joined, members that joined a group; at most 500.
+    joined: Vec<Member>,
+    left: Vec<Member>,
+}
+
+impl ComparisonJson {
+    fn new((from, to): (Time, Time), comparison: past::Comparison) -> Self {
+        let side = |side: Option<String>| side.and_then(|side| serde_json::from_str(&side).ok());
+        Self {
+            from,
+            to,
+            existed_before: comparison.was_there.0,
+            exists_after: comparison.was_there.1,
+            fields: comparison
+                .fields
+                .into_iter()
+                .map(|(field, before, after)| FieldDifference { field, before: side(before), after: side(after) })
+                .collect(),
+            joined: comparison.joined,
+            left: comparison.left,
+        }
+    }
+}
+
+/// An identity at two times: fields that differ, groups joined and left.
+#[utoipa::path(get, path = "/api/identities/{id}/compare", tag = "identities", params(("id" = String, Path), CompareQuery),
+    responses((status = 200, body = ComparisonJson)))]
+pub(super) async fn compare_identity(
+    ctx: Ctx,
+    id: PathId<ObjectId>,
+    query: Query<CompareQuery>,
+) -> Result<HttpResponse> {
+    let (account, times) = (ctx.principal.account()?, query.0.times(&ctx)?);
+    let found = ctx.kernel.db.read(move |c| past::compare_identity(c, account, id.0, times)).await?;
+    Ok(HttpResponse::Ok().json(ComparisonJson::new(times, found)))
+}
+
+/// A group at two times: fields that differ, members that joined and left.
+#[utoipa::path(get, path = "/api/groups/{id}/compare", tag = "groups", params(("id" = String, Path), CompareQuery),
+    responses((status = 200, body = ComparisonJson)))]
+pub(super) async fn compare_group(ctx: Ctx, id: PathId<ObjectId>, query: Query<CompareQuery>) -> Result<HttpResponse> {
+    let (account, times) = (ctx.principal.account()?, query.0.times(&ctx)?);
+    let found = ctx.kernel.db.read(move |c| past::compare_group(c, account, id.0, times)).await?;
+    Ok(HttpResponse::Ok().json(ComparisonJson::new(times, found)))
 }

@@ -11,8 +11,9 @@ use futures_util::stream;
 use rusqlite::Connection;
 
 use super::{
-    api::{GroupQuery, IdentityQuery},
+    api::{GroupQuery, IdentityQuery, MemberQuery, moment},
     model::{GroupRow, IdentityRow, Member, ObjectId},
+    past,
     queries::{self, Filter},
 };
 use crate::{
@@ -197,10 +198,11 @@ fn with_filter(mut entry: Entry, filter: &Filter) -> Entry {
 /// The filtered identities.
 pub(super) async fn identities(ctx: &Ctx, query: &IdentityQuery) -> Result<HttpResponse> {
     let (account, filter) = (ctx.principal.account()?, query.filter()?);
-    let entry = with_filter(Entry::new("audit.identities_exported.v1"), &filter);
+    let at = moment("asOf", query.as_of.as_deref(), ctx.kernel.clock.now())?;
+    let entry = as_of(with_filter(Entry::new("audit.identities_exported.v1"), &filter), at);
     audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
     Ok(download(ctx.kernel.clone(), "identities", IDENTITY_COLUMNS, move |c, after| {
-        let rows = queries::list_identities(c, account, &filter, after, PAGE_ROWS)?;
+        let rows = past::identities(c, account, &filter, at, after, PAGE_ROWS)?;
         Ok(cells(rows, |row| queries::position(&filter, &row.sort_key, row.id), identity_cells))
     }))
 }
@@ -208,30 +210,35 @@ pub(super) async fn identities(ctx: &Ctx, query: &IdentityQuery) -> Result<HttpR
 /// The filtered groups.
 pub(super) async fn groups(ctx: &Ctx, query: &GroupQuery) -> Result<HttpResponse> {
     let (account, filter) = (ctx.principal.account()?, query.filter()?);
-    let entry = with_filter(Entry::new("audit.groups_exported.v1"), &filter);
+    let at = moment("asOf", query.as_of.as_deref(), ctx.kernel.clock.now())?;
+    let entry = as_of(with_filter(Entry::new("audit.groups_exported.v1"), &filter), at);
     audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
     Ok(download(ctx.kernel.clone(), "groups", GROUP_COLUMNS, move |c, after| {
-        let rows = queries::list_groups(c, account, &filter, after, PAGE_ROWS)?;
+        let rows = past::groups(c, account, &filter, at, after, PAGE_ROWS)?;
         Ok(cells(rows, |row| queries::position(&filter, &row.sort_key, row.id), group_cells))
     }))
 }
 
+fn as_of(entry: Entry, at: Option<Time>) -> Entry {
+    match at {
+        Some(at) => entry.detail("asOf", at),
+        None => entry,
+    }
+}
+
 /// The members of one group.
-pub(super) async fn members(ctx: &Ctx, group: ObjectId, effective: bool) -> Result<HttpResponse> {
+pub(super) async fn members(ctx: &Ctx, group: ObjectId, query: &MemberQuery) -> Result<HttpResponse> {
     let account: AccountId = ctx.principal.account()?;
-    let found = ctx.kernel.db.read(move |c| queries::find_group(c, account, group)).await?;
+    let (is_effective, at) = (query.effective.unwrap_or(false), query.moment(ctx)?);
+    let found = ctx.kernel.db.read(move |c| past::group_at(c, account, group, at)).await?;
     found.ok_or(Error::NotFound("This group"))?;
     let entry = Entry::new("audit.members_exported.v1")
         .subject(urn("directories", &ctx.principal.region, Some(account), "group", group))
-        .detail("effective", effective);
-    audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
+        .detail("effective", is_effective);
+    audit::record(&ctx.kernel, &ctx.principal, vec![as_of(entry, at)]).await?;
     Ok(download(ctx.kernel.clone(), "members", MEMBER_COLUMNS, move |c, after| {
         let after = after.unwrap_or(0);
-        let rows = if effective {
-            queries::effective_members(c, group, after, PAGE_ROWS)?
-        } else {
-            queries::direct_members(c, group, after, PAGE_ROWS)?
-        };
+        let rows = past::members(c, account, group, is_effective, at, after, PAGE_ROWS)?;
         Ok(cells(rows, |row| row.number, member_cells))
     }))
 }

@@ -14,6 +14,7 @@ mod model;
 #[cfg(test)]
 mod page_tests;
 mod pages;
+pub mod past;
 pub mod plans;
 mod queries;
 pub mod staged;
@@ -42,6 +43,8 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_list_identities, _, _>(read, api::list_identities);
     routes.api::<api::__path_export_identities, _, _>(read, api::export_identities);
     routes.api::<api::__path_get_identity, _, _>(read, api::get_identity);
+    routes.api::<api::__path_compare_identity, _, _>(read, api::compare_identity);
+    routes.api::<api::__path_compare_group, _, _>(read, api::compare_group);
     routes.api::<api::__path_identity_changes, _, _>(read, api::identity_changes);
     routes.api::<api::__path_identity_groups, _, _>(read, api::identity_groups);
     routes.api::<api::__path_list_groups, _, _>(read, api::list_groups);

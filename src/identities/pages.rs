@@ -232,7 +232,7 @@ pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<
 }
 
 pub(super) async fn export_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
-    export::members(&ctx, id.0, query.0.effective.unwrap_or(false)).await
+    export::members(&ctx, id.0, &query.0).await
 }
 
 /// Characters of one value on a page; the API has it whole.

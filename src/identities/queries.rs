@@ -289,9 +289,14 @@ pub fn list_identities(
     }
 }
 
+/// Whether a filter asks for a text that can be searched for.
+pub fn is_search(filter: &Filter) -> bool {
+    match_expression(&filter.q, &[], None).is_some()
+}
+
 /// The cursor after a row of a list with this filter.
 pub fn position(filter: &Filter, sort_key: &str, id: ObjectId) -> Position {
-    if filter.group.is_some() || match_expression(&filter.q, &[], None).is_some() {
+    if filter.group.is_some() || is_search(filter) {
         Position::Number(id)
     } else {
         Position::Name(sort_key.to_owned(), id)

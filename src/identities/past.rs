@@ -1,0 +1,680 @@
+//! As of a time: what the copy held then.
+//!
+//! Owns the way back. An object's content at a time is what it is now, with every later change undone; where it stood in
+//! the lists is kept in `past`; memberships have their own ends. An answer about a moment never changes any more: a plan
+//! takes effect at the moment it is applied, never before, and a directory is seen from its first applied plan on.
+//! Reads only.
+
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    fold::fold,
+    model::{FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
+    queries::{self, Filter, Position},
+    staged,
+};
+use crate::{
+    clock::Time,
+    connectors::{GroupFields, IdentityFields},
+    error::{Error, Result},
+    principal::AccountId,
+};
+
+/// How an object stood in the lists at a time.
+struct Stand {
+    missing_since_at: Option<Time>,
+}
+
+/// `None`: it was not there yet, or a tombstone.
+fn stand(connection: &Connection, subject: SubjectType, id: ObjectId, at: Time) -> Result<Option<Stand>> {
+    let now = match subject {
+        SubjectType::Identity => {
+            "SELECT missing_since_at FROM identity WHERE id = ?1 AND listed_since_at <= ?2 AND removed_at IS NULL"
+        }
+        SubjectType::Group => {
+            "SELECT missing_since_at FROM directory_group WHERE id = ?1 AND listed_since_at <= ?2 AND removed_at IS NULL"
+        }
+    };
+    let before = "SELECT missing_since_at FROM past WHERE object_id = ?1 AND until_at > ?2 AND since_at <= ?2 LIMIT 1";
+    for sql in [now, before] {
+        let found = connection
+            .prepare_cached(sql)?
+            .query_row(params![id, at], |row| Ok(Stand { missing_since_at: row.get(0)? }))
+            .optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Undoes what changed of an object after a time. `content` is its JSON now.
+fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) -> Result<serde_json::Value> {
+    let mut content: serde_json::Map<String, serde_json::Value> = serde_json::from_str(content)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT c.field, c.before FROM change c JOIN plan p ON p.run_id = c.run_id
+         WHERE c.subject_id = ?1 AND c.kind = 'changed' AND p.applied_at > ?2 ORDER BY c.id DESC",
+    )?;
+    let mut rows = statement.query(params![id, at])?;
+    while let Some(row) = rows.next()? {
+        let field: Option<String> = row.get(0)?;
+        let before: Option<String> = row.get(1)?;
+        if let Some(field) = field {
+            staged::undo(&mut content, &field, before.as_deref())?;
+        }
+    }
+    Ok(serde_json::Value::Object(content))
+}
+
+/// When an object was last changed before a time.
+fn changed_at(connection: &Connection, id: ObjectId, at: Time, first_seen: Time) -> Result<Time> {
+    let found: Option<Time> = connection
+        .prepare_cached(
+            "SELECT p.applied_at FROM change c JOIN plan p ON p.run_id = c.run_id
+             WHERE c.subject_id = ?1 AND p.applied_at <= ?2 ORDER BY c.id DESC LIMIT 1",
+        )?
+        .query_row(params![id, at], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(first_seen))
+}
+
+/// Whether a directory was seen at a time, which is from its first applied plan on.
+fn was_seen(connection: &Connection, directory: i64, at: Time) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM directory WHERE id = ?1 AND first_applied_at <= ?2")?
+        .exists(params![directory, at])?)
+}
+
+/// Takes an identity of the copy back to how it was.
+fn taken_back(connection: &Connection, mut row: IdentityRow, at: Time) -> Result<Option<IdentityRow>> {
+    let Some(stand) = stand(connection, SubjectType::Identity, row.id, at)? else { return Ok(None) };
+    let json = serde_json::to_string(&row.fields)?;
+    let fields: IdentityFields = serde_json::from_value(content_at(connection, row.id, &json, at)?)?;
+    row.missing_since_at = stand.missing_since_at;
+    row.removed_at = None;
+    row.changed_at = changed_at(connection, row.id, at, row.changed_at)?;
+    row.user_name.clone_from(&fields.user_name);
+    row.display_name.clone_from(&fields.display_name);
+    row.mail.clone_from(&fields.mail);
+    fields.status.as_str().clone_into(&mut row.status);
+    row.sort_key = fold(row.name());
+    row.fields = fields;
+    Ok(Some(row))
+}
+
+/// An identity as it was at a time; `None` when it was not there.
+pub fn identity(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<IdentityRow>> {
+    match queries::find_identity(connection, account, id)? {
+        Some(row) if was_seen(connection, row.directory_id, at)? => taken_back(connection, row, at),
+        _ => Ok(None),
+    }
+}
+
+/// A group as it was at a time; `None` when it was not there.
+pub fn group(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<GroupRow>> {
+    let Some(mut row) = queries::find_group(connection, account, id)? else { return Ok(None) };
+    let Some(stand) = stand(connection, SubjectType::Group, id, at)? else { return Ok(None) };
+    if !was_seen(connection, row.directory_id, at)? {
+        return Ok(None);
+    }
+    let json = serde_json::to_string(&row.fields)?;
+    let fields: GroupFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+    row.missing_since_at = stand.missing_since_at;
+    row.removed_at = None;
+    row.changed_at = changed_at(connection, id, at, row.changed_at)?;
+    row.name.clone_from(&fields.name);
+    row.description.clone_from(&fields.description);
+    row.sort_key = fold(&row.name);
+    row.member_count = connection
+        .prepare_cached("SELECT count(*) FROM member WHERE group_id = ?1 AND until_at > ?2 AND since_at <= ?2")?
+        .query_row(params![id, at], |found| found.get(0))?;
+    row.fields = fields;
+    Ok(Some(row))
+}
+
+/// [`identity`], or as it is now.
+pub fn identity_at(
+    connection: &Connection,
+    account: AccountId,
+    id: ObjectId,
+    at: Option<Time>,
+) -> Result<Option<IdentityRow>> {
+    match at {
+        Some(at) => identity(connection, account, id, at),
+        None => queries::find_identity(connection, account, id),
+    }
+}
+
+/// [`group`], or as it is now.
+pub fn group_at(
+    connection: &Connection,
+    account: AccountId,
+    id: ObjectId,
+    at: Option<Time>,
+) -> Result<Option<GroupRow>> {
+    match at {
+        Some(at) => group(connection, account, id, at),
+        None => queries::find_group(connection, account, id),
+    }
+}
+
+/// Objects of one directory that stood in the lists at a time, in the order of their names then: name and id. One
+/// literal for each way, because each walks another index.
+fn walks(subject: SubjectType, status: Option<&str>) -> [&'static str; 2] {
+    match (subject, status) {
+        (SubjectType::Identity, None) => [
+            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
+               AND ?5 IS NULL ORDER BY sort_key, id LIMIT ?6",
+            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
+             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
+               AND ?5 IS NULL ORDER BY sort_key, object_id LIMIT ?6",
+        ],
+        (SubjectType::Identity, Some("missing")) => [
+            "SELECT sort_key, id FROM identity INDEXED BY identity_missing_in_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL
+               AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2 AND ?5 IS NOT NULL ORDER BY sort_key, id LIMIT ?6",
+            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
+             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
+               AND missing_since_at IS NOT NULL AND ?5 IS NOT NULL ORDER BY sort_key, object_id LIMIT ?6",
+        ],
+        (SubjectType::Identity, Some("active")) => [
+            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
+               AND status = ?5 ORDER BY sort_key, id LIMIT ?6",
+            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
+             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
+               AND status = ?5 ORDER BY sort_key, object_id LIMIT ?6",
+        ],
+        (SubjectType::Identity, Some(_)) => [
+            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory_status
+             WHERE directory_id = ?1 AND removed_at IS NULL AND status <> 'active' AND status = ?5
+               AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2 ORDER BY sort_key, id LIMIT ?6",
+            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
+             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
+               AND status = ?5 ORDER BY sort_key, object_id LIMIT ?6",
+        ],
+        (SubjectType::Group, _) => [
+            "SELECT sort_key, id FROM directory_group INDEXED BY group_by_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
+               AND ?5 IS NULL ORDER BY sort_key, id LIMIT ?6",
+            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
+             WHERE directory_id = ?1 AND kind = 2 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
+               AND ?5 IS NULL ORDER BY sort_key, object_id LIMIT ?6",
+        ],
+    }
+}
+
+/// Directories of an account that were seen at a time, narrowed to one when a filter says so.
+fn directories(connection: &Connection, account: AccountId, filter: &Filter, at: Time) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL AND first_applied_at <= ?2 ORDER BY id",
+    )?;
+    let rows = statement.query_map(params![account, at], |row| row.get(0))?;
+    let mut ids = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
+    ids.retain(|id| filter.directory.is_none_or(|chosen| chosen == *id));
+    Ok(ids)
+}
+
+/// The first `limit` objects after a position by the names they had at a time.
+fn list(
+    connection: &Connection,
+    account: AccountId,
+    subject: SubjectType,
+    filter: &Filter,
+    at: Time,
+    after: Option<&Position>,
+    limit: usize,
+) -> Result<Vec<(String, ObjectId)>> {
+    let (name, id) = match after {
+        Some(Position::Name(name, id)) => (name.as_str(), *id),
+        _ => ("", 0),
+    };
+    let status = filter.status.as_deref().filter(|_| subject == SubjectType::Identity);
+    // Each walk gives its first `limit`; the largest of those kept goes when a smaller one comes.
+    let mut nearest: BinaryHeap<(String, ObjectId)> = BinaryHeap::with_capacity(limit + 1);
+    for directory in directories(connection, account, filter, at)? {
+        for sql in walks(subject, status) {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![directory, at, name, id, status, limit])?;
+            while let Some(row) = rows.next()? {
+                let found: (String, ObjectId) = (row.get(0)?, row.get(1)?);
+                if nearest.len() >= limit && nearest.peek().is_some_and(|last| found >= *last) {
+                    break;
+                }
+                nearest.push(found);
+                if nearest.len() > limit {
+                    nearest.pop();
+                }
+            }
+        }
+    }
+    Ok(nearest.into_sorted_vec())
+}
+
+/// Objects that had another place in the lists then, and whose name then has all words of a text; by number.
+fn named(
+    connection: &Connection,
+    account: AccountId,
+    subject: SubjectType,
+    filter: &Filter,
+    at: Time,
+    after: ObjectId,
+) -> Result<BTreeSet<ObjectId>> {
+    let folded = fold(&filter.q);
+    let words: Vec<&str> = folded.split_whitespace().collect();
+    let mut found = BTreeSet::new();
+    for directory in directories(connection, account, filter, at)? {
+        let mut statement = connection.prepare_cached(
+            "SELECT sort_key, object_id FROM past INDEXED BY past_until
+             WHERE directory_id = ?1 AND until_at > ?2 AND since_at <= ?2 AND kind = ?3 AND object_id > ?4",
+        )?;
+        let mut rows = statement.query(params![directory, at, subject.code(), after])?;
+        while let Some(row) = rows.next()? {
+            if words.iter().all(|word| row.get_ref(0).is_ok_and(|name| name.as_str().is_ok_and(|n| n.contains(word)))) {
+                found.insert(row.get(1)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Candidates that are looked at in one go.
+const CANDIDATES_MAX: usize = 2_000;
+
+/// Up to `limit` identities, as they are or as they were at a time: by name; when searched or of one group, by number.
+/// A search finds the names of then, and other words (mail, employee id) as they are now.
+pub fn identities(
+    connection: &Connection,
+    account: AccountId,
+    filter: &Filter,
+    at: Option<Time>,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<IdentityRow>> {
+    let Some(at) = at else { return queries::list_identities(connection, account, filter, after, limit) };
+    let mut rows = Vec::with_capacity(limit);
+    if !queries::is_search(filter) && filter.group.is_none() {
+        for (_, id) in list(connection, account, SubjectType::Identity, filter, at, after.as_ref(), limit)? {
+            rows.extend(identity(connection, account, id, at)?);
+        }
+        return Ok(rows);
+    }
+    let now = Filter { status: None, group: None, ..filter.clone() };
+    let mut from = number_of(after.as_ref());
+    loop {
+        let mut batches: Vec<BTreeSet<ObjectId>> = Vec::new();
+        // Beyond the last of a full batch there may be more: nothing is decided there yet.
+        let mut horizon = ObjectId::MAX;
+        let mut cut = |batch: &BTreeSet<ObjectId>| {
+            if batch.len() >= CANDIDATES_MAX {
+                horizon = horizon.min(batch.last().copied().unwrap_or(ObjectId::MAX));
+            }
+        };
+        if let Some(group) = filter.group {
+            let batch = member_numbers(connection, group, at, from, CANDIDATES_MAX)?.into_iter().collect();
+            cut(&batch);
+            batches.push(batch);
+        }
+        if queries::is_search(filter) {
+            let after = Some(Position::Number(from));
+            let found = queries::list_identities(connection, account, &now, after, CANDIDATES_MAX)?;
+            let mut batch = found.into_iter().map(|row| row.id).collect();
+            cut(&batch);
+            batch.extend(named(connection, account, SubjectType::Identity, filter, at, from)?);
+            batches.push(batch);
+        }
+        let Some(first) = batches.first() else { return Ok(rows) };
+        for id in first.iter().filter(|id| **id <= horizon && batches.iter().all(|batch| batch.contains(id))) {
+            let Some(row) = identity(connection, account, *id, at)? else { continue };
+            if filter.status.as_deref().is_none_or(|status| row.state() == status)
+                && filter.directory.is_none_or(|directory| row.directory_id == directory)
+            {
+                rows.push(row);
+            }
+            if rows.len() >= limit {
+                return Ok(rows);
+            }
+        }
+        if horizon == ObjectId::MAX {
+            return Ok(rows);
+        }
+        from = horizon;
+    }
+}
+
+fn number_of(after: Option<&Position>) -> ObjectId {
+    match after {
+        Some(Position::Number(id)) => *id,
+        _ => 0,
+    }
+}
+
+/// Up to `limit` groups, as they are or as they were at a time: by name; when searched, by number.
+pub fn groups(
+    connection: &Connection,
+    account: AccountId,
+    filter: &Filter,
+    at: Option<Time>,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<GroupRow>> {
+    let filter = &Filter { status: None, group: None, ..filter.clone() };
+    let Some(at) = at else { return queries::list_groups(connection, account, filter, after, limit) };
+    let mut rows = Vec::with_capacity(limit);
+    if !queries::is_search(filter) {
+        for (_, id) in list(connection, account, SubjectType::Group, filter, at, after.as_ref(), limit)? {
+            rows.extend(group(connection, account, id, at)?);
+        }
+        return Ok(rows);
+    }
+    let from = number_of(after.as_ref());
+    let mut candidates = named(connection, account, SubjectType::Group, filter, at, from)?;
+    // Groups are few: all that are found are looked at.
+    let mut after = Some(Position::Number(from));
+    loop {
+        let found = queries::list_groups(connection, account, filter, after, CANDIDATES_MAX)?;
+        after = found.last().map(|row| Position::Number(row.id));
+        let is_full = found.len() >= CANDIDATES_MAX;
+        candidates.extend(found.into_iter().map(|row| row.id));
+        if !is_full {
+            break;
+        }
+    }
+    for id in candidates {
+        rows.extend(group(connection, account, id, at)?);
+        if rows.len() >= limit {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+/// The numbers of the direct members that a group had at a time, after `after`.
+fn member_numbers(
+    connection: &Connection,
+    group: ObjectId,
+    at: Time,
+    after: ObjectId,
+    limit: usize,
+) -> Result<Vec<ObjectId>> {
+    let mut found = BTreeSet::new();
+    for sql in [
+        "SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?5 AND member_id > ?3 AND since_at <= ?2
+         ORDER BY member_id LIMIT ?4",
+        "SELECT member_id FROM member WHERE group_id = ?1 AND until_at > ?2 AND until_at < ?5 AND since_at <= ?2
+           AND member_id > ?3 ORDER BY member_id LIMIT ?4",
+    ] {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![group, at, after, limit, FOREVER])?;
+        while let Some(row) = rows.next()? {
+            found.insert(row.get::<_, ObjectId>(0)?);
+        }
+    }
+    Ok(found.into_iter().take(limit).collect())
+}
+
+/// Since when the membership lasted that was there at a time.
+fn since(connection: &Connection, group: ObjectId, member: ObjectId, at: Time) -> Result<Option<Time>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT since_at FROM member WHERE member_id = ?2 AND group_id = ?1 AND until_at > ?3 AND since_at <= ?3 LIMIT 1",
+        )?
+        .query_row(params![group, member, at], |row| row.get(0))
+        .optional()?)
+}
+
+/// An object as a member list of a time shows it; nothing of a tombstone.
+fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<Member>> {
+    let member = |kind: &str, name: String, detail: String| Member {
+        id: id.to_string(),
+        kind: kind.to_owned(),
+        name,
+        detail,
+        mail: None,
+        status: None,
+        direct: false,
+        since: None,
+        number: id,
+    };
+    if let Some(row) = identity(connection, account, id, at)? {
+        let (status, mail) = (Some(row.state().to_owned()), row.mail.clone());
+        return Ok(Some(Member { mail, status, ..member("identity", row.name().to_owned(), row.user_name.clone()) }));
+    }
+    if let Some(row) = group(connection, account, id, at)? {
+        let status = row.missing_since_at.map(|_| "missing".to_owned());
+        return Ok(Some(Member { status, ..member("group", row.name, row.description.unwrap_or_default()) }));
+    }
+    let text: Option<String> = connection
+        .prepare_cached("SELECT text FROM reference WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    Ok(text.map(|text| member("reference", text.clone(), text)))
+}
+
+/// The members of a group, by number, as they are or as they were at a time: direct ones, or through any depth of groups.
+pub fn members(
+    connection: &Connection,
+    account: AccountId,
+    group: ObjectId,
+    is_effective: bool,
+    at: Option<Time>,
+    after: ObjectId,
+    limit: usize,
+) -> Result<Vec<Member>> {
+    match at {
+        Some(at) => members_then(connection, account, group, is_effective, at, after, limit),
+        None if is_effective => queries::effective_members(connection, group, after, limit),
+        None => queries::direct_members(connection, group, after, limit),
+    }
+}
+
+fn members_then(
+    connection: &Connection,
+    account: AccountId,
+    group: ObjectId,
+    is_effective: bool,
+    at: Time,
+    after: ObjectId,
+    limit: usize,
+) -> Result<Vec<Member>> {
+    let mut ids: BTreeSet<ObjectId> = BTreeSet::new();
+    let reached = if is_effective { groups_inside(connection, group, at)? } else { HashSet::from([group]) };
+    for source in reached {
+        ids.extend(member_numbers(connection, source, at, after, limit + 1)?);
+    }
+    ids.remove(&group);
+    let mut found = Vec::with_capacity(limit);
+    for id in ids.into_iter().take(limit) {
+        if let Some(mut member) = described(connection, account, id, at)? {
+            member.since = since(connection, group, id, at)?;
+            member.direct = member.since.is_some();
+            found.push(member);
+        }
+    }
+    Ok(found)
+}
+
+/// A group and everything that is a group inside it, at a time; cycles end.
+fn groups_inside(connection: &Connection, group: ObjectId, at: Time) -> Result<HashSet<ObjectId>> {
+    let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
+    let mut statement = connection.prepare_cached(
+        "SELECT m.group_id, g.id FROM directory_group g CROSS JOIN member m
+             ON m.member_id = g.id AND m.until_at > ?2 AND m.since_at <= ?2
+         WHERE g.directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1)",
+    )?;
+    let mut rows = statement.query(params![group, at])?;
+    while let Some(row) = rows.next()? {
+        inside.entry(row.get(0)?).or_default().push(row.get(1)?);
+    }
+    let (mut reached, mut waiting) = (HashSet::from([group]), vec![group]);
+    while let Some(next) = waiting.pop() {
+        for inner in inside.get(&next).into_iter().flatten() {
+            if !reached.contains(inner) && stand(connection, SubjectType::Group, *inner, at)?.is_some() {
+                reached.insert(*inner);
+                waiting.push(*inner);
+            }
+        }
+    }
+    Ok(reached)
+}
+
+/// The groups that an object was a member of at a time, by number: directly, or through groups.
+pub fn groups_of(
+    connection: &Connection,
+    account: AccountId,
+    member: ObjectId,
+    is_effective: bool,
+    at: Time,
+    after: ObjectId,
+    limit: usize,
+) -> Result<Vec<Member>> {
+    let mut statement = connection
+        .prepare_cached("SELECT group_id FROM member WHERE member_id = ?1 AND until_at > ?2 AND since_at <= ?2")?;
+    let (mut reached, mut waiting) = (BTreeSet::new(), vec![member]);
+    while let Some(next) = waiting.pop() {
+        let rows = statement.query_map(params![next, at], |row| row.get(0))?;
+        for group in rows.collect::<rusqlite::Result<Vec<ObjectId>>>()? {
+            if group != member
+                && !reached.contains(&group)
+                && stand(connection, SubjectType::Group, group, at)?.is_some()
+            {
+                reached.insert(group);
+                if is_effective {
+                    waiting.push(group);
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for id in reached.into_iter().filter(|id| *id > after).take(limit) {
+        if let Some(mut group) = described(connection, account, id, at)? {
+            group.since = since(connection, id, member, at)?;
+            group.direct = group.since.is_some();
+            found.push(group);
+        }
+    }
+    Ok(found)
+}
+
+/// What differs between two times: fields (raw attributes as `attributes.<name>`), and who joined and left.
+#[derive(Debug, Clone, Default)]
+pub struct Comparison {
+    /// Whether it stood in the lists at the first time, and at the second.
+    pub was_there: (bool, bool),
+    pub fields: Vec<staged::Difference>,
+    /// Groups joined and left by an identity; members that joined and left a group. At most [`COMPARED_MAX`] of each.
+    pub joined: Vec<Member>,
+    pub left: Vec<Member>,
+}
+
+/// Memberships that a comparison names.
+pub const COMPARED_MAX: usize = 500;
+
+fn compare_members(
+    connection: &Connection,
+    account: AccountId,
+    before: &BTreeSet<ObjectId>,
+    after: &BTreeSet<ObjectId>,
+    (from, to): (Time, Time),
+) -> Result<(Vec<Member>, Vec<Member>)> {
+    let name = |ids: Vec<ObjectId>, at: Time| -> Result<Vec<Member>> {
+        let mut found = Vec::new();
+        for id in ids.into_iter().take(COMPARED_MAX) {
+            found.extend(described(connection, account, id, at)?);
+        }
+        Ok(found)
+    };
+    Ok((
+        name(after.difference(before).copied().collect(), to)?,
+        name(before.difference(after).copied().collect(), from)?,
+    ))
+}
+
+/// Compares an identity with itself at another time.
+pub fn compare_identity(
+    connection: &Connection,
+    account: AccountId,
+    id: ObjectId,
+    times: (Time, Time),
+) -> Result<Comparison> {
+    let row = queries::find_identity(connection, account, id)?.ok_or(Error::NotFound("This identity"))?;
+    let json = serde_json::to_string(&row.fields)?;
+    let groups = |at: Time| -> Result<BTreeSet<ObjectId>> {
+        let mut statement = connection
+            .prepare_cached("SELECT group_id FROM member WHERE member_id = ?1 AND until_at > ?2 AND since_at <= ?2")?;
+        let rows = statement.query_map(params![id, at], |row| row.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    };
+    compare(connection, account, (SubjectType::Identity, id), &json, times, groups)
+}
+
+/// Compares a group with itself at another time.
+pub fn compare_group(
+    connection: &Connection,
+    account: AccountId,
+    id: ObjectId,
+    times: (Time, Time),
+) -> Result<Comparison> {
+    let row = queries::find_group(connection, account, id)?.ok_or(Error::NotFound("This group"))?;
+    let json = serde_json::to_string(&row.fields)?;
+    let members = |at: Time| -> Result<BTreeSet<ObjectId>> {
+        let mut statement = connection
+            .prepare_cached("SELECT member_id FROM member WHERE group_id = ?1 AND until_at > ?2 AND since_at <= ?2")?;
+        let rows = statement.query_map(params![id, at], |row| row.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    };
+    compare(connection, account, (SubjectType::Group, id), &json, times, members)
+}
+
+fn compare(
+    connection: &Connection,
+    account: AccountId,
+    (subject, id): (SubjectType, ObjectId),
+    json: &str,
+    (from, to): (Time, Time),
+    linked: impl Fn(Time) -> Result<BTreeSet<ObjectId>>,
+) -> Result<Comparison> {
+    let was_there = (stand(connection, subject, id, from)?.is_some(), stand(connection, subject, id, to)?.is_some());
+    let (before, after) = (content_at(connection, id, json, from)?, content_at(connection, id, json, to)?);
+    let fields = if was_there.0 && was_there.1 {
+        staged::differences(&before.to_string(), &after.to_string())?
+    } else {
+        Vec::new()
+    };
+    let (joined, left) = compare_members(connection, account, &linked(from)?, &linked(to)?, (from, to))?;
+    Ok(Comparison { was_there, fields, joined, left })
+}
+
+/// Takes the history of an account before `edge` away, up to `limit` rows of each kind; `false` when nothing was left.
+/// What was at the edge can still be read: only what ended, and what was undone, before it goes.
+pub fn forget_before(connection: &Connection, account: AccountId, edge: Time, limit: i64) -> Result<bool> {
+    let mut forgotten = 0;
+    for sql in [
+        "DELETE FROM change WHERE id IN
+             (SELECT c.id FROM directory d JOIN plan p ON p.directory_id = d.id
+                  CROSS JOIN change c ON c.id >= p.first_change AND c.id <= p.last_change
+              WHERE d.account_id = ?1 AND p.applied_at < ?2 AND c.run_id = p.run_id LIMIT ?3)",
+        "DELETE FROM past WHERE (object_id, until_at) IN
+             (SELECT p.object_id, p.until_at FROM directory d CROSS JOIN past p INDEXED BY past_until ON p.directory_id = d.id
+              WHERE d.account_id = ?1 AND p.until_at < ?2 LIMIT ?3)",
+        "DELETE FROM member WHERE (group_id, until_at, member_id, since_at) IN
+             (SELECT m.group_id, m.until_at, m.member_id, m.since_at
+              FROM directory d CROSS JOIN directory_group g ON g.directory_id = d.id CROSS JOIN member m ON m.group_id = g.id
+              WHERE d.account_id = ?1 AND m.until_at < ?2 LIMIT ?3)",
+    ] {
+        forgotten += connection.prepare_cached(sql)?.execute(params![account, edge, limit])?;
+    }
+    // A plan without lines is not looked through again.
+    connection
+        .prepare_cached(
+            "UPDATE plan SET first_change = NULL, last_change = NULL WHERE applied_at < ?2 AND first_change IS NOT NULL
+               AND directory_id IN (SELECT id FROM directory WHERE account_id = ?1)
+               AND NOT EXISTS (SELECT 1 FROM change c WHERE c.id >= plan.first_change AND c.id <= plan.last_change
+                                 AND c.run_id = plan.run_id)",
+        )?
+        .execute(params![account, edge])?;
+    Ok(forgotten > 0)
+}
