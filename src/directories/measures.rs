@@ -26,13 +26,14 @@ fn is_final(run: &Run) -> bool {
 }
 
 /// The kinds of change with their numbers.
-fn changes(run: &Run) -> [(&'static str, i64); 6] {
+fn changes(run: &Run) -> [(&'static str, i64); 7] {
     let counts = &run.counts;
     [
         ("added", counts.added),
         ("changed", counts.changed),
         ("missing", counts.missing),
         ("returned", counts.returned),
+        ("removed", counts.removed),
         ("member-added", counts.members_added),
         ("member-removed", counts.members_removed),
     ]

@@ -552,12 +552,12 @@ pub(super) fn run_totals(connection: &Connection) -> Result<Vec<(i64, String, i6
 /// How many changes of each kind the applied runs of each directory made.
 pub(super) fn change_totals(connection: &Connection) -> Result<Vec<(i64, &'static str, i64)>> {
     let mut statement = connection.prepare(
-        "SELECT r.directory_id, sum(r.added), sum(r.changed), sum(r.missing), sum(r.returned), sum(r.members_added),
+        "SELECT r.directory_id, sum(r.added), sum(r.changed), sum(r.missing), sum(r.returned), sum(r.removed), sum(r.members_added),
                 sum(r.members_removed)
          FROM run r JOIN directory d ON d.id = r.directory_id
          WHERE d.removed_at IS NULL AND r.state = 'applied' GROUP BY r.directory_id",
     )?;
-    let kinds = ["added", "changed", "missing", "returned", "member-added", "member-removed"];
+    let kinds = ["added", "changed", "missing", "returned", "removed", "member-added", "member-removed"];
     let mut rows = statement.query([])?;
     let mut totals = Vec::new();
     while let Some(row) = rows.next()? {

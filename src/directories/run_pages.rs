@@ -233,7 +233,12 @@ impl ChangeView {
         let is_membership = matches!(kind, Some(ChangeKind::MemberAdded | ChangeKind::MemberRemoved));
         let is_object =
             matches!(kind, Some(ChangeKind::Added | ChangeKind::Missing | ChangeKind::Returned | ChangeKind::Removed));
-        let is_in_copy = row.applied_at.is_some() || !matches!(kind, Some(ChangeKind::Added));
+        // What is only planned to be added has no page yet, and what was removed has none any more.
+        let is_in_copy = match kind {
+            Some(ChangeKind::Added) => row.applied_at.is_some(),
+            Some(ChangeKind::Removed) => row.applied_at.is_none(),
+            _ => true,
+        };
         let name = match kind {
             // The line itself remembers what was added, also when the plan is long gone.
             Some(ChangeKind::Added) if row.after.is_some() => row.after_text(),
@@ -361,6 +366,7 @@ fn tabs(run: &Run, chosen: &str, subject_type: &str, q: &str) -> Vec<Tab> {
         ("changed", "Changed", Some(counts.changed)),
         ("missing", "Missing", Some(counts.missing)),
         ("returned", "Returned", Some(counts.returned)),
+        ("removed", "Removed", Some(counts.removed)),
         ("member-added", "Members added", Some(counts.members_added)),
         ("member-removed", "Members removed", Some(counts.members_removed)),
         (QUARANTINED, "Quarantined", Some(counts.quarantined)),

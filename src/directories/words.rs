@@ -86,7 +86,7 @@ pub fn rate(per_second: i64) -> String {
     if per_second <= 0 { "–".into() } else { format!("{} objects/s", number(per_second)) }
 }
 
-/// What a run found, in few characters: `+3 ~11 −2 ↩1, members +7 −2`; what is nought is left out.
+/// What a run found, in few characters: `+3 ~11 −2 ↩1 ×4, members +7 −2`; what is nought is left out.
 pub fn counts_short(counts: &Counts) -> String {
     let part = |sign: &str, count: i64| (count > 0).then(|| format!("{sign}{}", number(count)));
     let join = |parts: &[Option<String>]| parts.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
@@ -95,6 +95,7 @@ pub fn counts_short(counts: &Counts) -> String {
         part("~", counts.changed),
         part("−", counts.missing),
         part("↩", counts.returned),
+        part("×", counts.removed),
     ]);
     let members = join(&[part("+", counts.members_added), part("−", counts.members_removed)]);
     let members = if members.is_empty() { members } else { format!("members {members}") };
@@ -113,6 +114,7 @@ pub fn counts_sentence(counts: &Counts) -> String {
         part(counts.changed, "changed"),
         part(counts.missing, "missing"),
         part(counts.returned, "returned"),
+        part(counts.removed, "removed"),
         (counts.members_added > 0).then(|| counted(counts.members_added, "member added", "members added")),
         (counts.members_removed > 0).then(|| counted(counts.members_removed, "member removed", "members removed")),
         part(counts.quarantined, "quarantined"),
@@ -217,6 +219,7 @@ mod tests {
         let some = Counts { read: 1_200, added: 3, missing: 2, members_added: 1, quarantined: 4, ..Counts::default() };
         assert_eq!(counts_short(&some), "+3 −2, members +1");
         assert_eq!(counts_sentence(&some), "1,200 objects read: 3 added, 2 missing, 1 member added and 4 quarantined.");
+        assert_eq!(counts_short(&Counts { removed: 4, ..Counts::default() }), "×4");
         assert_eq!(counts_short(&Counts { members_removed: 7, ..Counts::default() }), "members −7");
         assert_eq!(counts_sentence(&Counts { read: 9, changed: 1, ..Counts::default() }), "9 objects read: 1 changed.");
     }
