@@ -10,17 +10,20 @@ INSERT INTO object_number (id, next) VALUES (1, 1);
 -- What a run looks at for every object it sees, and nothing else: narrow, so that a million of them are walked in a
 -- moment. No foreign key here and below: a run writes these by the hundred thousand, and `forget_directory` clears them.
 CREATE TABLE object (
+    -- Of the identity or group.
+    id           INTEGER PRIMARY KEY,
     directory_id INTEGER NOT NULL,
     -- 1 identity, 2 group (identities::SubjectType).
     kind         INTEGER NOT NULL,
     external_id  TEXT    NOT NULL,
-    id           INTEGER NOT NULL,
     -- connectors::Source: equal means that the directory sent the same as last time.
     source       BLOB    NOT NULL,
     -- 0 present, 1 missing, 2 removed.
-    gone         INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (directory_id, kind, external_id)
-) STRICT, WITHOUT ROWID;
+    gone         INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE UNIQUE INDEX object_by_external_id ON object (directory_id, kind, external_id);
+CREATE INDEX object_by_presence ON object (directory_id, kind, gone);
 
 CREATE TABLE identity (
     id               INTEGER PRIMARY KEY,

@@ -120,10 +120,10 @@ async fn every_directory_says_how_it_stands_and_what_needs_attention() {
     add(&kernel, 6, "Waiting", Some(50), &[(50, "applied"), (52, "parked")]);
     write(&kernel, |c| {
         c.execute(
-            "INSERT INTO identity (id, account_id, directory_id, external_id, content_hash, user_name, sort_key, status,
-                                   fields, first_seen_at, changed_at, missing_since_at)
-             VALUES (1, ?1, 3, 'x', zeroblob(16), 'x', 'x', 'locked', '{}', 0, 0, 5)",
-            [AccountId::MIN],
+            "INSERT INTO identity (id, directory_id, external_id, user_name, sort_key, status, fields, first_seen_at,
+                                   changed_at, listed_since_at, missing_since_at)
+             VALUES (1, 3, 'x', 'x', 'x', 'locked', '{}', 0, 0, 5, 5)",
+            [],
         )?;
         Ok(())
     });

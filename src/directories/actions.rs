@@ -181,10 +181,14 @@ pub async fn create(kernel: &Kernel, principal: &Principal, input: CreateInput) 
 
 fn set_schedule(connection: &rusqlite::Connection, directory: &Directory, now: crate::clock::Time) -> Result<()> {
     let id = directory.id.to_string();
-    match &directory.schedule.full {
-        Some(spec) => schedule::set(connection, queries::FULL_JOB, &id, spec, directory.schedule.paused, now),
-        None => schedule::remove(connection, queries::FULL_JOB, &id),
+    let schedule = &directory.schedule;
+    for (job, spec) in [(queries::FULL_JOB, &schedule.full), (queries::DELTA_JOB, &schedule.delta)] {
+        match spec {
+            Some(spec) => schedule::set(connection, job, &id, spec, schedule.paused, now)?,
+            None => schedule::remove(connection, job, &id)?,
+        }
     }
+    Ok(())
 }
 
 pub async fn get(kernel: &Kernel, principal: &Principal, id: i64) -> Result<Directory> {
@@ -268,7 +272,9 @@ pub async fn remove(kernel: &Kernel, principal: &Principal, runner: &Runner, id:
             return Err(Error::Conflict("A run of this directory is going on. Wait until it has ended.".into()));
         }
         queries::mark_removed(c, id, now)?;
-        schedule::remove(c, queries::FULL_JOB, &id.to_string())?;
+        for job in [queries::FULL_JOB, queries::DELTA_JOB] {
+            schedule::remove(c, job, &id.to_string())?;
+        }
         let entry = Entry::new("audit.directory_removed.v1")
             .subject(subject(&who, id))
             .changes(recorded(&directory), serde_json::json!({}))
@@ -424,9 +430,6 @@ pub async fn start_run(
     input: RunInput,
 ) -> Result<Run> {
     let account = principal.account()?;
-    if input.mode == Mode::Delta {
-        return Err(Error::field("mode", "This directory is read with full runs only. Ask for mode full."));
-    }
     start(kernel, principal, runner, account, directory_id, input, None).await
 }
 

@@ -295,23 +295,21 @@ impl Bench {
             stop.is_some_and(|stop| *pieces > stop)
         };
         // The first plan stands in place already.
-        while self.is_applied {
+        let (mut has_staged, mut has_changes) = (self.is_applied, self.is_applied);
+        while has_staged || has_changes {
             if killed(&mut pieces) {
                 return Some(applied_to);
             }
-            if self.kernel.db.bulk_blocking(move |c| write::apply_staged(c, target, piece)).expect("applied") == 0 {
-                break;
-            }
-        }
-        while self.is_applied {
-            if killed(&mut pieces) {
-                return Some(applied_to);
+            if has_staged {
+                let copied = self.kernel.db.bulk_blocking(move |c| write::apply_staged(c, target, piece));
+                has_staged = copied.expect("applied") > 0;
+                continue;
             }
             let from = applied_to;
             match self.kernel.db.bulk_blocking(move |c| write::apply_changes(c, target, from, piece)).expect("applied")
             {
                 Some((last, _)) => applied_to = last,
-                None => break,
+                None => has_changes = false,
             }
         }
         self.kernel.db.bulk_blocking(move |c| write::finish_applied(c, target)).expect("finished");

@@ -26,7 +26,7 @@ use crate::{
     error::{Error, Result},
     identities::{
         ChangeKind, ObjectId, SubjectType,
-        lookup::{self, Gone, Known},
+        lookup::{self, Gone, Held, Known},
         staged::{self, Named, Staged},
         write::{self, NewChange, Target},
     },
@@ -103,6 +103,61 @@ impl Seen {
     }
 }
 
+/// The objects of the copy that come next, if the directory answers in the order of last time. Then nothing has to be
+/// looked up one by one.
+#[derive(Default)]
+struct Ahead {
+    rows: Vec<Held>,
+    at: usize,
+    /// Where the next rows begin.
+    from: ObjectId,
+    /// Wrong guesses one after the other: beyond [`GUESSES_MAX`], the order is another one.
+    wrong: usize,
+}
+
+const AHEAD_ROWS: usize = 1_000;
+const GUESSES_MAX: usize = 200;
+
+impl Ahead {
+    fn find(
+        &mut self,
+        connection: &Connection,
+        directory: i64,
+        subject: SubjectType,
+        external_id: &str,
+    ) -> Result<Option<Known>> {
+        if self.wrong > GUESSES_MAX {
+            return lookup::find(connection, directory, subject, external_id);
+        }
+        if self.at >= self.rows.len() {
+            lookup::ahead(connection, directory, self.from, AHEAD_ROWS, &mut self.rows)?;
+            self.at = 0;
+            self.from = self.rows.last().map_or(self.from, |last| last.known.id + 1);
+        }
+        if let Some(next) = self.rows.get(self.at)
+            && next.subject == subject
+            && next.external_id == external_id
+        {
+            self.at += 1;
+            self.wrong = 0;
+            return Ok(Some(next.known));
+        }
+        self.wrong += 1;
+        let found = lookup::find(connection, directory, subject, external_id)?;
+        if let Some(found) = found {
+            // Go on behind it.
+            match self.rows.binary_search_by_key(&found.id, |row| row.known.id) {
+                Ok(at) => self.at = at + 1,
+                Err(_) => {
+                    self.rows.clear();
+                    (self.at, self.from) = (0, found.id + 1);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// An object that could not be taken.
 #[derive(Debug)]
 pub struct Quarantined {
@@ -142,6 +197,7 @@ pub struct Planner {
     numbers: std::ops::Range<ObjectId>,
     numbers_block: i64,
     seen: Seen,
+    ahead: Ahead,
     /// The ids that are new in this run: two entries with one id must not both be added.
     new_ids: HashSet<write::Hash>,
     /// Names that lead somewhere else since this run began: to a new object, or to one whose name changed.
@@ -182,6 +238,7 @@ impl Planner {
             numbers: 0..0,
             numbers_block: NUMBERS_BLOCK_FIRST,
             seen: Seen::default(),
+            ahead: Ahead::default(),
             new_ids: HashSet::new(),
             gained: HashMap::new(),
             has_forgotten: false,
@@ -307,7 +364,7 @@ impl Planner {
         let is_remembered = self.aim.in_place_at.is_some() && !self.has_forgotten;
         let known = match is_remembered {
             true => None,
-            false => lookup::find(connection, self.aim.directory, subject, external_id)?,
+            false => self.ahead.find(connection, self.aim.directory, subject, external_id)?,
         };
         if let Some(known) = known {
             return Ok(if self.seen.insert(known.id) { Ok(Some(known)) } else { Err(TWICE) });

@@ -55,8 +55,11 @@ fn read_directory(row: &Row<'_>) -> rusqlite::Result<Directory> {
 }
 
 fn with_next_run(connection: &Connection, mut directory: Directory) -> Result<Directory> {
-    directory.next_run_at =
-        schedule::find(connection, FULL_JOB, &directory.id.to_string())?.and_then(|entry| entry.next_at);
+    let subject = directory.id.to_string();
+    for job in [FULL_JOB, DELTA_JOB] {
+        let next = schedule::find(connection, job, &subject)?.and_then(|entry| entry.next_at);
+        directory.next_run_at = [directory.next_run_at, next].into_iter().flatten().min();
+    }
     Ok(directory)
 }
 
@@ -400,6 +403,12 @@ pub(super) fn set_planned(connection: &Connection, run: i64, planned: &Planned, 
 /// The plan of this run is written where it will be seen, because the directory was never applied.
 pub(super) fn set_in_place(connection: &Connection, run: i64, is_in_place: bool) -> Result<()> {
     connection.prepare_cached("UPDATE run SET is_in_place = ?2 WHERE id = ?1")?.execute(params![run, is_in_place])?;
+    Ok(())
+}
+
+/// A delta that has nothing to go on from reads everything.
+pub(super) fn set_full(connection: &Connection, run: i64) -> Result<()> {
+    connection.prepare_cached("UPDATE run SET mode = 'full' WHERE id = ?1")?.execute([run])?;
     Ok(())
 }
 

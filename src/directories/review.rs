@@ -160,6 +160,8 @@ fn natural(number: i64) -> u64 {
 /// What the connector said at the end of a reading.
 #[derive(Debug, Clone, Default)]
 pub struct Told {
+    /// Every object was sent or named, so that what is missing is known.
+    pub is_full: bool,
     /// Why a delta had to become a full reading.
     pub watermark_lost: Option<String>,
     /// How many objects the directory itself says there are.
@@ -176,7 +178,7 @@ pub fn facts(
     told: Told,
 ) -> Result<(Facts, Option<[u8; 32]>)> {
     let mut facts = Facts {
-        is_full: run.mode == "full" || told.watermark_lost.is_some(),
+        is_full: told.is_full,
         was_applied: directory.applied_run_id.is_some(),
         watermark_lost: told.watermark_lost,
         counted: told.counted.map(|counted| (natural(counted), natural(counts.read))),

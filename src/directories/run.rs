@@ -175,8 +175,10 @@ impl Runner {
                         Err(reason) => lost = Some(reason),
                     }
                 }
-                (None, _) => lost = Some("This directory cannot say what changed.".to_owned()),
-                (_, None) => lost = Some("There is no complete reading to go on from.".to_owned()),
+                // Nothing to go on from yet, or never: that is no loss.
+                (None, _) | (_, None) => {
+                    self.kernel.db.write(move |c| queries::set_full(c, id)).await?;
+                }
             }
         }
         self.read_full(&directory, run, connector.as_ref(), lost, progress).await
@@ -292,7 +294,8 @@ impl Runner {
             entry = entry.detail("watermarkLost", reason);
         }
         let (asked, by) = (run.clone(), self.principal(run));
-        let told = review::Told { watermark_lost: lost.clone(), counted: read.counted };
+        let is_full = read.listed == Listed::ALL;
+        let told = review::Told { is_full, watermark_lost: lost.clone(), counted: read.counted };
         let (base, digest, trips) = self
             .kernel
             .db

@@ -61,6 +61,36 @@ pub fn find(connection: &Connection, directory: i64, subject: SubjectType, exter
         .optional()?)
 }
 
+/// What the copy knows of an object, with the name it is known by.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub known: Known,
+    pub subject: SubjectType,
+    pub external_id: String,
+}
+
+/// Replaces `rows` with up to `limit` objects of a directory from a number on: a directory that answers in the order of
+/// last time is followed without looking anything up.
+pub fn ahead(
+    connection: &Connection,
+    directory: i64,
+    from: ObjectId,
+    limit: usize,
+    rows: &mut Vec<Held>,
+) -> Result<()> {
+    rows.clear();
+    let mut statement = connection.prepare_cached(
+        "SELECT id, source, gone, kind, external_id FROM object WHERE id >= ?2 AND directory_id = +?1 ORDER BY id LIMIT ?3",
+    )?;
+    let mut found = statement.query(params![directory, from, limit])?;
+    while let Some(row) = found.next()? {
+        let known = Known { id: row.get(0)?, source: Source(row.get(1)?), gone: Gone::of_code(row.get(2)?) };
+        let Some(subject) = SubjectType::of_code(row.get(3)?) else { continue };
+        rows.push(Held { known, subject, external_id: row.get(4)? });
+    }
+    Ok(())
+}
+
 /// What an object is referred to by, as the copy has it.
 pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Result<Keys> {
     let sql = match subject {

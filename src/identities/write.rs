@@ -219,17 +219,15 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
     // Table by table: the pages of one stay at hand.
     let facet = directory_facet(target.directory);
     let mut insert = connection.prepare_cached(
-        "INSERT INTO object (directory_id, kind, external_id, id, source) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO object (id, directory_id, kind, external_id, source) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
-    let mut update = connection.prepare_cached(
-        "UPDATE object SET source = ?4, gone = 0 WHERE directory_id = ?1 AND kind = ?2 AND external_id = ?3",
-    )?;
+    let mut update = connection.prepare_cached("UPDATE object SET source = ?2, gone = 0 WHERE id = ?1")?;
     for object in staged.iter().filter(|object| object.kind != StagedKind::Reference) {
-        let (directory, kind, external_id) = (target.directory, object.kind.code(), &object.external_id);
         if object.is_new {
-            insert.execute(params![directory, kind, external_id, object.object_id, object.source.0])?;
+            let kind = object.kind.code();
+            insert.execute(params![object.object_id, target.directory, kind, object.external_id, object.source.0])?;
         } else {
-            update.execute(params![directory, kind, external_id, object.source.0])?;
+            update.execute(params![object.object_id, object.source.0])?;
         }
     }
     for object in staged {
@@ -450,17 +448,7 @@ fn set_gone(connection: &Connection, target: Target, subject: SubjectType, id: O
     let is_removed = gone == Gone::Removed;
     connection.prepare_cached(keep_past)?.execute(params![id, target.at])?;
     connection.prepare_cached(if is_removed { removed } else { missing })?.execute(params![id, target.at])?;
-    let of_object = match subject {
-        SubjectType::Identity => {
-            "UPDATE object SET gone = ?3 WHERE directory_id = ?1 AND kind = 1
-             AND external_id = (SELECT external_id FROM identity WHERE id = ?2)"
-        }
-        SubjectType::Group => {
-            "UPDATE object SET gone = ?3 WHERE directory_id = ?1 AND kind = 2
-             AND external_id = (SELECT external_id FROM directory_group WHERE id = ?2)"
-        }
-    };
-    connection.prepare_cached(of_object)?.execute(params![target.directory, id, gone.code()])?;
+    connection.prepare_cached("UPDATE object SET gone = ?2 WHERE id = ?1")?.execute(params![id, gone.code()])?;
     if is_removed {
         let sql = match subject {
             SubjectType::Identity => "DELETE FROM identity_text WHERE rowid = ?1",
@@ -569,10 +557,7 @@ pub fn forget_copy(connection: &Connection, directory: i64, limit: i64, with_cha
         }
     }
     let objects = connection
-        .prepare_cached(
-            "DELETE FROM object WHERE directory_id = ?1 AND (kind, external_id) IN
-                 (SELECT kind, external_id FROM object WHERE directory_id = ?1 LIMIT ?2)",
-        )?
+        .prepare_cached("DELETE FROM object WHERE id IN (SELECT id FROM object WHERE directory_id = ?1 LIMIT ?2)")?
         .execute([directory, limit])?;
     Ok(left || objects > 0)
 }

@@ -90,8 +90,15 @@ impl Copy {
         members
     }
 
-    /// How the API writes a member: the id of an identity or of a group, or the text of what points at nothing.
+    /// How the API writes a member: the id of an identity or of a group, or the text of what points at nothing. Who is
+    /// missing is named by a DN that leads nowhere in the directory.
     fn member(&self, item: &Value) -> Member {
+        if item["status"] == "missing" {
+            let external = &self.external[&text(item, "id")];
+            let object = self.identities.get(external).or_else(|| self.groups.get(external));
+            let dn = object.and_then(|object| object.pointer("/attributes/dn/0")).and_then(Value::as_str);
+            return Member::Dangling(dn.unwrap_or_else(|| panic!("{external} has a DN")).to_owned());
+        }
         let external =
             |item| self.external.get(&text(item, "id")).unwrap_or_else(|| panic!("{item} is in the copy")).clone();
         match text(item, "type").as_str() {
