@@ -30,7 +30,7 @@ use crate::{
     identities::{
         ChangeKind, ObjectId, SubjectType,
         lookup::{self, Gone, Known},
-        staged::{self, Named, Staged},
+        staged::{self, Named, SearchText, Staged},
         write::{self, NewChange, Target},
     },
 };
@@ -71,6 +71,8 @@ const NUMBERS_BLOCK_MAX: i64 = 4_096;
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
 const PART_OBJECTS: usize = 400;
 const PART_CHANGES: usize = 4_000;
+/// Words of objects that are written together (about 20 ms).
+const PART_TEXTS: usize = 4_000;
 /// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More
 /// would pile up in memory (a part is about half a megabyte).
 const PARTS_WAITING: usize = 16;
@@ -134,6 +136,8 @@ pub struct Planner {
     /// Groups that must be looked at though their source is unchanged; known once all identities have been seen.
     affected: Option<BTreeSet<ObjectId>>,
     staged: Vec<Staged>,
+    /// Of objects that were written in place.
+    texts: Vec<SearchText>,
     changes: Vec<NewChange>,
     quarantined: Vec<Quarantined>,
     waiting: VecDeque<oneshot::Receiver<Result<()>>>,
@@ -168,6 +172,7 @@ impl Planner {
             groups: HashMap::new(),
             affected: None,
             staged: Vec::new(),
+            texts: Vec::new(),
             changes: Vec::new(),
             quarantined: Vec::new(),
             waiting: VecDeque::new(),
@@ -676,6 +681,13 @@ impl Planner {
     fn flush(&mut self) -> Result<()> {
         let (staged, changes) = (std::mem::take(&mut self.staged), std::mem::take(&mut self.changes));
         let Aim { run, directory, in_place_at, .. } = self.aim;
+        let mut staged = staged;
+        if in_place_at.is_some() {
+            self.texts.extend(staged.iter_mut().filter_map(Staged::take_search_text));
+            if self.texts.len() >= PART_TEXTS {
+                self.flush_texts()?;
+            }
+        }
         let (mut staged, mut changes) = (staged.into_iter(), changes.into_iter());
         loop {
             let objects: Vec<_> = staged.by_ref().take(PART_OBJECTS).collect();
@@ -690,6 +702,14 @@ impl Planner {
         }
         while self.waiting.len() > PARTS_WAITING {
             self.wait_one()?;
+        }
+        Ok(())
+    }
+
+    fn flush_texts(&mut self) -> Result<()> {
+        let (texts, directory) = (std::mem::take(&mut self.texts), self.aim.directory);
+        if !texts.is_empty() {
+            self.waiting.push_back(self.db.bulk_queued(move |c| write::write_search_texts(c, directory, &texts))?);
         }
         Ok(())
     }

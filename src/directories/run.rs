@@ -33,7 +33,7 @@ use crate::{
 /// Pages between the connector and the planner; more would pile up in memory.
 const PAGES_WAITING: usize = 4;
 /// Objects and change rows of one apply transaction (well under 50 ms).
-const APPLY_OBJECTS: i64 = 400;
+const APPLY_OBJECTS: i64 = 1_000;
 const APPLY_CHANGES: i64 = 2_000;
 const FORGET_ROWS: i64 = 2_000;
 const FORGET_OBJECTS: i64 = 200;

@@ -59,6 +59,17 @@ pub struct Staged {
     pub(super) member_count: i64,
 }
 
+/// The words by which an object is found.
+#[derive(Debug)]
+pub struct SearchText {
+    pub(super) object_id: ObjectId,
+    pub(super) kind: StagedKind,
+    pub(super) is_new: bool,
+    pub(super) text: String,
+    /// As much of the status as stands beside the words.
+    pub(super) status: Option<String>,
+}
+
 /// What a staged object is known by: its number, and whether the copy has it already.
 #[derive(Debug, Clone)]
 pub struct Named {
@@ -122,6 +133,17 @@ impl Staged {
             search_text,
             member_count,
         }
+    }
+
+    /// Takes out the words by which it is found; `None` for a reference.
+    pub fn take_search_text(&mut self) -> Option<SearchText> {
+        (self.kind != StagedKind::Reference).then(|| SearchText {
+            object_id: self.object_id,
+            kind: self.kind,
+            is_new: self.is_new,
+            text: std::mem::take(&mut self.search_text),
+            status: self.status.as_ref().map(|status| status.chars().take(3).collect()),
+        })
     }
 
     /// A member value that points at nothing in the copy.

@@ -12,7 +12,7 @@ use super::{
     fold::directory_facet,
     lookup::Gone,
     model::{ChangeKind, FOREVER, ObjectId, SubjectType},
-    staged::{Staged, StagedKind},
+    staged::{SearchText, Staged, StagedKind},
 };
 use crate::{
     clock::Time,
@@ -76,7 +76,8 @@ pub fn store_part(connection: &Connection, run: i64, staged: &[Staged], changes:
     insert_changes(connection, run, changes)
 }
 
-/// Stores a part of a directory's first plan where it is going to be seen once the plan is applied.
+/// Stores a part of a directory's first plan where it is going to be seen once the plan is applied; without the words
+/// by which objects are found ([`write_search_texts`]).
 pub fn store_part_in_place(
     connection: &Connection,
     target: Target,
@@ -194,7 +195,7 @@ fn read_staged(connection: &Connection, run: i64, limit: i64) -> Result<Vec<Stag
     Ok(staged)
 }
 
-/// Writes objects into the copy.
+/// Writes objects into the copy, all but the words by which they are found.
 fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> Result<()> {
     for object in staged {
         match (object.kind, object.is_new) {
@@ -217,7 +218,6 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
         }
     }
     // Table by table: the pages of one stay at hand.
-    let facet = directory_facet(target.directory);
     let mut insert = connection.prepare_cached(
         "INSERT INTO object (id, directory_id, kind, external_id, source) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -230,31 +230,33 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
             update.execute(params![object.object_id, object.source.0])?;
         }
     }
-    for object in staged {
-        let status: Option<String> = object.status.as_ref().map(|status| status.chars().take(3).collect());
-        match object.kind {
-            StagedKind::Identity => {
-                let sql = if object.is_new {
+    Ok(())
+}
+
+/// Writes the words by which objects are found. Many at once: FTS5 writes a piece of its index for each savepoint, and
+/// pieces have to be merged.
+pub fn write_search_texts(connection: &Connection, directory: i64, texts: &[SearchText]) -> Result<()> {
+    let facet = directory_facet(directory);
+    for text in texts {
+        let id = text.object_id;
+        match (text.kind, text.is_new) {
+            (StagedKind::Identity, is_new) => {
+                let sql = if is_new {
                     "INSERT INTO identity_text (rowid, text, directory, status) VALUES (?1, ?2, ?3, ?4)"
                 } else {
                     "INSERT OR REPLACE INTO identity_text (rowid, text, directory, status) VALUES (?1, ?2, ?3, ?4)"
                 };
-                connection.prepare_cached(sql)?.execute(params![
-                    object.object_id,
-                    object.search_text,
-                    facet,
-                    status
-                ])?;
+                connection.prepare_cached(sql)?.execute(params![id, text.text, facet, text.status])?;
             }
-            StagedKind::Group => {
-                let sql = if object.is_new {
+            (StagedKind::Group, is_new) => {
+                let sql = if is_new {
                     "INSERT INTO group_text (rowid, text, directory) VALUES (?1, ?2, ?3)"
                 } else {
                     "INSERT OR REPLACE INTO group_text (rowid, text, directory) VALUES (?1, ?2, ?3)"
                 };
-                connection.prepare_cached(sql)?.execute(params![object.object_id, object.search_text, facet])?;
+                connection.prepare_cached(sql)?.execute(params![id, text.text, facet])?;
             }
-            StagedKind::Reference => {}
+            (StagedKind::Reference, _) => {}
         }
     }
     Ok(())
@@ -372,9 +374,11 @@ fn update_group(connection: &Connection, target: Target, object: &Staged) -> Res
 
 /// Copies up to `limit` staged objects into place; answers how many there were.
 pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Result<usize> {
-    let staged = read_staged(connection, target.run, limit)?;
+    let mut staged = read_staged(connection, target.run, limit)?;
     let Some(last) = staged.last().map(|object| object.object_id) else { return Ok(0) };
     write_objects(connection, target, &staged)?;
+    let texts: Vec<SearchText> = staged.iter_mut().filter_map(Staged::take_search_text).collect();
+    write_search_texts(connection, target.directory, &texts)?;
     Ok(connection
         .prepare_cached("DELETE FROM staged WHERE run_id = ?1 AND object_id <= ?2")?
         .execute([target.run, last])?)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::comparison::{Copy, assert_same_members, assert_same_objects};
+use super::comparison::{Copy, assert_same, assert_same_members, assert_same_objects};
 use crate::fixtures::{
     appliance::{Appliance, PATIENCE, draft_with, text},
     people::{GROUPS, PEOPLE, Shape},
@@ -133,4 +133,108 @@ async fn a_stop_in_mid_run_is_quick_and_clean() {
     settle(&appliance, &directory, &run).await;
     assert_same_objects(&Copy::read(&appliance.api, &directory).await, &Truth::read(slapd));
     appliance.assert_audit_verifies();
+}
+
+/// Kills that are spread over everything a run does, from the request to long after its end.
+const KILLS: u64 = 60;
+
+/// Numbers from 0 to below `sides`, the same in every test run.
+fn roll(seed: &mut u64, sides: u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) % sides.max(1)
+}
+
+/// Waits until whatever goes on by itself has ended.
+async fn rest(appliance: &Appliance, directory: &str) {
+    loop {
+        let runs = appliance.api.all(&format!("/api/directories/{directory}/runs"), "runs").await;
+        let newest = text(&runs[0], "id");
+        appliance.api.wait_for_end(&newest, PATIENCE).await;
+        let runs = appliance.api.all(&format!("/api/directories/{directory}/runs"), "runs").await;
+        if text(&runs[0], "id") == newest {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn sixty_kills_at_random_moments_end_in_the_state_of_an_undisturbed_run() {
+    let slapd = Slapd::start(Options::small());
+    let mut appliance = Appliance::start().await;
+    let directory = appliance.api.create_directory(&draft_with(&slapd, &[("/name", json!("killed"))])).await;
+    let mut seed = 4_711;
+    let mut states: Vec<String> = Vec::new();
+    for round in 0..KILLS {
+        // Changes of people and of members; the first rounds kill the very first run.
+        if round >= 5 {
+            let (from, group) = (200 + roll(&mut seed, 300), roll(&mut seed, 20));
+            let records: String = (from..from + 40)
+                .map(|i| {
+                    format!("dn: uid=u{i:06},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Round {round}\n\n")
+                })
+                .collect();
+            slapd.modify(&format!(
+                "{records}dn: cn=g{group:05},{GROUPS}\nchangetype: modify\nadd: member\nmember: cn=killed {round},dc=elsewhere\n\n"
+            ));
+        }
+        let mode = if round % 2 == 0 { "full" } else { "delta" };
+        // What an earlier kill interrupted may still be going on; then that is what is killed.
+        let asked = appliance.api.post(&format!("/api/directories/{directory}/runs"), &json!({"mode": mode})).await;
+        let run = match asked.status {
+            409 => text(&appliance.api.all(&format!("/api/directories/{directory}/runs"), "runs").await[0], "id"),
+            _ => text(&asked.expect(202), "id"),
+        };
+        // Half of the kills as soon as the run is seen at work on something, half at any moment of it.
+        match roll(&mut seed, 4) {
+            0 => drop(kill_when(&mut appliance, &run, "applying", Duration::from_millis(roll(&mut seed, 8))).await),
+            1 => drop(kill_when(&mut appliance, &run, "planned", Duration::from_millis(roll(&mut seed, 4))).await),
+            _ => {
+                tokio::time::sleep(Duration::from_millis(roll(&mut seed, 350))).await;
+                appliance.kill();
+            }
+        }
+        appliance.restart().await;
+        if roll(&mut seed, 3) == 0 {
+            // Once more, while it picks up what it was doing.
+            tokio::time::sleep(Duration::from_millis(roll(&mut seed, 60))).await;
+            appliance.kill();
+            appliance.restart().await;
+        }
+        states.push(text(&appliance.api.get(&format!("/api/runs/{run}")).await, "state"));
+        if round % 12 == 11 {
+            rest(&appliance, &directory).await;
+            appliance.api.run_applied(&directory).await;
+            assert_same(&appliance.api, &directory, &Truth::read(&slapd)).await;
+            appliance.assert_audit_verifies();
+        }
+    }
+    rest(&appliance, &directory).await;
+    // Both ways to be interrupted came, and so did runs that were through already.
+    for state in ["failed", "applied"] {
+        assert!(states.iter().any(|seen| seen == state), "{states:?}");
+    }
+    let last = appliance.api.run_applied(&directory).await;
+    let again = appliance.api.run_applied(&directory).await;
+    assert_eq!(again["counts"]["unchanged"], again["counts"]["read"], "{last} {again}");
+    assert_same(&appliance.api, &directory, &Truth::read(&slapd)).await;
+    appliance.assert_audit_verifies();
+    // What was never disturbed holds the same.
+    let undisturbed = Appliance::start().await;
+    let other = undisturbed.api.create_directory(&draft_with(&slapd, &[("/name", json!("undisturbed"))])).await;
+    undisturbed.api.run_applied(&other).await;
+    let (killed, whole) = (Copy::read(&appliance.api, &directory).await, Copy::read(&undisturbed.api, &other).await);
+    let content = |copy: &Copy| -> Vec<(String, Value)> {
+        let all = copy.identities.iter().chain(&copy.groups);
+        all.map(|(external, item)| {
+            let mut item = item.clone();
+            for name in ["id", "directoryId", "managerId"] {
+                if let Some(fields) = item.as_object_mut() {
+                    fields.remove(name);
+                }
+            }
+            (external.clone(), item)
+        })
+        .collect()
+    };
+    assert_eq!(content(&killed), content(&whole));
 }

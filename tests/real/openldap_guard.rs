@@ -214,3 +214,32 @@ async fn a_first_run_that_finds_nobody_is_stopped_and_a_preview_changes_nothing(
     appliance.assert_nowhere_on_disk(SYNC_PASSWORD);
     appliance.assert_audit_verifies();
 }
+
+#[tokio::test]
+async fn an_approval_applies_nothing_that_the_directory_no_longer_says() {
+    let watched = Watched::start().await;
+    let before = Copy::read(watched.api(), &watched.directory).await;
+    let narrow = json!("(&(objectClass=inetOrgPerson)(!(uid=u0005*)))");
+    let access = |rule: &str| watched.slapd.modify(rule);
+    access(&format!("dn: uid={},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Before\n\n", uid(300)));
+    watched.set("userFilter", narrow).await;
+    let (run, _) = watched.parked().await;
+    // Somebody moves on: the plan that was read says another title now.
+    access(&format!("dn: uid={},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: After\n\n", uid(400)));
+    watched.decide(&run, "approve").await;
+    let ended = watched.api().wait_for(&text(&run, "id"), PATIENCE, |state| state == "discarded").await;
+    assert!(text(&ended["discard"], "reason").contains("moved on"), "{ended}");
+    let newest = watched.api().all(&format!("/api/directories/{}/runs", watched.directory), "runs").await[0].clone();
+    assert_ne!(newest["id"], run["id"], "it is read again");
+    let again = watched.api().wait_for_end(&text(&newest, "id"), PATIENCE).await;
+    assert_eq!(again["state"], "parked", "and the new plan waits for a person: {again}");
+    assert_eq!(Copy::read(watched.api(), &watched.directory).await.outline(), before.outline());
+    // A server that is away cannot say whether the plan still is true.
+    watched.slapd.kill();
+    watched.decide(&again, "approve").await;
+    let waiting = watched.api().wait_for(&text(&again, "id"), PATIENCE, |state| state == "parked").await;
+    assert!(text(&waiting, "nextStep").contains("approve again"), "{waiting}");
+    watched.slapd.restart();
+    watched.approve(&again).await;
+    watched.appliance.assert_audit_verifies();
+}
