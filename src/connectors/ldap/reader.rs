@@ -171,8 +171,13 @@ impl Connection {
         let _ = timeout(Duration::from_secs(1), goodbye).await;
     }
 
-    /// Asks a search without waiting for its answer.
-    async fn ask(&mut self, request: &SearchRequest, size_limit: u32, controls: &[Control]) -> Result<u32, Failure> {
+    /// Asks a search without waiting for its answer, which [`Self::collect`] reads.
+    pub async fn ask(
+        &mut self,
+        request: &SearchRequest,
+        size_limit: u32,
+        controls: &[Control],
+    ) -> Result<u32, Failure> {
         let Ok(filter) = filter::encode(&request.filter) else {
             return Err(Failure::new(
                 FailureKind::InvalidSettings,
@@ -200,8 +205,9 @@ impl Connection {
         Ok(id)
     }
 
-    /// Reads answers to search `id` until there is a chunk of them or the search is over.
-    async fn collect<L: Look>(
+    /// Reads answers to search `id` until there is a chunk of them or the search is over. Its result is the caller's to
+    /// judge.
+    pub async fn collect<L: Look>(
         &mut self,
         id: u32,
         base: &str,
@@ -226,6 +232,37 @@ impl Connection {
         self.inbox.cut(&mut chunk);
         Ok((chunk, end))
     }
+
+    /// Waits for answers to search `id`, which may be far apart: a search that goes on. Takes what has come; nothing
+    /// within `patience` is no failure.
+    pub async fn listen<L: Look>(&mut self, id: u32, look: &mut L, patience: Duration) -> Result<Listened, Failure> {
+        let mut chunk = Chunk::default();
+        let listened = loop {
+            match self.inbox.search(id, &self.limits, look, &mut chunk).map_err(|broken| self.broken(broken))? {
+                Progress::Full => break Listened::More,
+                Progress::Over(end) => {
+                    self.is_searching = false;
+                    break Listened::Over(end);
+                }
+                Progress::Wants(_) if !chunk.is_empty() || look.is_content() => break Listened::More,
+                Progress::Wants(wanted) => {
+                    if !self.receive(wanted, patience).await? {
+                        break Listened::Nothing;
+                    }
+                }
+            }
+        };
+        self.inbox.cut(&mut chunk);
+        Ok(listened)
+    }
+}
+
+/// What came while listening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listened {
+    More,
+    Nothing,
+    Over(End),
 }
 
 /// What is remembered of the page that is coming in.
