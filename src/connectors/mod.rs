@@ -77,6 +77,19 @@ pub trait Delta: Send + Sync {
     /// The groups with these external ids, all as [`Sighting::GroupSeen`] and then as [`Sighting::Group`]. Ids that
     /// are not found are not sent.
     fn read_groups(&self, external_ids: Vec<String>, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<(), Failure>>;
+
+    /// Waits for changes after `watermark` and says so each time; what has changed is [`Delta::read_changes`]' business.
+    /// `changed` should have room for one: what does not fit is not said twice. Ends well when the receiver is gone, or
+    /// after some minutes in which nothing happened: call it again with the watermark of then. `None` where the
+    /// directory can't do this.
+    fn watch<'a>(
+        &'a self,
+        watermark: &'a str,
+        changed: mpsc::Sender<()>,
+    ) -> Option<BoxFuture<'a, Result<(), DeltaStop>>> {
+        let _ = (watermark, changed);
+        None
+    }
 }
 
 /// The key of a distinguished name as written; `None` when it is not one.

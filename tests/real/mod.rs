@@ -6,6 +6,7 @@ mod bulk_reader;
 mod comparison;
 mod openldap;
 mod openldap_crash;
+mod openldap_delta;
 mod openldap_failures;
 mod openldap_guard;
 mod openldap_large;

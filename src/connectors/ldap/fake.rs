@@ -93,7 +93,9 @@ pub struct Request {
     pub base: String,
     /// The filter asks for people (and so this is not one of the side questions).
     pub is_for_users: bool,
-    /// The cookie of the paging control, if there is one.
+    /// The filter asks for what has other entries below it.
+    pub is_for_branches: bool,
+    /// The cookie of the paging or sync control, if there is one.
     pub cookie: Option<Vec<u8>>,
 }
 
@@ -208,10 +210,12 @@ fn read_request(frame: &[u8]) -> Request {
     let mut parts = Elements::new(Elements::new(frame).expect(tag::SEQUENCE).expect("a message"));
     let id = parts.expect(tag::INTEGER).and_then(super::ber::unsigned).expect("an id");
     let op = parts.next_element().expect("well formed").expect("an operation");
-    let mut request = Request { id, op: op.tag, base: String::new(), is_for_users: false, cookie: None };
+    let mut request =
+        Request { id, op: op.tag, base: String::new(), is_for_users: false, is_for_branches: false, cookie: None };
     if op.tag == tag::SEARCH_REQUEST {
         let base = Elements::new(op.content).expect(tag::OCTET_STRING).expect("a base");
         request.base = String::from_utf8(base.to_vec()).expect("text");
+        request.is_for_branches = op.content.windows(15).any(|window| window == b"hasSubordinates");
         request.is_for_users = op.content.windows(13).any(|window| window == b"inetOrgPerson");
     }
     if let Ok(Some(controls)) = parts.next_element() {

@@ -7,7 +7,7 @@ use ldap3::asn1::{ASNTag, PL, StructureTag, TagClass};
 
 use super::request::put;
 
-/// The longest filter.
+/// The longest filter that is typed.
 pub const FILTER_MAX: usize = 4096;
 /// The deepest nesting: ldap3's parser recurses, and nobody writes more by hand.
 const DEPTH_MAX: usize = 50;
@@ -17,6 +17,10 @@ pub fn check(filter: &str) -> Result<(), String> {
     if filter.len() > FILTER_MAX {
         return Err(format!("The filter is longer than {FILTER_MAX} bytes."));
     }
+    check_shape(filter)
+}
+
+fn check_shape(filter: &str) -> Result<(), String> {
     if filter.chars().any(char::is_control) {
         return Err("The filter holds a control character; write special characters as \\xx.".to_owned());
     }
@@ -47,15 +51,16 @@ fn parse(filter: &str) -> Result<StructureTag, String> {
     })
 }
 
-/// A filter as it goes into a search request, or why the text is none.
+/// A filter as it goes into a search request, or why the text is none. It may be longer than a typed one: a connector
+/// adds to what was typed.
 pub fn encode(filter: &str) -> Result<Vec<u8>, String> {
-    check(filter)?;
+    check_shape(filter)?;
     let mut out = Vec::with_capacity(filter.len() + 16);
     write(&parse(filter)?, &mut out);
     Ok(out)
 }
 
-/// The depth is limited: [`check`] has counted the parentheses.
+/// The depth is limited: [`check_shape`] has counted the parentheses.
 fn write(part: &StructureTag, out: &mut Vec<u8>) {
     let class = match part.class {
         TagClass::Universal => 0x00,

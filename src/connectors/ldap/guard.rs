@@ -3,7 +3,7 @@
 //! Measured on ldap3 0.12.1: deep nesting overflows its stack and a huge length makes it allocate until the process is
 //! aborted; `30 00`, an unknown operation or a malformed control panics its task (HOSTILE L17–L19). So ldap3 speaks
 //! into one end of a socket pair, and the guard carries its requests to the wire and brings back only messages whose
-//! length, nesting, shape and message id are right ([`answer`](super::answer)). The first that is not ends the
+//! length, nesting, shape and message id are right ([`answer`]). The first that is not ends the
 //! connection. ldap3 keeps what it is sent until somebody takes it, so that the guard also limits one whole answer.
 //!
 //! It must never forward an answer to a question that nobody asked, or log the content of a message.

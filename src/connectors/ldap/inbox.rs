@@ -56,6 +56,11 @@ pub trait Look {
     fn intermediate(&mut self, _name: &[u8], _value: &[u8]) -> Result<bool, Violation> {
         Ok(false)
     }
+
+    /// Whether it has what it waits for, where a search goes on for ever.
+    fn is_content(&self) -> bool {
+        false
+    }
 }
 
 /// Checks entries and keeps them.

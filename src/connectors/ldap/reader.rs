@@ -28,6 +28,14 @@ use crate::connectors::{Failure, FailureKind};
 
 /// Pages without a single entry that are accepted in a row.
 const EMPTY_PAGES_MAX: u32 = 100;
+/// slapd writes every entry on its own. A reader that waits is woken for each, which costs both sides more than the entry
+/// does; one that rests finds some hundred. Measured with 100,000 people: 0.66 instead of 1.0 of ldapsearch's time, and a
+/// third of the CPU.
+const REST: Duration = Duration::from_millis(1);
+/// A read that brought more than this needs no rest: the reader is the slower one.
+const REST_BYTES_MAX: usize = 64 * 1024;
+/// Entries that must still be to come at least, so that no rest delays the question for the next page.
+const REST_ENTRIES_MIN: u64 = 200;
 /// Entries of one search: ten times the largest directory that this appliance is made for.
 const ENTRIES_MAX: u64 = 10_000_000;
 
@@ -80,12 +88,17 @@ impl Connection {
 
     /// Reads more bytes. `Ok(false)`: nothing came in time.
     async fn receive(&mut self, wanted: usize, limit: Duration) -> Result<bool, Failure> {
+        Ok(self.receive_some(wanted, limit).await? > 0)
+    }
+
+    /// Reads more bytes and says how many; 0 when nothing came in time.
+    async fn receive_some(&mut self, wanted: usize, limit: Duration) -> Result<usize, Failure> {
         let room = self.inbox.room(wanted);
         let mut part = (&mut self.stream).take(Inbox::READ_BYTES as u64);
         match timeout(limit, part.read_buf(room)).await {
-            Err(_) => Ok(false),
+            Err(_) => Ok(0),
             Ok(Ok(0)) => Err(errors::closed(&self.server)),
-            Ok(Ok(_)) => Ok(true),
+            Ok(Ok(count)) => Ok(count),
             // A peer that ends TLS without saying so has closed all the same.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(errors::closed(&self.server)),
             Ok(Err(error)) => Err(errors::lost(&self.server, &error.to_string())),
@@ -171,8 +184,13 @@ impl Connection {
         let _ = timeout(Duration::from_secs(1), goodbye).await;
     }
 
-    /// Asks a search without waiting for its answer.
-    async fn ask(&mut self, request: &SearchRequest, size_limit: u32, controls: &[Control]) -> Result<u32, Failure> {
+    /// Asks a search without waiting for its answer, which [`Self::collect`] reads.
+    pub async fn ask(
+        &mut self,
+        request: &SearchRequest,
+        size_limit: u32,
+        controls: &[Control],
+    ) -> Result<u32, Failure> {
         let Ok(filter) = filter::encode(&request.filter) else {
             return Err(Failure::new(
                 FailureKind::InvalidSettings,
@@ -200,14 +218,27 @@ impl Connection {
         Ok(id)
     }
 
-    /// Reads answers to search `id` until there is a chunk of them or the search is over.
-    async fn collect<L: Look>(
+    /// Reads answers to search `id` until there is a chunk of them or the search is over. Its result is the caller's to
+    /// judge.
+    pub async fn collect<L: Look>(
         &mut self,
         id: u32,
         base: &str,
         look: &mut L,
     ) -> Result<(Chunk<L::Seen>, Option<End>), Failure> {
+        self.collect_expected(id, base, look, 0).await
+    }
+
+    /// The same where about `expected` entries are still to come.
+    async fn collect_expected<L: Look>(
+        &mut self,
+        id: u32,
+        base: &str,
+        look: &mut L,
+        expected: u64,
+    ) -> Result<(Chunk<L::Seen>, Option<End>), Failure> {
         let mut chunk = Chunk::default();
+        let (mut counted, mut received) = (0, Inbox::READ_BYTES);
         let end = loop {
             match self.inbox.search(id, &self.limits, look, &mut chunk).map_err(|broken| self.broken(broken))? {
                 Progress::Full => break None,
@@ -216,8 +247,15 @@ impl Connection {
                     break Some(end);
                 }
                 Progress::Wants(wanted) => {
+                    let batch = chunk.count - counted;
+                    counted = chunk.count;
+                    let is_far_from_end = expected.saturating_sub(chunk.count) > (2 * batch).max(REST_ENTRIES_MIN);
+                    if batch > 0 && received < REST_BYTES_MAX && is_far_from_end {
+                        tokio::time::sleep(REST).await;
+                    }
                     let silence = self.timeouts.silence;
-                    if !self.receive(wanted, silence).await? {
+                    received = self.receive_some(wanted, silence).await?;
+                    if received == 0 {
                         return Err(errors::silent(&self.server, base, silence));
                     }
                 }
@@ -226,6 +264,37 @@ impl Connection {
         self.inbox.cut(&mut chunk);
         Ok((chunk, end))
     }
+
+    /// Waits for answers to search `id`, which may be far apart: a search that goes on. Takes what has come; nothing
+    /// within `patience` is no failure.
+    pub async fn listen<L: Look>(&mut self, id: u32, look: &mut L, patience: Duration) -> Result<Listened, Failure> {
+        let mut chunk = Chunk::default();
+        let listened = loop {
+            match self.inbox.search(id, &self.limits, look, &mut chunk).map_err(|broken| self.broken(broken))? {
+                Progress::Full => break Listened::More,
+                Progress::Over(end) => {
+                    self.is_searching = false;
+                    break Listened::Over(end);
+                }
+                Progress::Wants(_) if !chunk.is_empty() || look.is_content() => break Listened::More,
+                Progress::Wants(wanted) => {
+                    if !self.receive(wanted, patience).await? {
+                        break Listened::Nothing;
+                    }
+                }
+            }
+        };
+        self.inbox.cut(&mut chunk);
+        Ok(listened)
+    }
+}
+
+/// What came while listening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listened {
+    More,
+    Nothing,
+    Over(End),
 }
 
 /// What is remembered of the page that is coming in.
@@ -264,7 +333,9 @@ impl Search<'_> {
                 Some(id) => id,
                 None => self.ask().await?,
             };
-            let (chunk, end) = self.connection.collect(id, &self.request.base, look).await?;
+            let page = u64::from(if self.is_paged { self.request.page_size } else { 0 });
+            let expected = page.saturating_sub(self.page.entries);
+            let (chunk, end) = self.connection.collect_expected(id, &self.request.base, look, expected).await?;
             self.count(&chunk)?;
             if let Some(end) = end {
                 self.asked = None;

@@ -210,6 +210,11 @@ pub fn uuid_text(id: &Uuid) -> String {
     uuid::Uuid::from_bytes(*id).hyphenated().to_string()
 }
 
+/// An id from its text form.
+pub fn uuid_of(text: &str) -> Option<Uuid> {
+    uuid::Uuid::try_parse(text).ok().map(uuid::Uuid::into_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -262,6 +267,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(uuid_text(&ID), "abababab-abab-abab-abab-abababababab");
+        assert_eq!((uuid_of(&uuid_text(&ID)), uuid_of("x")), (Some(ID), None));
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl Mapper {
         let base = base_name(text);
         let is_own = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(&base));
         let is_listed = self.kept.contains(&base);
-        let is_kept = if self.kept.is_empty() { !is_own(&OPERATIONAL) } else { is_listed };
+        let is_kept = if self.kept.is_empty() { !is_own(&OPERATIONAL) && base != "modifytimestamp" } else { is_listed };
         let is_never = is_secret(text) || base == "memberof";
         let slots = if is_never { Vec::new() } else { self.slots(&full) };
         let is_member =

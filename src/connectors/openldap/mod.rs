@@ -8,6 +8,9 @@
 //! objects of one have been delivered (two replicas need not agree), or call a reading complete that was cut.
 
 pub mod cookie;
+mod delta;
+#[cfg(test)]
+mod delta_tests;
 pub mod mapping;
 #[cfg(test)]
 mod mapping_tests;
@@ -18,6 +21,8 @@ mod scan;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod watermark;
 
 use tokio::sync::mpsc;
 
@@ -27,12 +32,14 @@ use self::{
     pages::Pages,
     policy::Policies,
     scan::{Scanner, What},
+    watermark::{Method, Watermark},
 };
 pub use crate::connectors::ldap::Credentials;
 use crate::connectors::{
-    BoxFuture, Connector, Delta, Failure, FailureKind, Page, ProbeReport, ReadEnd, Sample, Sighting,
+    BoxFuture, Connector, Delta, DeltaEnd, DeltaStop, Failure, FailureKind, Page, ProbeReport, ReadEnd, Sample,
+    Sighting,
     ldap::{
-        self, Client, Connection, Endpoint, EntryView, Limits, Search, SearchRequest, Timeouts, Trust, dn,
+        self, Client, Connection, Endpoint, EntryView, Limits, RootDse, Search, SearchRequest, Timeouts, Trust, dn,
         inbox::{Look, Plainly},
     },
 };
@@ -90,7 +97,10 @@ impl OpenLdap {
         for endpoint in &self.client.endpoints {
             let mut out = Pages::new(&pages);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
-                Ok(()) => return Ok(ReadEnd { server: endpoint.to_string(), ..ReadEnd::default() }),
+                Ok(watermark) => {
+                    let server = endpoint.to_string();
+                    return Ok(ReadEnd { server, watermark: Some(watermark.to_json()), counted: None });
+                }
                 Err(failure) if out.has_objects() || !Client::may_try_next(&failure) => return Err(failure),
                 Err(failure) => failures.push((endpoint.clone(), failure)),
             }
@@ -98,28 +108,68 @@ impl OpenLdap {
         Err(Client::all_failed(failures))
     }
 
-    async fn read_from(&self, endpoint: &Endpoint, trust: Option<&Trust>, out: &mut Pages<'_>) -> Result<(), Failure> {
+    async fn read_from(
+        &self,
+        endpoint: &Endpoint,
+        trust: Option<&Trust>,
+        out: &mut Pages<'_>,
+    ) -> Result<Watermark, Failure> {
         let mut connection = or_cancelled(out.sender(), self.client.open(endpoint, trust)).await?;
-        let policies = or_cancelled(out.sender(), self.read_policies(&mut connection)).await?;
+        let root = or_cancelled(out.sender(), connection.root_dse()).await;
+        let root = tolerate(root)?.unwrap_or_default();
+        // Before the first page: what changes while it is read is read again, not lost.
+        let mut watermark = or_cancelled(out.sender(), self.begin(&mut connection, &root)).await?;
+        let is_by_time = matches!(watermark.method, Method::Timestamps(_));
+        let policies = or_cancelled(out.sender(), self.read_policies(&mut connection, Some(&root))).await?;
         let scanner = Scanner::new(&self.settings, policies.clone(), self.now.as_second());
         out.map_with(Mapper::new(&self.settings, policies, self.now.as_second()));
-        let attributes = Mapper::user_attributes(&self.settings);
-        for base in self.settings.user_bases() {
-            let search = connection.search(self.request(base, self.settings.user_filter(), &attributes));
-            read_all(search, &mut scanner.look(What::Users), out).await?;
-        }
-        let id_only = ["entryUUID".to_owned()];
-        for base in self.settings.group_bases() {
-            let search = connection.search(self.request(base, self.settings.group_filter(), &id_only));
-            read_all(search, &mut scanner.look(What::GroupsSeen), out).await?;
-        }
-        let attributes = Mapper::group_attributes(&self.settings);
-        for base in self.settings.group_bases() {
-            let search = connection.search(self.request(base, self.settings.group_filter(), &attributes));
-            read_all(search, &mut scanner.look(What::Groups), out).await?;
+        let filters = (self.settings.user_filter(), self.settings.group_filter());
+        let newest = self.read_objects(&mut connection, &scanner, filters, is_by_time, out).await?;
+        if is_by_time {
+            watermark.method = Method::Timestamps(self.since(newest));
         }
         connection.close().await;
-        Ok(())
+        Ok(watermark)
+    }
+
+    /// All users that fit the first filter, and twice all groups that fit the second. Answers the newest
+    /// `modifyTimestamp`, which is asked for when `is_by_time`.
+    async fn read_objects(
+        &self,
+        connection: &mut Connection,
+        scanner: &Scanner,
+        (users, groups): (&str, &str),
+        is_by_time: bool,
+        out: &mut Pages<'_>,
+    ) -> Result<Option<i64>, Failure> {
+        let mut newest = None;
+        for what in [What::Users, What::GroupsSeen, What::Groups] {
+            let attributes = self.attributes(what, is_by_time);
+            let (bases, filter) = match what {
+                What::Users => (self.settings.user_bases(), users),
+                What::GroupsSeen | What::Groups => (self.settings.group_bases(), groups),
+            };
+            let mut look = scanner.look(what);
+            for base in bases {
+                let search = connection.search(self.request(base, filter, &attributes));
+                read_all(search, &mut look, out).await?;
+            }
+            newest = newest.max(look.newest);
+        }
+        Ok(newest)
+    }
+
+    /// The attributes to ask for.
+    fn attributes(&self, what: What, is_by_time: bool) -> Vec<String> {
+        let mut names = match what {
+            What::Users => Mapper::user_attributes(&self.settings),
+            What::GroupsSeen => vec!["entryUUID".to_owned()],
+            What::Groups => Mapper::group_attributes(&self.settings),
+        };
+        if is_by_time && what != What::GroupsSeen {
+            names.push("modifyTimestamp".to_owned());
+        }
+        names
     }
 
     fn request(&self, base: String, filter: &str, attributes: &[String]) -> SearchRequest {
@@ -138,10 +188,13 @@ impl OpenLdap {
 
     /// The password policies that the bind DN may read. A directory without any, or that hides them, is no failure:
     /// expiry is then unknown and nobody is called expired.
-    async fn read_policies(&self, connection: &mut Connection) -> Result<Policies, Failure> {
+    async fn read_policies(&self, connection: &mut Connection, root: Option<&RootDse>) -> Result<Policies, Failure> {
         let mut policies = Policies::default();
-        let contexts =
-            policy_bases(&self.settings, &tolerate(connection.root_dse().await)?.unwrap_or_default().naming_contexts);
+        let root = match root {
+            Some(root) => root.clone(),
+            None => tolerate(connection.root_dse().await)?.unwrap_or_default(),
+        };
+        let contexts = policy_bases(&self.settings, &root.naming_contexts);
         let default_dn = tolerate(find_default_policy(connection).await)?.flatten();
         for base in contexts {
             let mut search = connection.search(SearchRequest {
@@ -195,7 +248,7 @@ impl OpenLdap {
     async fn sample_from(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Sample, Failure> {
         const LOOKED_AT: u32 = 20;
         let mut connection = self.client.open(endpoint, trust).await?;
-        let policies = self.read_policies(&mut connection).await?;
+        let policies = self.read_policies(&mut connection, None).await?;
         let mut mapper = Mapper::new(&self.settings, policies, self.now.as_second());
         // Everything is shown, also what the settings would not keep: choosing is what the form is for.
         let mut attributes = Mapper::user_attributes(&self.settings);
@@ -241,11 +294,33 @@ impl Connector for OpenLdap {
     }
 
     fn delta(&self) -> Option<&dyn Delta> {
-        None
+        Some(self)
     }
 
     fn sample(&self) -> BoxFuture<'_, Result<Sample, Failure>> {
         Box::pin(self.read_sample())
+    }
+}
+
+impl Delta for OpenLdap {
+    fn read_changes<'a>(
+        &'a self,
+        watermark: &'a str,
+        pages: mpsc::Sender<Page>,
+    ) -> BoxFuture<'a, Result<DeltaEnd, DeltaStop>> {
+        Box::pin(self.changes(watermark, pages))
+    }
+
+    fn read_groups(&self, external_ids: Vec<String>, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.read_groups_again(external_ids, pages))
+    }
+
+    fn watch<'a>(
+        &'a self,
+        watermark: &'a str,
+        changed: mpsc::Sender<()>,
+    ) -> Option<BoxFuture<'a, Result<(), DeltaStop>>> {
+        Some(Box::pin(self.wait_for_changes(watermark, changed)))
     }
 }
 
@@ -289,21 +364,9 @@ async fn find_default_policy(connection: &mut Connection) -> Result<Option<Strin
 
 /// Where policies are looked for: the naming contexts that hold a base, or what the bases' `dc` parts say.
 fn policy_bases(settings: &Settings, naming_contexts: &[String]) -> Vec<String> {
-    let bases: Vec<String> = settings.user_bases().iter().filter_map(|base| dn::normalise(base).ok()).collect();
-    let mut found: Vec<String> = naming_contexts
-        .iter()
-        .filter_map(|context| dn::normalise(context).ok())
-        .filter(|context| !context.is_empty() && bases.iter().any(|base| dn::is_within(base, context)))
-        .collect();
-    if found.is_empty() {
-        found = bases
-            .iter()
-            .map(|base| match base.find("dc=") {
-                Some(0) => base.clone(),
-                _ => base.find(",dc=").and_then(|at| base.get(at + 1..)).unwrap_or(base).to_owned(),
-            })
-            .collect();
-    }
+    let bases = settings.user_bases();
+    let bases = bases.iter().filter_map(|base| dn::normalise(base).ok());
+    let mut found: Vec<String> = bases.map(|base| watermark::context_of(&base, naming_contexts)).collect();
     found.sort();
     found.dedup();
     found

@@ -17,6 +17,8 @@ use crate::connectors::{
     no_such_content,
 };
 
+/// Sightings without content on one page.
+const BARE_MAX: usize = 2_000;
 /// References to other servers that are reported by name.
 const REFERENCES_MAX: u64 = 100;
 
@@ -65,6 +67,18 @@ impl<'s> Pages<'s> {
         self.has_objects = true;
         let content = Box::new(Entries { bytes, places, mapper: self.mapper.clone() });
         self.sender.send(Page { sightings, content }).await.map_err(|_| cancelled())
+    }
+
+    /// Hands on what has no content.
+    pub async fn send_bare(&mut self, sightings: Vec<Sighting>) -> Result<(), Failure> {
+        let mut rest = sightings.into_iter();
+        loop {
+            let part: Vec<Sighting> = rest.by_ref().take(BARE_MAX).collect();
+            if part.is_empty() {
+                return Ok(());
+            }
+            self.send(Chunk { seen: part, ..Chunk::default() }).await?;
+        }
     }
 }
 

@@ -85,6 +85,11 @@ pub fn rfc3339(text: &str) -> Option<String> {
     jiff::Timestamp::from_second(unix_second(text)?).ok().map(|moment| moment.to_string())
 }
 
+/// Seconds since 1970 as GeneralizedTime.
+pub fn generalized_time(second: i64) -> Option<String> {
+    Some(jiff::Timestamp::from_second(second).ok()?.strftime("%Y%m%d%H%M%SZ").to_string())
+}
+
 /// Date and time of the first 14 digits, without zone.
 fn civil(text: &str) -> Option<jiff::civil::DateTime> {
     let number = |range: std::ops::Range<usize>| -> Option<i16> {
@@ -166,6 +171,13 @@ mod tests {
             ("Z", None),
         ] {
             assert_eq!(rfc3339(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_written_as_they_are_read() {
+        for text in ["20260102030405Z", "19700101000000Z", "20991231235959Z"] {
+            assert_eq!(unix_second(text).and_then(generalized_time).as_deref(), Some(text));
         }
     }
 

@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 
 use super::{
     mapping::{self, Mapper},
-    policy::{Policies, Signs},
+    policy::{self, Policies, Signs},
     settings::Settings,
 };
 use crate::connectors::{
@@ -36,6 +36,7 @@ pub struct Scanner {
 #[derive(Debug, Default)]
 struct Glance<'a> {
     entry_uuid: Option<&'a str>,
+    modified: Option<&'a str>,
     signs: Signs<'a>,
 }
 
@@ -55,6 +56,7 @@ impl<'a> Glance<'a> {
                 return;
             }
             14 if name.eq_ignore_ascii_case(b"pwdChangedTime") => &mut self.signs.pwd_changed_time,
+            15 if name.eq_ignore_ascii_case(b"modifyTimestamp") => &mut self.modified,
             17 if name.eq_ignore_ascii_case(b"pwdPolicySubentry") => &mut self.signs.pwd_policy_subentry,
             20 if name.eq_ignore_ascii_case(b"pwdAccountLockedTime") => &mut self.signs.pwd_account_locked_time,
             _ => return,
@@ -84,7 +86,7 @@ impl Scanner {
 
     /// A look at the entries of a search for `what`.
     pub fn look(&self, what: What) -> Sighter<'_> {
-        Sighter { scanner: self, what }
+        Sighter { scanner: self, what, newest: None }
     }
 }
 
@@ -98,10 +100,12 @@ pub enum What {
 }
 
 /// A [`Scanner`] at work on one search.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Sighter<'s> {
     scanner: &'s Scanner,
     what: What,
+    /// The newest `modifyTimestamp`, in seconds since 1970, where it was asked for.
+    pub newest: Option<i64>,
 }
 
 impl Look for Sighter<'_> {
@@ -111,6 +115,7 @@ impl Look for Sighter<'_> {
     fn entry(&mut self, raw: RawEntry<'_>) -> Result<Option<Sighting>, Violation> {
         let mut glance = Glance::default();
         let entry = raw.walk(|name, values| glance.attribute(name, values))?;
+        self.newest = self.newest.max(glance.modified.and_then(policy::unix_second));
         Ok(self.sighting(&entry, raw.body, &glance))
     }
 }

@@ -61,7 +61,7 @@ async fn read(directory: &OpenLdap) -> (Result<ReadEnd, Failure>, Vec<Observed>)
 }
 
 /// Everything of a page, mapped. What can't be mapped is unreadable, as the planner takes it.
-fn mapped(mut page: Page) -> Vec<Observed> {
+pub fn mapped(mut page: Page) -> Vec<Observed> {
     let sightings = std::mem::take(&mut page.sightings);
     let mapped = |(index, sighting)| match sighting {
         Sighting::Identity { external_id, .. } => page.content.identity(index).map(|identity| {
