@@ -9,6 +9,7 @@ mod actions;
 mod api;
 #[cfg(test)]
 mod engine_tests;
+mod follow;
 mod form;
 mod form_guard;
 mod form_views;

@@ -18,7 +18,10 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::progress::Progress;
+use super::{
+    follow::{Ahead, Seen},
+    progress::Progress,
+};
 use crate::{
     clock::Time,
     connectors::{self, Content, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Source, Unreadable},
@@ -26,7 +29,7 @@ use crate::{
     error::{Error, Result},
     identities::{
         ChangeKind, ObjectId, SubjectType,
-        lookup::{self, Gone, Held, Known},
+        lookup::{self, Gone, Known},
         staged::{self, Named, Staged},
         write::{self, NewChange, Target},
     },
@@ -74,89 +77,6 @@ const PARTS_WAITING: usize = 16;
 const EXTERNAL_ID_BYTES_MAX: usize = 256;
 /// Unreadable objects that are listed one by one; beyond, they are only counted.
 const QUARANTINE_LISTED_MAX: usize = 10_000;
-
-/// One bit per number: which objects this run has seen.
-#[derive(Default)]
-struct Seen(Vec<u64>);
-
-impl Seen {
-    /// Marks `id`; `false` when it was marked already.
-    fn insert(&mut self, id: ObjectId) -> bool {
-        let id = usize::try_from(id).unwrap_or(0);
-        let (word, bit) = (id / 64, 1_u64 << (id % 64));
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        match self.0.get_mut(word) {
-            Some(slot) => {
-                let is_new = *slot & bit == 0;
-                *slot |= bit;
-                is_new
-            }
-            None => false,
-        }
-    }
-
-    fn contains(&self, id: ObjectId) -> bool {
-        let id = usize::try_from(id).unwrap_or(0);
-        self.0.get(id / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
-    }
-}
-
-/// The objects of the copy that come next, if the directory answers in the order of last time. Then nothing has to be
-/// looked up one by one.
-#[derive(Default)]
-struct Ahead {
-    rows: Vec<Held>,
-    at: usize,
-    /// Where the next rows begin.
-    from: ObjectId,
-    /// Wrong guesses one after the other: beyond [`GUESSES_MAX`], the order is another one.
-    wrong: usize,
-}
-
-const AHEAD_ROWS: usize = 1_000;
-const GUESSES_MAX: usize = 200;
-
-impl Ahead {
-    fn find(
-        &mut self,
-        connection: &Connection,
-        directory: i64,
-        subject: SubjectType,
-        external_id: &str,
-    ) -> Result<Option<Known>> {
-        if self.wrong > GUESSES_MAX {
-            return lookup::find(connection, directory, subject, external_id);
-        }
-        if self.at >= self.rows.len() {
-            lookup::ahead(connection, directory, self.from, AHEAD_ROWS, &mut self.rows)?;
-            self.at = 0;
-            self.from = self.rows.last().map_or(self.from, |last| last.known.id + 1);
-        }
-        if let Some(next) = self.rows.get(self.at)
-            && next.subject == subject
-            && next.external_id == external_id
-        {
-            self.at += 1;
-            self.wrong = 0;
-            return Ok(Some(next.known));
-        }
-        self.wrong += 1;
-        let found = lookup::find(connection, directory, subject, external_id)?;
-        if let Some(found) = found {
-            // Go on behind it.
-            match self.rows.binary_search_by_key(&found.id, |row| row.known.id) {
-                Ok(at) => self.at = at + 1,
-                Err(_) => {
-                    self.rows.clear();
-                    (self.at, self.from) = (0, found.id + 1);
-                }
-            }
-        }
-        Ok(found)
-    }
-}
 
 /// An object that could not be taken.
 #[derive(Debug)]
@@ -265,19 +185,23 @@ impl Planner {
         self.numbers.next().ok_or_else(|| Error::internal("no object numbers are left"))
     }
 
-    /// Takes one page. One read transaction, so that the copy is looked at in one state.
+    /// Takes one page.
     pub fn page(&mut self, page: Page) -> Result<()> {
-        let Page { sightings, mut content } = page;
-        if self.affected.is_none() && sightings.iter().any(|sighting| matches!(sighting, Sighting::Group { .. })) {
+        let Page { mut sightings, mut content } = page;
+        let is_group = |sighting: &Sighting| matches!(sighting, Sighting::Group { .. });
+        let first_group = match self.affected {
+            None => sightings.iter().position(is_group),
+            Some(_) => None,
+        };
+        let mut done = 0;
+        if let Some(first_group) = first_group {
+            // What members' names lead to is only known once everything before has been seen.
+            let groups = sightings.split_off(first_group);
+            self.look(sightings, done, content.as_mut())?;
             self.settle_names()?;
+            (sightings, done) = (groups, first_group);
         }
-        let db = self.db.clone();
-        db.read_blocking(|connection| {
-            for (index, sighting) in sightings.into_iter().enumerate() {
-                self.sighting(connection, sighting, index, content.as_mut())?;
-            }
-            Ok(())
-        })?;
+        self.look(sightings, done, content.as_mut())?;
         self.progress.read(self.counts);
         if self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES {
             self.flush()?;
@@ -290,6 +214,17 @@ impl Planner {
             self.has_forgotten = true;
         }
         Ok(())
+    }
+
+    /// Takes sightings of a page from number `first` on.
+    fn look(&mut self, sightings: Vec<Sighting>, first: usize, content: &mut dyn Content) -> Result<()> {
+        let db = self.db.clone();
+        db.read_blocking(|connection| {
+            for (index, sighting) in sightings.into_iter().enumerate() {
+                self.sighting(connection, sighting, first + index, content)?;
+            }
+            Ok(())
+        })
     }
 
     fn sighting(

@@ -85,16 +85,19 @@ impl Copy {
         let path = Api::path(&format!("/api/groups/{}/members", self.id(group)), &[("effective", effective)]);
         let items = api.all(&path, "members").await;
         let count = items.len();
-        let members: BTreeSet<Member> = items.iter().map(|item| self.member(item)).collect();
+        let members: BTreeSet<Member> = items.iter().map(|item| self.member(group, item)).collect();
         assert_eq!(members.len(), count, "no member of {group} is listed twice");
         members
     }
 
     /// How the API writes a member: the id of an identity or of a group, or the text of what points at nothing. Who is
-    /// missing is named by a DN that leads nowhere in the directory.
-    fn member(&self, item: &Value) -> Member {
+    /// missing is named by a DN (or, in a posixGroup, a user name) that leads nowhere in the directory.
+    fn member(&self, group: &str, item: &Value) -> Member {
         if item["status"] == "missing" {
             let external = &self.external[&text(item, "id")];
+            if self.groups[group]["kind"] == "posixGroup" {
+                return Member::Dangling(text(item, "detail"));
+            }
             let object = self.identities.get(external).or_else(|| self.groups.get(external));
             let dn = object.and_then(|object| object.pointer("/attributes/dn/0")).and_then(Value::as_str);
             return Member::Dangling(dn.unwrap_or_else(|| panic!("{external} has a DN")).to_owned());
