@@ -17,5 +17,7 @@ CREATE TABLE account (
     region          TEXT    NOT NULL,
     state           TEXT    NOT NULL CHECK (state IN ('active', 'suspended')),
     is_mfa_required INTEGER NOT NULL DEFAULT 0 CHECK (is_mfa_required IN (0, 1)),
+    -- How long the past of its directories can be looked at; what is older is deleted daily.
+    history_days    INTEGER NOT NULL DEFAULT 400 CHECK (history_days BETWEEN 30 AND 3650),
     created_at      INTEGER NOT NULL
 ) STRICT;

@@ -135,11 +135,20 @@ CREATE TABLE plan (
     -- Its lines are among these; lines of a run of another directory at the same time stand between them.
     first_change INTEGER,
     last_change  INTEGER,
+    -- The moment that apply makes it take effect at; from then until apply has ended nothing can be said of it.
+    applying_at  INTEGER,
     applied_at   INTEGER
 ) STRICT;
 
 CREATE INDEX plan_applied_at ON plan (applied_at) WHERE applied_at IS NOT NULL;
 CREATE INDEX plan_of_directory ON plan (directory_id, run_id);
+CREATE INDEX plan_applying ON plan (applying_at) WHERE applying_at IS NOT NULL AND applied_at IS NULL;
+
+-- From when on the history of an account is there: what is older was deleted, or is about to be.
+CREATE TABLE history_edge (
+    account_id INTEGER PRIMARY KEY,
+    from_at    INTEGER NOT NULL
+) STRICT;
 
 -- A plan's lines, and after the run was applied the history.
 CREATE TABLE change (

@@ -70,7 +70,13 @@ fn jobs(app: &App) {
         if let Err(error) = runner.resume().await {
             tracing::error!(error = %error.chain(), "interrupted runs could not be taken up again");
         }
-        if let Err(error) = schedule::start(kernel, directories::jobs(&runner)).await {
+        let now = kernel.clock.now();
+        if let Err(error) = kernel.db.write(move |c| identities::retention::schedule_daily(c, now)).await {
+            tracing::error!(error = %error.chain(), "old history is not going to be deleted: that could not be scheduled");
+        }
+        let mut jobs = directories::jobs(&runner);
+        jobs.push(identities::retention::job(&kernel, accounts::history_days));
+        if let Err(error) = schedule::start(kernel, jobs).await {
             tracing::error!(%error, "the schedule could not be started: nothing runs by itself");
         }
     });

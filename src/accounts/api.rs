@@ -1,12 +1,15 @@
-//! `GET /api/accounts`: the caller's own account, as a list of one.
+//! `/api/accounts`: the caller's own account, as a list of one.
 
 use actix_web::HttpResponse;
 
-use super::{model::Account, queries};
+use super::{
+    model::{Account, UpdateInput},
+    queries,
+};
 use crate::{
     error::{Error, Result},
     principal::AccountId,
-    web::{Ctx, ListQuery, Listing, PathId, Query},
+    web::{Ctx, Json, ListQuery, Listing, PathId, Query},
 };
 
 async fn own(ctx: &Ctx) -> Result<Account> {
@@ -35,5 +38,16 @@ pub(super) async fn get(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     if AccountId::parse(&id.0) != Some(account.id) {
         return Err(Error::NotFound("This account"));
     }
+    Ok(HttpResponse::Ok().json(account))
+}
+
+/// Changes an account: how long the past of its directories is kept.
+#[utoipa::path(post, path = "/api/accounts/{id}", tag = "accounts", params(("id" = String, Path)),
+    request_body = UpdateInput, responses((status = 200, body = Account)))]
+pub(super) async fn modify(ctx: Ctx, id: PathId<String>, input: Json<UpdateInput>) -> Result<HttpResponse> {
+    if AccountId::parse(&id.0) != Some(ctx.principal.account()?) {
+        return Err(Error::NotFound("This account"));
+    }
+    let account = super::update(&ctx.kernel, &ctx.principal, input.0).await?;
     Ok(HttpResponse::Ok().json(account))
 }

@@ -11,14 +11,17 @@ mod queries;
 #[cfg(test)]
 mod tests;
 
+use model::UpdateInput;
 pub use model::{Account, AccountState, check_alias};
-pub use queries::{count, find, find_by_alias, list};
+pub use queries::{count, find, find_by_alias, history_days, list};
 use rusqlite::Connection;
 
 use crate::{
+    audit::{self, Entry},
     clock::{DAY, Time},
     error::{Error, Result},
-    principal::{AccountId, Permission, urn},
+    kernel::Kernel,
+    principal::{AccountId, Level, Permission, Principal, Service, urn},
     secret::{self, MasterKey, Secret},
     web::Routes,
 };
@@ -98,6 +101,7 @@ pub fn create(connection: &Connection, alias: &str, now: Time) -> Result<Account
         region,
         state: AccountState::Active,
         mfa_required: false,
+        history_days: model::HISTORY_DAYS_DEFAULT,
         created_at: now,
     };
     queries::insert(connection, &account)?;
@@ -127,8 +131,25 @@ pub fn account_urn(account: &Account) -> String {
     urn("identity", &account.region, Some(account.id), "account", account.id)
 }
 
-/// `GET /api/accounts`.
+/// Changes what may be changed of an account.
+async fn update(kernel: &Kernel, principal: &Principal, input: UpdateInput) -> Result<Account> {
+    let id = principal.account()?;
+    audit::change(kernel, principal, move |c| {
+        let before = find(c, id)?.ok_or(Error::NotFound("This account"))?;
+        let after = input.applied_to(&before)?;
+        queries::set_history_days(c, id, after.history_days)?;
+        let entry = Entry::new("audit.account_updated.v1").subject(account_urn(&before)).changes(
+            serde_json::json!({"historyDays": before.history_days}),
+            serde_json::json!({"historyDays": after.history_days}),
+        );
+        Ok((after, vec![entry]))
+    })
+    .await
+}
+
+/// `/api/accounts`.
 pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
+    routes.api::<api::__path_modify, _, _>(Permission::Needs(Service::Settings, Level::Full), api::modify);
 }

@@ -1,6 +1,6 @@
 //! What an account is, and how it may be called.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     audit::Entry,
@@ -28,6 +28,8 @@ pub struct Account {
     pub region: String,
     pub state: AccountState,
     pub mfa_required: bool,
+    /// For how many days the past of its directories is kept.
+    pub history_days: i64,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
 }
@@ -43,6 +45,34 @@ impl Account {
             .account(self.id)
             .subject(super::account_urn(self))
             .changes(serde_json::json!({}), serde_json::json!({"alias": self.alias, "region": self.region}))
+    }
+}
+
+/// What of an account is to be different; absent fields stay as they are.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schema(as = AccountUpdate)]
+pub struct UpdateInput {
+    /// For how many days the past of its directories is kept: 30 to 3650. What is older is deleted within a day.
+    pub history_days: Option<i64>,
+}
+
+/// How long the past is kept unless the account says otherwise: a year, and time to notice that it is over.
+pub const HISTORY_DAYS_DEFAULT: i64 = 400;
+const HISTORY_DAYS_MIN: i64 = 30;
+const HISTORY_DAYS_MAX: i64 = 3_650;
+
+impl UpdateInput {
+    /// The account with these changes.
+    pub(super) fn applied_to(&self, account: &Account) -> Result<Account> {
+        let history_days = self.history_days.unwrap_or(account.history_days);
+        if !(HISTORY_DAYS_MIN..=HISTORY_DAYS_MAX).contains(&history_days) {
+            return Err(Error::field(
+                "historyDays",
+                format!("Keep the history for {HISTORY_DAYS_MIN} to {HISTORY_DAYS_MAX} days."),
+            ));
+        }
+        Ok(Account { history_days, ..account.clone() })
     }
 }
 

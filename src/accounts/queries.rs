@@ -50,8 +50,17 @@ pub(super) fn insert(connection: &Connection, account: &Account) -> Result<()> {
         AccountState::Suspended => "suspended",
     };
     connection.execute(
-        "INSERT INTO account (id, alias, region, state, is_mfa_required, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![account.id, account.alias, account.region, state, account.mfa_required, account.created_at],
+        "INSERT INTO account (id, alias, region, state, is_mfa_required, created_at, history_days)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            account.id,
+            account.alias,
+            account.region,
+            state,
+            account.mfa_required,
+            account.created_at,
+            account.history_days
+        ],
     )?;
     Ok(())
 }
@@ -66,7 +75,20 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
         state: if state == "active" { AccountState::Active } else { AccountState::Suspended },
         mfa_required: row.get(4)?,
         created_at: row.get(5)?,
+        history_days: row.get(6)?,
     })
+}
+
+pub(super) fn set_history_days(connection: &Connection, id: AccountId, days: i64) -> Result<()> {
+    connection.prepare_cached("UPDATE account SET history_days = ?2 WHERE id = ?1")?.execute(params![id, days])?;
+    Ok(())
+}
+
+/// For how many days each account keeps the past of its directories.
+pub fn history_days(connection: &Connection) -> Result<Vec<(AccountId, i64)>> {
+    let mut statement = connection.prepare_cached("SELECT id, history_days FROM account ORDER BY id")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// How many accounts there are.
@@ -77,7 +99,9 @@ pub fn count(connection: &Connection) -> Result<i64> {
 /// The account with this id.
 pub fn find(connection: &Connection, id: AccountId) -> Result<Option<Account>> {
     Ok(connection
-        .prepare_cached("SELECT id, alias, region, state, is_mfa_required, created_at FROM account WHERE id = ?1")?
+        .prepare_cached(
+            "SELECT id, alias, region, state, is_mfa_required, created_at, history_days FROM account WHERE id = ?1",
+        )?
         .query_row([id], read)
         .optional()?)
 }
@@ -85,15 +109,18 @@ pub fn find(connection: &Connection, id: AccountId) -> Result<Option<Account>> {
 /// The account with this alias.
 pub fn find_by_alias(connection: &Connection, alias: &str) -> Result<Option<Account>> {
     Ok(connection
-        .prepare_cached("SELECT id, alias, region, state, is_mfa_required, created_at FROM account WHERE alias = ?1")?
+        .prepare_cached(
+            "SELECT id, alias, region, state, is_mfa_required, created_at, history_days FROM account WHERE alias = ?1",
+        )?
         .query_row([alias], read)
         .optional()?)
 }
 
 /// All accounts, for the command line.
 pub fn list(connection: &Connection) -> Result<Vec<Account>> {
-    let mut statement =
-        connection.prepare("SELECT id, alias, region, state, is_mfa_required, created_at FROM account ORDER BY id")?;
+    let mut statement = connection.prepare(
+        "SELECT id, alias, region, state, is_mfa_required, created_at, history_days FROM account ORDER BY id",
+    )?;
     let rows = statement.query_map([], read)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

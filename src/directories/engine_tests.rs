@@ -27,7 +27,7 @@ use crate::{
 
 /// A directory as a test thinks of it: people by external id, groups with members by external id or dangling text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Model {
+pub(super) struct Model {
     people: BTreeMap<u8, Person>,
     groups: BTreeMap<u8, BTreeSet<Ref>>,
     /// The last part of the DN of people who are gone: groups still write it.
@@ -43,7 +43,7 @@ struct Person {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Ref {
+pub(super) enum Ref {
     Person(u8),
     Group(u8),
     Nowhere(u8),
@@ -69,7 +69,7 @@ impl Model {
             user_name: format!("p{id}"),
             display_name: Some(format!("Person {}", person.name)),
             title: person.title.map(|t| format!("Title {t}")),
-            status: Status::Active,
+            status: if person.name == 3 { Status::Disabled } else { Status::Active },
             attributes,
             ..IdentityFields::default()
         };
@@ -123,7 +123,7 @@ impl Model {
         MemberRef { key: Key::of_dn(&text), text }
     }
 
-    fn observed(&self) -> Vec<Observed> {
+    pub(super) fn observed(&self) -> Vec<Observed> {
         let mut out: Vec<Observed> = self.people.iter().map(|(id, person)| Self::identity(*id, person)).collect();
         out.extend(self.groups.keys().map(|id| Self::group_seen(*id)));
         out.extend(self.groups.iter().map(|(id, members)| self.group(*id, members)));
@@ -188,15 +188,15 @@ impl Missing {
     }
 }
 
-struct Bench {
+pub(super) struct Bench {
     _dir: tempfile::TempDir,
-    kernel: Kernel,
-    runs: i64,
-    is_applied: bool,
-    remove_missing_since: Option<Time>,
+    pub(super) kernel: Kernel,
+    pub(super) runs: i64,
+    pub(super) is_applied: bool,
+    pub(super) remove_missing_since: Option<Time>,
 }
 
-const DIRECTORY: i64 = 1;
+pub(super) const DIRECTORY: i64 = 1;
 
 fn kernel(dir: &Path) -> Kernel {
     let config = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() }.finish().expect("a configuration");
@@ -209,7 +209,7 @@ fn kernel(dir: &Path) -> Kernel {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let kernel = kernel(dir.path());
         kernel
@@ -247,7 +247,7 @@ impl Bench {
         planner.page(Page::of(page)).expect("the last page");
     }
 
-    fn plan(&mut self, observed: Vec<Observed>) -> (i64, Counts) {
+    pub(super) fn plan(&mut self, observed: Vec<Observed>) -> (i64, Counts) {
         let mut planner = self.planner();
         Self::feed(&mut planner, observed);
         let (counts, _) = planner.finish(Listed::ALL).expect("a plan");
@@ -255,7 +255,7 @@ impl Bench {
     }
 
     /// A plan of what changed, with the groups read again that the planner asks for.
-    fn plan_changes(&mut self, before: &Model, now: &Model) -> (i64, Counts) {
+    pub(super) fn plan_changes(&mut self, before: &Model, now: &Model) -> (i64, Counts) {
         let mut planner = self.planner();
         Self::feed(&mut planner, now.changes_since(before));
         let asked: Vec<u8> = planner
@@ -271,23 +271,26 @@ impl Bench {
         (self.runs, counts)
     }
 
-    fn write_all(&self, step: impl Fn(&rusqlite::Connection) -> crate::error::Result<bool> + Clone + Send + 'static) {
+    pub(super) fn write_all(
+        &self,
+        step: impl Fn(&rusqlite::Connection) -> crate::error::Result<bool> + Clone + Send + 'static,
+    ) {
         while self.kernel.db.bulk_blocking(step.clone()).expect("written") {}
     }
 
-    fn throw_away(&self, run: i64) {
+    pub(super) fn throw_away(&self, run: i64) {
         self.write_all(move |c| write::forget_plan(c, run, 3, true));
         if !self.is_applied {
             self.write_all(|c| write::forget_copy(c, DIRECTORY, 3, true));
         }
     }
 
-    fn target(&self, run: i64) -> Target {
+    pub(super) fn target(&self, run: i64) -> Target {
         Target { run, directory: DIRECTORY, at: Time(run * 1_000_000) }
     }
 
     /// Applies in pieces of `piece`; stops after `stop` pieces as if the process had been killed there.
-    fn apply(&mut self, run: i64, piece: i64, stop: Option<usize>, mut applied_to: i64) -> Option<i64> {
+    pub(super) fn apply(&mut self, run: i64, piece: i64, stop: Option<usize>, mut applied_to: i64) -> Option<i64> {
         let target = self.target(run);
         let mut pieces = 0;
         let killed = |pieces: &mut usize| {
@@ -312,12 +315,22 @@ impl Bench {
                 None => has_changes = false,
             }
         }
-        self.kernel.db.bulk_blocking(move |c| write::finish_applied(c, target)).expect("finished");
+        self.kernel
+            .db
+            .bulk_blocking(move |c| {
+                write::finish_applied(c, target)?;
+                // What set_applied does to the directory of a run.
+                Ok(c.execute(
+                    "UPDATE directory SET applied_run_id = ?1, applied_at = ?2, first_applied_at = coalesce(first_applied_at, ?2)",
+                    rusqlite::params![run, target.at],
+                )?)
+            })
+            .expect("finished");
         self.is_applied = true;
         None
     }
 
-    fn sync(&mut self, model: &Model) -> Counts {
+    pub(super) fn sync(&mut self, model: &Model) -> Counts {
         let (run, counts) = self.plan(model.observed());
         assert_eq!(self.apply(run, 5, None, 0), None);
         counts
@@ -480,7 +493,7 @@ fn a_plan_that_is_not_applied_changes_nothing_and_can_be_forgotten() {
 }
 
 #[derive(Debug, Clone)]
-enum Edit {
+pub(super) enum Edit {
     Put(u8, u8, Option<u8>),
     Rename(u8, u8),
     Delete(u8),
@@ -494,7 +507,7 @@ fn reference() -> impl Strategy<Value = Ref> {
     prop_oneof![(0..12_u8).prop_map(Ref::Person), (0..5_u8).prop_map(Ref::Group), (0..3_u8).prop_map(Ref::Nowhere)]
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+pub(super) fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         (0..12_u8, 0..4_u8, proptest::option::of(0..3_u8)).prop_map(|(id, name, title)| Edit::Put(id, name, title)),
         (0..12_u8, 0..4_u8).prop_map(|(id, rdn)| Edit::Rename(id, rdn)),
@@ -507,7 +520,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 }
 
 impl Model {
-    fn edit(&mut self, edit: &Edit) {
+    pub(super) fn edit(&mut self, edit: &Edit) {
         match *edit {
             Edit::Put(id, name, title) => {
                 let rdn = self.rdn(id);

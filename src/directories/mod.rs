@@ -14,6 +14,8 @@ mod form;
 mod form_guard;
 mod form_views;
 mod guard;
+#[cfg(test)]
+mod history_tests;
 mod measures;
 mod model;
 mod pages;

@@ -401,7 +401,11 @@ impl Runner {
             .db
             .write(move |c| {
                 queries::set_applying(c, id, now)?;
-                queries::find_run(c, account, id)
+                let started = queries::find_run(c, account, id)?;
+                if let Some((run, at)) = started.as_ref().and_then(|run| Some((run, run.apply_at?))) {
+                    write::begin_applying(c, Target { run: id, directory: run.directory_id, at })?;
+                }
+                Ok(started)
             })
             .await?
             .ok_or_else(|| Error::internal("the run is gone"))?;

@@ -88,21 +88,30 @@ fn status_facet(status: &str) -> String {
     status.chars().take(3).collect()
 }
 
+/// The words of a typed text as they stand in an index text, in any order.
+fn terms(typed: &str) -> Vec<String> {
+    let folded = fold(typed);
+    let term = |word: &str| {
+        let blanks = match word.chars().count() {
+            1 => "  ",
+            2 => " ",
+            _ => "",
+        };
+        format!("{blanks}{word}")
+    };
+    folded.split_whitespace().map(term).collect()
+}
+
+/// Whether a search for a typed text finds an index text: what the index decides, for content that is in none.
+pub(super) fn has_words(index_text: &str, typed: &str) -> bool {
+    terms(typed).iter().all(|term| index_text.contains(term))
+}
+
 /// The FTS5 expression for the words of a typed text, in any order; `None` when there is no word. Nothing that is
 /// typed is an operator.
 fn words_expression(typed: &str) -> Option<String> {
-    let folded = fold(typed);
-    let terms: Vec<String> = folded
-        .split_whitespace()
-        .map(|word| {
-            let blanks = match word.chars().count() {
-                1 => "  ",
-                2 => " ",
-                _ => "",
-            };
-            format!("\"{blanks}{}\"", word.replace('"', "\"\""))
-        })
-        .collect();
+    let terms: Vec<String> =
+        terms(typed).into_iter().map(|term| format!("\"{}\"", term.replace('"', "\"\""))).collect();
     (!terms.is_empty()).then(|| format!("text : ({})", terms.join(" AND ")))
 }
 

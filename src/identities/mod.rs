@@ -1,6 +1,7 @@
 //! Identities: the live copy of people and groups, their members, and the history of every change.
 //!
-//! Owns `object`, `identity`, `directory_group`, `reference`, `member`, `past`, `plan`, `change` and `staged`. Reads for
+//! Owns `object`, `identity`, `directory_group`, `reference`, `member`, `past`, `plan`, `change`, `staged` and
+//! `history_edge`. Reads for
 //! pages and API are in `queries`, for planners in `lookup`; everything that writes is in `write` and is called by
 //! `directories` only. Invariants: an object is known by its directory and external id, never by DN or mail; what a sync
 //! no longer sees is marked missing, not deleted; a membership ends by getting an end, so that any earlier time can be
@@ -16,14 +17,15 @@ mod page_tests;
 mod pages;
 pub mod past;
 pub mod plans;
-mod queries;
+pub(crate) mod queries;
+pub mod retention;
 pub mod staged;
 #[cfg(test)]
 mod tests;
 pub mod write;
 
 pub use fold::fold;
-pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, ObjectId, SubjectType};
+pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, Member, ObjectId, SubjectType};
 pub use queries::{changes_of_run, count_state};
 
 use crate::{

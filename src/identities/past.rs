@@ -10,10 +10,11 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    fold::fold,
+    fold::{fold, has_words},
+    lookup::Gone,
     model::{FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
     queries::{self, Filter, Position},
-    staged,
+    retention, staged,
 };
 use crate::{
     clock::Time,
@@ -21,6 +22,31 @@ use crate::{
     error::{Error, Result},
     principal::AccountId,
 };
+
+/// Refuses moments that no lasting answer can be given about: from before the history is kept, and since a run began to
+/// take effect that has not ended yet.
+///
+/// # Errors
+/// 400 with the moment from which on the history is there; 503 while a run is being applied.
+pub fn check_readable(connection: &Connection, account: AccountId, at: Time) -> Result<()> {
+    if let Some(from) = retention::edge(connection, account)?
+        && at < from
+    {
+        return Err(Error::BadRequest(format!(
+            "The history is kept from {} on. Choose a later time; an administrator can change how long it is kept.",
+            from.text()
+        )));
+    }
+    if queries::is_applying_since(connection, account, at)? {
+        return Err(Error::Unavailable {
+            message:
+                "A run is being applied at the moment. Ask again when it has ended, or for a time before it began."
+                    .into(),
+            retry_after_s: 5,
+        });
+    }
+    Ok(())
+}
 
 /// How an object stood in the lists at a time.
 struct Stand {
@@ -68,8 +94,9 @@ fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) ->
     Ok(serde_json::Value::Object(content))
 }
 
-/// When an object was last changed before a time.
-fn changed_at(connection: &Connection, id: ObjectId, at: Time, first_seen: Time) -> Result<Time> {
+/// When an object was last changed before a time. What is older than the history is kept was changed when its first
+/// known place in the lists began, or before.
+fn changed_at(connection: &Connection, id: ObjectId, at: Time, now: Time) -> Result<Time> {
     let found: Option<Time> = connection
         .prepare_cached(
             "SELECT p.applied_at FROM change c JOIN plan p ON p.run_id = c.run_id
@@ -77,14 +104,12 @@ fn changed_at(connection: &Connection, id: ObjectId, at: Time, first_seen: Time)
         )?
         .query_row(params![id, at], |row| row.get(0))
         .optional()?;
-    Ok(found.unwrap_or(first_seen))
-}
-
-/// Whether a directory was seen at a time, which is from its first applied plan on.
-fn was_seen(connection: &Connection, directory: i64, at: Time) -> Result<bool> {
-    Ok(connection
-        .prepare_cached("SELECT 1 FROM directory WHERE id = ?1 AND first_applied_at <= ?2")?
-        .exists(params![directory, at])?)
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    let sql = "SELECT min(since_at) FROM past WHERE object_id = ?1";
+    let first: Option<Time> = connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
+    Ok(first.unwrap_or(now).min(at))
 }
 
 /// Takes an identity of the copy back to how it was.
@@ -107,7 +132,7 @@ fn taken_back(connection: &Connection, mut row: IdentityRow, at: Time) -> Result
 /// An identity as it was at a time; `None` when it was not there.
 pub fn identity(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<IdentityRow>> {
     match queries::find_identity(connection, account, id)? {
-        Some(row) if was_seen(connection, row.directory_id, at)? => taken_back(connection, row, at),
+        Some(row) if queries::was_seen(connection, row.directory_id, at)? => taken_back(connection, row, at),
         _ => Ok(None),
     }
 }
@@ -116,7 +141,7 @@ pub fn identity(connection: &Connection, account: AccountId, id: ObjectId, at: T
 pub fn group(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<GroupRow>> {
     let Some(mut row) = queries::find_group(connection, account, id)? else { return Ok(None) };
     let Some(stand) = stand(connection, SubjectType::Group, id, at)? else { return Ok(None) };
-    if !was_seen(connection, row.directory_id, at)? {
+    if !queries::was_seen(connection, row.directory_id, at)? {
         return Ok(None);
     }
     let json = serde_json::to_string(&row.fields)?;
@@ -142,7 +167,10 @@ pub fn identity_at(
     at: Option<Time>,
 ) -> Result<Option<IdentityRow>> {
     match at {
-        Some(at) => identity(connection, account, id, at),
+        Some(at) => {
+            check_readable(connection, account, at)?;
+            identity(connection, account, id, at)
+        }
         None => queries::find_identity(connection, account, id),
     }
 }
@@ -155,7 +183,10 @@ pub fn group_at(
     at: Option<Time>,
 ) -> Result<Option<GroupRow>> {
     match at {
-        Some(at) => group(connection, account, id, at),
+        Some(at) => {
+            check_readable(connection, account, at)?;
+            group(connection, account, id, at)
+        }
         None => queries::find_group(connection, account, id),
     }
 }
@@ -209,11 +240,7 @@ fn walks(subject: SubjectType, status: Option<&str>) -> [&'static str; 2] {
 
 /// Directories of an account that were seen at a time, narrowed to one when a filter says so.
 fn directories(connection: &Connection, account: AccountId, filter: &Filter, at: Time) -> Result<Vec<i64>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL AND first_applied_at <= ?2 ORDER BY id",
-    )?;
-    let rows = statement.query_map(params![account, at], |row| row.get(0))?;
-    let mut ids = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut ids = queries::directories_seen(connection, account, at)?;
     ids.retain(|id| filter.directory.is_none_or(|chosen| chosen == *id));
     Ok(ids)
 }
@@ -254,7 +281,8 @@ fn list(
     Ok(nearest.into_sorted_vec())
 }
 
-/// Objects that had another place in the lists then, and whose name then has all words of a text; by number.
+/// Objects that had another place in the lists then, and whose name then has a word of a text, or that are tombstones
+/// now, which no search index knows; by number. Whether one fits is decided by its content of then.
 fn named(
     connection: &Connection,
     account: AccountId,
@@ -268,12 +296,13 @@ fn named(
     let mut found = BTreeSet::new();
     for directory in directories(connection, account, filter, at)? {
         let mut statement = connection.prepare_cached(
-            "SELECT sort_key, object_id FROM past INDEXED BY past_until
-             WHERE directory_id = ?1 AND until_at > ?2 AND since_at <= ?2 AND kind = ?3 AND object_id > ?4",
+            "SELECT p.sort_key, p.object_id, o.gone FROM past p INDEXED BY past_until CROSS JOIN object o ON o.id = p.object_id
+             WHERE p.directory_id = ?1 AND p.until_at > ?2 AND p.since_at <= ?2 AND p.kind = ?3 AND p.object_id > ?4",
         )?;
         let mut rows = statement.query(params![directory, at, subject.code(), after])?;
         while let Some(row) = rows.next()? {
-            if words.iter().all(|word| row.get_ref(0).is_ok_and(|name| name.as_str().is_ok_and(|n| n.contains(word)))) {
+            let name = row.get_ref(0)?.as_str().unwrap_or_default();
+            if row.get::<_, i64>(2)? == Gone::Removed.code() || words.iter().any(|word| name.contains(word)) {
                 found.insert(row.get(1)?);
             }
         }
@@ -285,7 +314,8 @@ fn named(
 const CANDIDATES_MAX: usize = 2_000;
 
 /// Up to `limit` identities, as they are or as they were at a time: by name; when searched or of one group, by number.
-/// A search finds the names of then, and other words (mail, employee id) as they are now.
+/// A search finds the names of then. Whose name is the same but whose other words (mail, employee id) were others is
+/// found by those that are the same now.
 pub fn identities(
     connection: &Connection,
     account: AccountId,
@@ -295,6 +325,7 @@ pub fn identities(
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
     let Some(at) = at else { return queries::list_identities(connection, account, filter, after, limit) };
+    check_readable(connection, account, at)?;
     let mut rows = Vec::with_capacity(limit);
     if !queries::is_search(filter) && filter.group.is_none() {
         for (_, id) in list(connection, account, SubjectType::Identity, filter, at, after.as_ref(), limit)? {
@@ -329,8 +360,14 @@ pub fn identities(
         let Some(first) = batches.first() else { return Ok(rows) };
         for id in first.iter().filter(|id| **id <= horizon && batches.iter().all(|batch| batch.contains(id))) {
             let Some(row) = identity(connection, account, *id, at)? else { continue };
-            if filter.status.as_deref().is_none_or(|status| row.state() == status)
+            let is_fitting = match filter.status.as_deref() {
+                None => true,
+                Some("missing") => row.missing_since_at.is_some(),
+                Some(status) => row.status == status,
+            };
+            if is_fitting
                 && filter.directory.is_none_or(|directory| row.directory_id == directory)
+                && has_words(&staged::identity_text(&row.fields), &filter.q)
             {
                 rows.push(row);
             }
@@ -363,6 +400,7 @@ pub fn groups(
 ) -> Result<Vec<GroupRow>> {
     let filter = &Filter { status: None, group: None, ..filter.clone() };
     let Some(at) = at else { return queries::list_groups(connection, account, filter, after, limit) };
+    check_readable(connection, account, at)?;
     let mut rows = Vec::with_capacity(limit);
     if !queries::is_search(filter) {
         for (_, id) in list(connection, account, SubjectType::Group, filter, at, after.as_ref(), limit)? {
@@ -384,7 +422,8 @@ pub fn groups(
         }
     }
     for id in candidates {
-        rows.extend(group(connection, account, id, at)?);
+        let found = group(connection, account, id, at)?;
+        rows.extend(found.filter(|row| has_words(&staged::group_text(&row.fields), &filter.q)));
         if rows.len() >= limit {
             break;
         }
@@ -426,8 +465,8 @@ fn since(connection: &Connection, group: ObjectId, member: ObjectId, at: Time) -
         .optional()?)
 }
 
-/// An object as a member list of a time shows it; nothing of a tombstone.
-fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<Member>> {
+/// An object as a member list of a time shows it.
+fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Member> {
     let member = |kind: &str, name: String, detail: String| Member {
         id: id.to_string(),
         kind: kind.to_owned(),
@@ -439,19 +478,36 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
         since: None,
         number: id,
     };
-    if let Some(row) = identity(connection, account, id, at)? {
-        let (status, mail) = (Some(row.state().to_owned()), row.mail.clone());
-        return Ok(Some(Member { mail, status, ..member("identity", row.name().to_owned(), row.user_name.clone()) }));
+    if let Some(row) = queries::find_identity(connection, account, id)? {
+        // Who did not stand in the lists but was a member all the same was a tombstone.
+        let stand = stand(connection, SubjectType::Identity, id, at)?;
+        let json = serde_json::to_string(&row.fields)?;
+        let fields: IdentityFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+        let status = match stand {
+            None => "removed",
+            Some(Stand { missing_since_at: Some(_) }) => "missing",
+            Some(_) => fields.status.as_str(),
+        };
+        let name = fields.display_name.filter(|name| !name.is_empty()).unwrap_or_else(|| fields.user_name.clone());
+        let (status, mail) = (Some(status.to_owned()), fields.mail);
+        return Ok(Member { mail, status, ..member("identity", name, fields.user_name) });
     }
-    if let Some(row) = group(connection, account, id, at)? {
-        let status = row.missing_since_at.map(|_| "missing".to_owned());
-        return Ok(Some(Member { status, ..member("group", row.name, row.description.unwrap_or_default()) }));
+    if let Some(row) = queries::find_group(connection, account, id)? {
+        let stand = stand(connection, SubjectType::Group, id, at)?;
+        let json = serde_json::to_string(&row.fields)?;
+        let fields: GroupFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+        let status = match stand {
+            None => Some("removed".to_owned()),
+            Some(stand) => stand.missing_since_at.map(|_| "missing".to_owned()),
+        };
+        return Ok(Member { status, ..member("group", fields.name, fields.description.unwrap_or_default()) });
     }
     let text: Option<String> = connection
         .prepare_cached("SELECT text FROM reference WHERE id = ?1")?
         .query_row([id], |row| row.get(0))
         .optional()?;
-    Ok(text.map(|text| member("reference", text.clone(), text)))
+    let text = text.unwrap_or_else(|| format!("object {id}"));
+    Ok(member("reference", text.clone(), text))
 }
 
 /// The members of a group, by number, as they are or as they were at a time: direct ones, or through any depth of groups.
@@ -480,19 +536,21 @@ fn members_then(
     after: ObjectId,
     limit: usize,
 ) -> Result<Vec<Member>> {
+    check_readable(connection, account, at)?;
     let mut ids: BTreeSet<ObjectId> = BTreeSet::new();
     let reached = if is_effective { groups_inside(connection, group, at)? } else { HashSet::from([group]) };
     for source in reached {
         ids.extend(member_numbers(connection, source, at, after, limit + 1)?);
     }
-    ids.remove(&group);
+    if is_effective {
+        ids.remove(&group);
+    }
     let mut found = Vec::with_capacity(limit);
     for id in ids.into_iter().take(limit) {
-        if let Some(mut member) = described(connection, account, id, at)? {
-            member.since = since(connection, group, id, at)?;
-            member.direct = member.since.is_some();
-            found.push(member);
-        }
+        let mut member = described(connection, account, id, at)?;
+        member.since = since(connection, group, id, at)?;
+        member.direct = member.since.is_some();
+        found.push(member);
     }
     Ok(found)
 }
@@ -531,13 +589,14 @@ pub fn groups_of(
     after: ObjectId,
     limit: usize,
 ) -> Result<Vec<Member>> {
+    check_readable(connection, account, at)?;
     let mut statement = connection
         .prepare_cached("SELECT group_id FROM member WHERE member_id = ?1 AND until_at > ?2 AND since_at <= ?2")?;
     let (mut reached, mut waiting) = (BTreeSet::new(), vec![member]);
     while let Some(next) = waiting.pop() {
         let rows = statement.query_map(params![next, at], |row| row.get(0))?;
         for group in rows.collect::<rusqlite::Result<Vec<ObjectId>>>()? {
-            if group != member
+            if (group != member || !is_effective)
                 && !reached.contains(&group)
                 && stand(connection, SubjectType::Group, group, at)?.is_some()
             {
@@ -550,11 +609,10 @@ pub fn groups_of(
     }
     let mut found = Vec::new();
     for id in reached.into_iter().filter(|id| *id > after).take(limit) {
-        if let Some(mut group) = described(connection, account, id, at)? {
-            group.since = since(connection, id, member, at)?;
-            group.direct = group.since.is_some();
-            found.push(group);
-        }
+        let mut group = described(connection, account, id, at)?;
+        group.since = since(connection, id, member, at)?;
+        group.direct = group.since.is_some();
+        found.push(group);
     }
     Ok(found)
 }
@@ -583,7 +641,7 @@ fn compare_members(
     let name = |ids: Vec<ObjectId>, at: Time| -> Result<Vec<Member>> {
         let mut found = Vec::new();
         for id in ids.into_iter().take(COMPARED_MAX) {
-            found.extend(described(connection, account, id, at)?);
+            found.push(described(connection, account, id, at)?);
         }
         Ok(found)
     };
@@ -608,7 +666,7 @@ pub fn compare_identity(
         let rows = statement.query_map(params![id, at], |row| row.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     };
-    compare(connection, account, (SubjectType::Identity, id), &json, times, groups)
+    compare(connection, account, (SubjectType::Identity, id, row.directory_id), &json, times, groups)
 }
 
 /// Compares a group with itself at another time.
@@ -626,18 +684,26 @@ pub fn compare_group(
         let rows = statement.query_map(params![id, at], |row| row.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     };
-    compare(connection, account, (SubjectType::Group, id), &json, times, members)
+    compare(connection, account, (SubjectType::Group, id, row.directory_id), &json, times, members)
 }
 
 fn compare(
     connection: &Connection,
     account: AccountId,
-    (subject, id): (SubjectType, ObjectId),
+    (subject, id, directory): (SubjectType, ObjectId, i64),
     json: &str,
     (from, to): (Time, Time),
     linked: impl Fn(Time) -> Result<BTreeSet<ObjectId>>,
 ) -> Result<Comparison> {
-    let was_there = (stand(connection, subject, id, from)?.is_some(), stand(connection, subject, id, to)?.is_some());
+    check_readable(connection, account, from)?;
+    check_readable(connection, account, to)?;
+    let was_there = |at: Time| -> Result<bool> {
+        Ok(queries::was_seen(connection, directory, at)? && stand(connection, subject, id, at)?.is_some())
+    };
+    let was_there = (was_there(from)?, was_there(to)?);
+    // Nobody saw a membership of a directory whose copy nobody saw.
+    let linked =
+        |at: Time| if queries::was_seen(connection, directory, at)? { linked(at) } else { Ok(BTreeSet::new()) };
     let (before, after) = (content_at(connection, id, json, from)?, content_at(connection, id, json, to)?);
     let fields = if was_there.0 && was_there.1 {
         staged::differences(&before.to_string(), &after.to_string())?
@@ -646,35 +712,4 @@ fn compare(
     };
     let (joined, left) = compare_members(connection, account, &linked(from)?, &linked(to)?, (from, to))?;
     Ok(Comparison { was_there, fields, joined, left })
-}
-
-/// Takes the history of an account before `edge` away, up to `limit` rows of each kind; `false` when nothing was left.
-/// What was at the edge can still be read: only what ended, and what was undone, before it goes.
-pub fn forget_before(connection: &Connection, account: AccountId, edge: Time, limit: i64) -> Result<bool> {
-    let mut forgotten = 0;
-    for sql in [
-        "DELETE FROM change WHERE id IN
-             (SELECT c.id FROM directory d JOIN plan p ON p.directory_id = d.id
-                  CROSS JOIN change c ON c.id >= p.first_change AND c.id <= p.last_change
-              WHERE d.account_id = ?1 AND p.applied_at < ?2 AND c.run_id = p.run_id LIMIT ?3)",
-        "DELETE FROM past WHERE (object_id, until_at) IN
-             (SELECT p.object_id, p.until_at FROM directory d CROSS JOIN past p INDEXED BY past_until ON p.directory_id = d.id
-              WHERE d.account_id = ?1 AND p.until_at < ?2 LIMIT ?3)",
-        "DELETE FROM member WHERE (group_id, until_at, member_id, since_at) IN
-             (SELECT m.group_id, m.until_at, m.member_id, m.since_at
-              FROM directory d CROSS JOIN directory_group g ON g.directory_id = d.id CROSS JOIN member m ON m.group_id = g.id
-              WHERE d.account_id = ?1 AND m.until_at < ?2 LIMIT ?3)",
-    ] {
-        forgotten += connection.prepare_cached(sql)?.execute(params![account, edge, limit])?;
-    }
-    // A plan without lines is not looked through again.
-    connection
-        .prepare_cached(
-            "UPDATE plan SET first_change = NULL, last_change = NULL WHERE applied_at < ?2 AND first_change IS NOT NULL
-               AND directory_id IN (SELECT id FROM directory WHERE account_id = ?1)
-               AND NOT EXISTS (SELECT 1 FROM change c WHERE c.id >= plan.first_change AND c.id <= plan.last_change
-                                 AND c.run_id = plan.run_id)",
-        )?
-        .execute(params![account, edge])?;
-    Ok(forgotten > 0)
 }

@@ -98,6 +98,27 @@ fn visible(connection: &Connection, account: AccountId) -> Result<Vec<i64>> {
     numbers(connection, sql, &[&account])
 }
 
+/// Whether a directory was seen at a time, which is from its first applied plan on.
+pub(super) fn was_seen(connection: &Connection, directory: i64, at: Time) -> Result<bool> {
+    let sql = "SELECT 1 FROM directory WHERE id = ?1 AND first_applied_at <= ?2";
+    Ok(connection.prepare_cached(sql)?.exists(params![directory, at])?)
+}
+
+/// The directories of an account that were seen at a time and are not taken out.
+pub(super) fn directories_seen(connection: &Connection, account: AccountId, at: Time) -> Result<Vec<i64>> {
+    let sql = "SELECT id FROM directory
+               WHERE account_id = ?1 AND removed_at IS NULL AND first_applied_at <= ?2 ORDER BY id";
+    numbers(connection, sql, &[&account, &at])
+}
+
+/// Whether a plan of the account has begun to take effect by then and has not ended doing so.
+pub(super) fn is_applying_since(connection: &Connection, account: AccountId, at: Time) -> Result<bool> {
+    let sql = "SELECT 1 FROM plan p INDEXED BY plan_applying CROSS JOIN directory d ON d.id = p.directory_id
+               WHERE p.applying_at IS NOT NULL AND p.applied_at IS NULL AND p.applying_at <= ?2
+                 AND d.account_id = ?1 AND d.applied_run_id IS NOT NULL";
+    Ok(connection.prepare_cached(sql)?.exists(params![account, at])?)
+}
+
 /// What one list is read from.
 enum Walk {
     /// The text index or one group's members: one statement. A search by text is narrowed to these directories where

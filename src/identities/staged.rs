@@ -70,6 +70,25 @@ pub struct SearchText {
     pub(super) status: Option<String>,
 }
 
+/// The words that an identity is found by, as the search index keeps them.
+pub(super) fn identity_text(fields: &IdentityFields) -> String {
+    let texts = [
+        fields.display_name.as_deref(),
+        fields.given_name.as_deref(),
+        fields.family_name.as_deref(),
+        Some(fields.user_name.as_str()),
+        fields.upn.as_deref(),
+        fields.mail.as_deref(),
+        fields.employee_id.as_deref(),
+    ];
+    index_text(texts.into_iter().flatten().chain(fields.mails.iter().map(String::as_str)))
+}
+
+/// The words that a group is found by.
+pub(super) fn group_text(fields: &GroupFields) -> String {
+    index_text([Some(fields.name.as_str()), fields.description.as_deref()].into_iter().flatten())
+}
+
 /// What a staged object is known by: its number, and whether the copy has it already.
 #[derive(Debug, Clone)]
 pub struct Named {
@@ -83,16 +102,7 @@ pub struct Named {
 impl Staged {
     /// An identity; `json` is `fields` as [`serde_json`] writes it.
     pub fn identity(named: Named, fields: IdentityFields, json: String) -> Self {
-        let texts = [
-            fields.display_name.as_deref(),
-            fields.given_name.as_deref(),
-            fields.family_name.as_deref(),
-            Some(fields.user_name.as_str()),
-            fields.upn.as_deref(),
-            fields.mail.as_deref(),
-            fields.employee_id.as_deref(),
-        ];
-        let search_text = index_text(texts.into_iter().flatten().chain(fields.mails.iter().map(String::as_str)));
+        let search_text = identity_text(&fields);
         let shown = fields.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&fields.user_name);
         Self {
             object_id: named.object_id,
@@ -115,7 +125,7 @@ impl Staged {
 
     /// A group; `json` is `fields` as [`serde_json`] writes it.
     pub fn group(named: Named, fields: GroupFields, json: String, member_count: i64) -> Self {
-        let search_text = index_text([Some(fields.name.as_str()), fields.description.as_deref()].into_iter().flatten());
+        let search_text = group_text(&fields);
         Self {
             object_id: named.object_id,
             kind: StagedKind::Group,

@@ -349,6 +349,7 @@ proptest::proptest! {
         let found: i64 = connection.query_row("SELECT count(*) FROM t WHERE text MATCH ?1", [expression], |row| row.get(0))
             .expect("an answer");
         proptest::prop_assert_eq!(found, 1, "{:?} in {:?}", part, text);
+        proptest::prop_assert!(fold::has_words(&fold::index_text([text.as_str()]), &part), "{:?} in {:?}", part, text);
     }
 }
 

@@ -463,6 +463,16 @@ fn set_gone(connection: &Connection, target: Target, subject: SubjectType, id: O
     Ok(())
 }
 
+/// Notes the moment at which the run's changes are going to be history, before the first of them is made: until
+/// [`finish_applied`] nothing can be said of that moment and later ones.
+pub fn begin_applying(connection: &Connection, target: Target) -> Result<()> {
+    open_plan(connection, target.run, target.directory)?;
+    connection
+        .prepare_cached("UPDATE plan SET applying_at = ?2 WHERE run_id = ?1 AND applied_at IS NULL")?
+        .execute(params![target.run, target.at])?;
+    Ok(())
+}
+
 /// The run's changes are history from now on.
 pub fn finish_applied(connection: &Connection, target: Target) -> Result<()> {
     open_plan(connection, target.run, target.directory)?;

@@ -8,6 +8,7 @@ mod bad_input;
 mod command_line;
 mod csrf;
 mod door;
+mod history;
 mod profile;
 mod setup;
 mod sign_in;
