@@ -27,16 +27,19 @@
 //!
 //! # Three walks
 //!
-//! **A sync run.** [`schedule`] finds `directory-full` due and claims it, or somebody posts to
+//! **A sync run.** [`schedule`] finds `directory-full` or `directory-delta` due and claims it, or somebody posts to
 //! `/api/directories/{id}/runs`: both call [`directories::start_run`], whose row a unique index keeps from doubling.
-//! [`directories::Runner`] opens the connector with the unsealed credentials; [`connectors::Connector::read_full`]
-//! sends pages of observations through a bounded channel to the planner, on its own thread, which compares each object
-//! by hash with the copy and stores differences as `change` and new content as `staged`, in small transactions of the
-//! writer's bulk lane. Only a reading that the directory itself ended as complete gets to the end: what was not seen is
-//! then missing. The guard judges the figures of the plan in the transaction that stores it: a plan over its limits, or
-//! of an answer that cannot be right, is parked until a person approves or discards it. Apply copies the staged content
-//! into place piece by piece; each piece deletes what it copied, so a process killed anywhere goes on where it was. The
-//! last transaction sets the state, the history and the record.
+//! [`directories::Runner`] opens the connector with the unsealed credentials; [`connectors::Connector::read_full`] (or
+//! [`connectors::Delta::read_changes`], from the watermark of the last applied run) sends pages of sightings through a
+//! bounded channel to the planner, on its own thread. An object whose source the copy knows is not looked at any closer;
+//! of any other the page maps the content, and the differences are stored as `change`, the new content as `staged`, in
+//! small transactions of the writer's bulk lane. Only a reading that the directory itself ended as complete gets to the
+//! end: what was not seen is then missing. The guard judges the figures of the plan in the transaction that stores it: a
+//! plan over its limits, or of an answer that cannot be right, is parked until a person approves or discards it; before an
+//! approved one takes effect, the directory is read once more to see that it still says so. Apply copies the staged
+//! content into place piece by piece; each piece deletes what it copied, so a process killed anywhere goes on where it
+//! was. The last transaction sets the state, the history, the watermark and the record. The first plan of a directory is
+//! written in place at once: nobody sees that copy before the plan is applied.
 //!
 //! **A page.** [`web`] gives the request an id, recognises the session through the gate that [`app`] implements, checks
 //! the route's [`principal::Permission`] and, for a form, the CSRF token; the handler reads its input and calls the
@@ -51,7 +54,9 @@
 //! - No route without a permission; no change without a record; no secret in a log, an error or an answer.
 //! - Another account's id answers 404. Queries take the account from the principal, never from the request.
 //! - An object is known by its directory's immutable id. DN, user name and mail are content.
-//! - The copy is written in `applying` only. A reading that ended early writes nothing to it.
+//! - What people see of the copy is written in `applying` only. A reading that ended early writes nothing to it.
+//! - Missing is not deleted: after a grace time an object becomes a tombstone, with its number, its history and its links.
+//! - An answer about a moment of the past never changes.
 //! - One writer. No transaction holds it for more than about 50 ms.
 //!
 //! # What is deliberately absent

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use migrations::SCHEMA_VERSION;
 use rusqlite::{Connection, OpenFlags};
-pub use writer::Step;
+pub use writer::{Share, Step};
 
 use crate::error::{Error, Result};
 
@@ -117,7 +117,7 @@ impl Db {
 
     /// A long write: `f` is run again and again in the bulk lane until it answers [`Step::Done`]. Each step must be
     /// short (well under 50 ms) and leave the data consistent, because a transaction may end after any of them, and a
-    /// killed process with it. An `Err` undoes that step only.
+    /// killed process with it. An `Err` undoes that step and those since the last transaction ended.
     pub fn bulk_steps_blocking<T, F>(&self, f: F) -> Result<T>
     where
         T: Send + 'static,
@@ -134,6 +134,16 @@ impl Db {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.writer.submit(writer::Lane::Bulk, f)
+    }
+
+    /// [`bulk_queued`](Self::bulk_queued) for the parts of one long write: parts of a [`Share`] that stand in one
+    /// transaction are undone together when one of them fails.
+    pub fn bulk_part<T, F>(&self, share: Share, f: F) -> Result<tokio::sync::oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.writer.submit_part(share, f)
     }
 }
 

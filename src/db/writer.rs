@@ -6,7 +6,10 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,25 @@ pub(super) enum Lane {
 /// Bulk chunks share one commit for as long as nobody waits, up to this much time: each commit writes every page it
 /// touched, and small chunks spread over large indexes touch the same pages again and again.
 const BULK_TIME_MAX: Duration = Duration::from_millis(300);
+
+/// Bulk writes that succeed or fail together: they may stand in one transaction without a savepoint around each. A
+/// savepoint copies every page that is touched within it, which costs more than the writing itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(u64);
+
+impl Share {
+    /// Shared with nothing that is there already.
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// What one run of a closure asks for.
 enum Ran {
@@ -120,7 +142,7 @@ impl<T: Send, F: FnMut(&Connection) -> Result<Step<T>> + Send> Work for Steps<T,
 #[derive(Default)]
 struct Queue {
     interactive: VecDeque<Box<dyn Work>>,
-    bulk: VecDeque<Box<dyn Work>>,
+    bulk: VecDeque<(Share, Box<dyn Work>)>,
     is_closed: bool,
 }
 
@@ -178,7 +200,17 @@ impl Writer {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(lane, Box::new(Closure { f: Some(f), result: None, answer: sender }))?;
+        self.enqueue(lane, Share::new(), Box::new(Closure { f: Some(f), result: None, answer: sender }))?;
+        Ok(receiver)
+    }
+
+    pub(super) fn submit_part<T, F>(&self, share: Share, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(Lane::Bulk, share, Box::new(Closure { f: Some(f), result: None, answer: sender }))?;
         Ok(receiver)
     }
 
@@ -188,26 +220,29 @@ impl Writer {
         F: FnMut(&Connection) -> Result<Step<T>> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(Lane::Bulk, Box::new(Steps { f, result: None, answer: sender }))?;
+        self.enqueue(Lane::Bulk, Share::new(), Box::new(Steps { f, result: None, answer: sender }))?;
         Ok(receiver)
     }
 
-    fn enqueue(&self, lane: Lane, work: Box<dyn Work>) -> Result<()> {
+    fn enqueue(&self, lane: Lane, share: Share, work: Box<dyn Work>) -> Result<()> {
         let mut queue = self.owner.shared.lock();
         if queue.is_closed {
             return Err(super::writer_stopped());
         }
         let waiting = match lane {
-            Lane::Interactive => &mut queue.interactive,
-            Lane::Bulk => &mut queue.bulk,
+            Lane::Interactive => queue.interactive.len(),
+            Lane::Bulk => queue.bulk.len(),
         };
-        if waiting.len() >= QUEUE_MAX {
+        if waiting >= QUEUE_MAX {
             return Err(Error::Unavailable {
                 message: "The appliance is busy writing. Nothing was changed; try again in a moment.".into(),
                 retry_after_s: 2,
             });
         }
-        waiting.push_back(work);
+        match lane {
+            Lane::Interactive => queue.interactive.push_back(work),
+            Lane::Bulk => queue.bulk.push_back((share, work)),
+        }
         drop(queue);
         self.owner.shared.ready.notify_one();
         Ok(())
@@ -264,7 +299,7 @@ fn commit_group(connection: &Connection, mut waiting: VecDeque<Box<dyn Work>>, i
 }
 
 fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
-    let Some(mut work) = shared.lock().bulk.pop_front() else { return };
+    let Some((share, mut work)) = shared.lock().bulk.pop_front() else { return };
     let started = Instant::now();
     let mut done = Vec::new();
     let mut unfinished = None;
@@ -273,11 +308,12 @@ fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
         done.push(work);
     } else {
         loop {
-            match run_in_savepoint(connection, work.as_mut()) {
-                Ok(Ran::Again) => unfinished = Some(work),
-                Ok(Ran::Kept | Ran::Undone) => done.push(work),
-                Err(error) => {
-                    result = Err(error);
+            match work.run(connection) {
+                Ran::Again => unfinished = Some(work),
+                Ran::Kept => done.push(work),
+                Ran::Undone => {
+                    // Its own error is the answer of that one; the others share its fate.
+                    result = Err(Error::internal("a write beside this one failed, and both were undone"));
                     done.push(work);
                     break;
                 }
@@ -286,7 +322,11 @@ fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
             if !queue.interactive.is_empty() || started.elapsed() >= BULK_TIME_MAX {
                 break;
             }
-            match unfinished.take().or_else(|| queue.bulk.pop_front()) {
+            let is_ours = queue.bulk.front().is_some_and(|(next, _)| *next == share);
+            match unfinished
+                .take()
+                .or_else(|| if is_ours { queue.bulk.pop_front().map(|(_, work)| work) } else { None })
+            {
                 Some(next) => work = next,
                 None => break,
             }
@@ -295,7 +335,7 @@ fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
     let result = finish(connection, result, is_broken);
     match (unfinished, &result) {
         // Behind the others: one long write must not keep the rest of the lane waiting.
-        (Some(work), Ok(())) => shared.lock().bulk.push_back(work),
+        (Some(work), Ok(())) => shared.lock().bulk.push_back((share, work)),
         (Some(work), Err(_)) => done.push(work),
         (None, _) => {}
     }

@@ -23,6 +23,7 @@ mod plan;
 mod plan_export;
 mod progress;
 mod queries;
+mod reading;
 mod review;
 mod review_pages;
 mod run;
@@ -31,6 +32,7 @@ mod staleness;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod verify;
 pub mod words;
 
 use std::sync::Arc;

@@ -25,11 +25,12 @@ use super::{
 use crate::{
     clock::Time,
     connectors::{self, Content, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Source, Unreadable},
-    db::Db,
+    db::{Db, Share},
     error::{Error, Result},
     identities::{
         ChangeKind, ObjectId, SubjectType,
         lookup::{self, Gone, Known},
+        plans::Digest,
         staged::{self, Named, SearchText, Staged},
         write::{self, NewChange, Target},
     },
@@ -113,6 +114,7 @@ impl Listed {
 /// Makes the plan of one run.
 pub struct Planner {
     db: Db,
+    share: Share,
     aim: Aim,
     progress: Arc<Progress>,
     pub counts: Counts,
@@ -141,12 +143,19 @@ pub struct Planner {
     changes: Vec<NewChange>,
     quarantined: Vec<Quarantined>,
     waiting: VecDeque<oneshot::Receiver<Result<()>>>,
+    /// The lines are hashed instead of written.
+    digest: Option<Digest>,
 }
 
 struct GroupSeen {
     id: ObjectId,
     known: Option<Known>,
     is_read: bool,
+}
+
+/// Waits for a part of the plan to be written.
+fn answered<T>(part: oneshot::Receiver<Result<T>>) -> Result<T> {
+    part.blocking_recv().map_err(|_| Error::internal("the writer stopped in the middle of a plan"))?
 }
 
 /// New names kept in memory while their objects can be looked up in the copy instead (a plan that is written in place).
@@ -156,6 +165,7 @@ impl Planner {
     pub fn new(db: Db, aim: Aim, progress: Arc<Progress>) -> Self {
         Self {
             db,
+            share: Share::new(),
             aim,
             progress,
             counts: Counts::default(),
@@ -176,7 +186,20 @@ impl Planner {
             changes: Vec::new(),
             quarantined: Vec::new(),
             waiting: VecDeque::new(),
+            digest: None,
         }
+    }
+
+    /// A plan that is not written, only hashed: see [`Planner::digest`].
+    #[must_use]
+    pub fn only_hashing(mut self) -> Self {
+        self.digest = Some(Digest::default());
+        self
+    }
+
+    /// The hash of a plan that is [`only_hashing`](Self::only_hashing), after [`complete`](Self::complete).
+    pub fn digest(&mut self) -> Option<[u8; 32]> {
+        self.digest.take().map(Digest::finish)
     }
 
     fn number(&mut self) -> Result<ObjectId> {
@@ -185,7 +208,7 @@ impl Planner {
         }
         let count = self.numbers_block;
         self.numbers_block = (count * 2).min(NUMBERS_BLOCK_MAX);
-        let first = self.db.bulk_blocking(move |c| write::reserve_numbers(c, count))?;
+        let first = answered(self.db.bulk_part(self.share, move |c| write::reserve_numbers(c, count))?)?;
         self.numbers = first..first + count;
         self.numbers.next().ok_or_else(|| Error::internal("no object numbers are left"))
     }
@@ -680,6 +703,10 @@ impl Planner {
     /// Sends what has gathered to the writer, and waits only when too much is on its way.
     fn flush(&mut self) -> Result<()> {
         let (staged, changes) = (std::mem::take(&mut self.staged), std::mem::take(&mut self.changes));
+        if let Some(digest) = &mut self.digest {
+            changes.iter().for_each(|change| digest.change(change));
+            return Ok(());
+        }
         let Aim { run, directory, in_place_at, .. } = self.aim;
         let mut staged = staged;
         if in_place_at.is_some() {
@@ -695,7 +722,7 @@ impl Planner {
             if objects.is_empty() && lines.is_empty() {
                 break;
             }
-            self.waiting.push_back(self.db.bulk_queued(move |c| match in_place_at {
+            self.waiting.push_back(self.db.bulk_part(self.share, move |c| match in_place_at {
                 Some(at) => write::store_part_in_place(c, Target { run, directory, at }, &objects, &lines),
                 None => write::store_part(c, run, &objects, &lines),
             })?);
@@ -709,16 +736,15 @@ impl Planner {
     fn flush_texts(&mut self) -> Result<()> {
         let (texts, directory) = (std::mem::take(&mut self.texts), self.aim.directory);
         if !texts.is_empty() {
-            self.waiting.push_back(self.db.bulk_queued(move |c| write::write_search_texts(c, directory, &texts))?);
+            let part = self.db.bulk_part(self.share, move |c| write::write_search_texts(c, directory, &texts))?;
+            self.waiting.push_back(part);
         }
         Ok(())
     }
 
     fn wait_one(&mut self) -> Result<()> {
         match self.waiting.pop_front() {
-            Some(part) => {
-                part.blocking_recv().map_err(|_| Error::internal("the writer stopped in the middle of a plan"))?
-            }
+            Some(part) => answered(part),
             None => Ok(()),
         }
     }
@@ -746,6 +772,12 @@ impl Planner {
 
     /// After a complete reading: what was not seen is missing; everything is stored.
     pub fn finish(mut self, listed: Listed) -> Result<(Counts, Vec<Quarantined>)> {
+        self.complete(listed)?;
+        Ok((self.counts, std::mem::take(&mut self.quarantined)))
+    }
+
+    /// [`finish`](Self::finish), with the planner kept.
+    pub fn complete(&mut self, listed: Listed) -> Result<()> {
         if self.affected.is_none() {
             // No group was read: nothing else settles what identities left behind.
             self.settle_names()?;
@@ -771,9 +803,10 @@ impl Planner {
             }
         }
         self.flush()?;
+        self.flush_texts()?;
         self.settle()?;
         self.progress.read(self.counts);
-        Ok((self.counts, std::mem::take(&mut self.quarantined)))
+        Ok(())
     }
 
     /// Waits for everything that is on its way to the writer: also before a failed run is cleaned up.

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     audit::{self, Entry},
     clock::Time,
-    connectors::openldap::{Scope, Settings, settings::MAPPED_FIELDS},
+    connectors::{
+        Failure,
+        openldap::{Scope, Settings, settings::MAPPED_FIELDS},
+    },
     error::{Error, Result},
     identities::plans,
     kernel::Kernel,
@@ -464,6 +467,51 @@ pub async fn approve(
         }
     });
     approved.await.map_err(|e| Error::caused("an approval ended early", e))?
+}
+
+/// The hash of a plan that a person approved and that has not begun to take effect; `None` where there is nothing to
+/// compare: no person had to, or the plan is a directory's first.
+pub fn approved_digest(connection: &Connection, run: i64) -> Result<Option<[u8; 32]>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT plan_digest FROM run
+             WHERE id = ?1 AND state = 'planned' AND approved_at IS NOT NULL AND plan_digest IS NOT NULL AND mode <> 'rewind'",
+        )?
+        .query_row([run], |row| row.get(0))
+        .optional()?)
+}
+
+/// The directory could not be read to see whether an approved plan is still true: it goes on waiting, unapproved.
+pub fn wait_again(connection: &Connection, run: i64, failure: &Failure, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE run SET state = 'parked', finished_at = ?2, approved_by = NULL, approved_at = NULL,
+                 approval_reason = NULL, next_step = ?3
+             WHERE id = ?1 AND state = 'planned'",
+        )?
+        .execute(params![
+            run,
+            now,
+            format!(
+                "It was approved, but the directory could not be read to see whether the plan still is what it says. {} {} Then approve again.",
+                failure.message, failure.next_step
+            )
+        ])?;
+    Ok(())
+}
+
+/// The directory says something else than when an approved plan was made: the plan is not applied.
+pub fn move_on(connection: &Connection, run: &Run, by: &Principal, now: Time) -> Result<Entry> {
+    const REASON: &str = "The directory has moved on since this plan was made. It is read again by a new run.";
+    connection
+        .prepare_cached(
+            "UPDATE run SET state = 'discarded', finished_at = ?3, discarded_by = ?2, discarded_at = ?3, discard_reason = ?4
+             WHERE id = ?1 AND state = 'planned'",
+        )?
+        .execute(params![run.id, by.urn(), now, REASON])?;
+    Ok(record("audit.run_discarded.v1", by, run)
+        .changes(serde_json::json!({"state": "planned"}), serde_json::json!({"state": "discarded"}))
+        .detail("reason", REASON))
 }
 
 /// Drops a parked plan, or what a dry run found.

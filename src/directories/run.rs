@@ -7,49 +7,45 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::{
     actions, guard, measures,
     model::{Directory, Mode, Run, RunState},
     plan::{Aim, Counts, Listed, Planner, Quarantined},
     progress::{Board, Phase, Progress},
-    queries, review,
+    queries,
+    reading::{self, Read, Short},
+    review,
 };
 use crate::{
     audit::{self, Entry, Outcome},
     clock::DAY,
-    connectors::{Connector, Delta, DeltaStop, Failure, FailureKind, Page},
+    connectors::{Failure, FailureKind},
     db::Step,
     error::{Error, Result},
     identities::{
         lookup,
         write::{self, Target},
     },
-    kernel::{BoxFuture, Kernel},
+    kernel::Kernel,
     principal::{AccountId, Principal, urn},
 };
 
-/// Pages between the connector and the planner; more would pile up in memory.
-const PAGES_WAITING: usize = 4;
 /// Objects and change rows of one apply transaction (well under 50 ms).
 const APPLY_OBJECTS: i64 = 1_000;
 const APPLY_CHANGES: i64 = 2_000;
 const FORGET_ROWS: i64 = 2_000;
 const FORGET_OBJECTS: i64 = 200;
-/// A server that sends just enough to stay alive must not own the directory for ever.
-const READING_MAX: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
 const WAIT_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// Starts runs and knows which go on; cheap to clone.
 #[derive(Clone)]
 pub struct Runner {
-    kernel: Kernel,
+    pub(super) kernel: Kernel,
     pub board: Board,
 }
 
 /// Why a run did not get to its end.
-enum Stop {
+pub(super) enum Stop {
     /// The directory, or the way to it.
     Failed(Failure),
     /// Us: the database, a bug.
@@ -68,21 +64,8 @@ impl From<Failure> for Stop {
     }
 }
 
-/// What a complete reading says of itself.
-struct Read {
-    server: String,
-    /// Where the next delta goes on.
-    watermark: Option<String>,
-    /// How many objects the directory itself says there are.
-    counted: Option<i64>,
-    listed: Listed,
-}
-
-/// A reading that came to an end: its planner, to be finished or settled, and how it ended.
-type Ended<T> = (Planner, Result<T, Stop>);
-
 impl Stop {
-    fn failure(self) -> Failure {
+    pub(super) fn failure(self) -> Failure {
         match self {
             Self::Failed(failure) => failure,
             Self::Broken(Error::Invalid(fields)) => Failure::new(
@@ -137,7 +120,7 @@ impl Runner {
         })
     }
 
-    fn principal(&self, run: &Run) -> Principal {
+    pub(super) fn principal(&self, run: &Run) -> Principal {
         Principal::scheduler(&self.kernel.config.region, run.account_id)
     }
 
@@ -150,6 +133,9 @@ impl Runner {
             if !planned.is_some_and(|run| run.is_active()) {
                 return Ok(());
             }
+        }
+        if run.state == RunState::Planned && !self.is_still_true(run, progress).await? {
+            return Ok(());
         }
         self.apply(run, progress).await.map_err(Stop::Broken)
     }
@@ -170,9 +156,18 @@ impl Runner {
             let watermark = self.kernel.db.read(move |c| queries::watermark(c, directory_id)).await?;
             match (connector.delta(), watermark) {
                 (Some(delta), Some(watermark)) => {
-                    match self.read_changes(&directory, run, delta, &watermark, progress).await? {
-                        Ok(()) => return Ok(()),
-                        Err(reason) => lost = Some(reason),
+                    let planner = self.planner(&directory, run, progress);
+                    match reading::changes(delta, &watermark, planner).await? {
+                        (planner, Ok(read)) => return self.plan(run, (planner, Ok(read)), None, progress).await,
+                        (planner, Err(Short::Stop(stop))) => {
+                            return self.plan(run, (planner, Err(stop)), None, progress).await;
+                        }
+                        (planner, Err(Short::Lost(reason))) => {
+                            reading::settled(planner).await;
+                            self.forget(id, true).await;
+                            self.kernel.db.write(move |c| write::open_plan(c, id, directory_id)).await?;
+                            lost = Some(reason);
+                        }
                     }
                 }
                 // Nothing to go on from yet, or never: that is no loss.
@@ -181,10 +176,11 @@ impl Runner {
                 }
             }
         }
-        self.read_full(&directory, run, connector.as_ref(), lost, progress).await
+        let ended = reading::everything(connector.as_ref(), self.planner(&directory, run, progress)).await?;
+        self.plan(run, ended, lost, progress).await
     }
 
-    fn planner(&self, directory: &Directory, run: &Run, progress: &Arc<Progress>) -> Planner {
+    pub(super) fn planner(&self, directory: &Directory, run: &Run, progress: &Arc<Progress>) -> Planner {
         let aim = Aim {
             run: run.id,
             directory: directory.id,
@@ -194,78 +190,11 @@ impl Runner {
         Planner::new(self.kernel.db.clone(), aim, progress.clone())
     }
 
-    /// Reads everything and plans. `lost` says why the changes alone could not be read.
-    async fn read_full(
-        &self,
-        directory: &Directory,
-        run: &Run,
-        connector: &dyn Connector,
-        lost: Option<String>,
-        progress: &Arc<Progress>,
-    ) -> Result<(), Stop> {
-        let planner = self.planner(directory, run, progress);
-        let (planner, reading) = feed(planner, |pages| connector.read_full(pages)).await?;
-        let read = reading.map(|end| Read {
-            server: end.server,
-            watermark: end.watermark,
-            counted: end.counted.and_then(|counted| i64::try_from(counted).ok()),
-            listed: Listed::ALL,
-        });
-        self.plan(run, (planner, read), lost, progress).await
-    }
-
-    /// Reads what changed and plans; the inner error says why that is not possible any more, and that all must be read.
-    async fn read_changes(
-        &self,
-        directory: &Directory,
-        run: &Run,
-        delta: &dyn Delta,
-        watermark: &str,
-        progress: &Arc<Progress>,
-    ) -> Result<Result<(), String>, Stop> {
-        let planner = self.planner(directory, run, progress);
-        let (planner, reading) = feed(planner, |pages| delta.read_changes(watermark, pages)).await?;
-        let end = match reading {
-            Ok(end) => end,
-            Err(DeltaOrStop::Lost(reason)) => {
-                settled(planner).await;
-                self.forget(run.id, true).await;
-                return Ok(Err(reason));
-            }
-            Err(DeltaOrStop::Stop(stop)) => {
-                self.plan(run, (planner, Err(stop)), None, progress).await?;
-                return Ok(Ok(()));
-            }
-        };
-        let read = Read {
-            server: end.server,
-            watermark: Some(end.watermark),
-            counted: None,
-            listed: Listed { identities: end.lists_identities, groups: end.lists_groups },
-        };
-        let (planner, groups) = tokio::task::spawn_blocking(move || {
-            let mut planner = planner;
-            let groups = planner.affected_groups();
-            (planner, groups)
-        })
-        .await
-        .map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
-        let ended = match groups {
-            Err(error) => (planner, Err(Stop::Broken(error))),
-            Ok(groups) if groups.is_empty() => (planner, Ok(read)),
-            Ok(groups) => {
-                let (planner, reading) = feed(planner, |pages| delta.read_groups(groups, pages)).await?;
-                (planner, reading.map(|()| read))
-            }
-        };
-        self.plan(run, ended, None, progress).await.map(Ok)
-    }
-
     /// Ends the plan of a complete reading, or takes back what a reading that broke off has stored.
     async fn plan(
         &self,
         run: &Run,
-        (mut planner, read): Ended<Read>,
+        (mut planner, read): (Planner, Result<Read, Stop>),
         lost: Option<String>,
         progress: &Arc<Progress>,
     ) -> Result<(), Stop> {
@@ -277,7 +206,7 @@ impl Runner {
                     Ok((read, counts, quarantined))
                 }
                 Err(stop) => {
-                    settle(&mut planner);
+                    reading::settle(&mut planner);
                     Err(stop)
                 }
             }
@@ -369,7 +298,7 @@ impl Runner {
     }
 
     /// Deletes what a plan that is not going to be applied had staged, and notes that it is gone.
-    async fn drop_plan(&self, run: i64, with_changes: bool) {
+    pub(super) async fn drop_plan(&self, run: i64, with_changes: bool) {
         self.forget(run, with_changes).await;
         let now = self.kernel.clock.now();
         if let Err(error) = self.kernel.db.write(move |c| review::set_dropped(c, run, now)).await {
@@ -387,7 +316,7 @@ impl Runner {
         });
     }
 
-    fn entry(&self, kind: &'static str, run: &Run) -> Entry {
+    pub(super) fn entry(&self, kind: &'static str, run: &Run) -> Entry {
         Entry::new(kind)
             .subject(urn("directories", &self.kernel.config.region, Some(run.account_id), "run", run.id))
             .detail("directory", &run.directory_name)
@@ -588,7 +517,7 @@ impl Runner {
         })
     }
 
-    async fn redo(&self, run: &Run) {
+    pub(super) async fn redo(&self, run: &Run) {
         let input = actions::RunInput { mode: Mode::Full, dry_run: false };
         let started = actions::start_run(&self.kernel, &self.principal(run), self, run.directory_id, input).await;
         if let Err(error) = started {
@@ -648,84 +577,4 @@ impl Runner {
             }
         });
     }
-}
-
-/// How reading what changed ended early.
-enum DeltaOrStop {
-    Lost(String),
-    Stop(Stop),
-}
-
-impl From<Stop> for DeltaOrStop {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
-    }
-}
-
-impl From<Failure> for DeltaOrStop {
-    fn from(failure: Failure) -> Self {
-        Self::Stop(Stop::Failed(failure))
-    }
-}
-
-impl From<DeltaStop> for DeltaOrStop {
-    fn from(stop: DeltaStop) -> Self {
-        match stop {
-            DeltaStop::Failed(failure) => failure.into(),
-            DeltaStop::WatermarkLost { reason } => Self::Lost(reason),
-        }
-    }
-}
-
-/// Lets the planner take the pages of one reading, on a thread of its own. The outer error is the planner's end.
-async fn feed<'a, T, E, S>(
-    planner: Planner,
-    read: impl FnOnce(mpsc::Sender<Page>) -> BoxFuture<'a, Result<T, E>>,
-) -> Result<(Planner, Result<T, S>), Stop>
-where
-    E: Into<S>,
-    S: From<Stop>,
-{
-    let (sender, receiver) = mpsc::channel(PAGES_WAITING);
-    let planning = tokio::task::spawn_blocking(move || take_pages(planner, receiver));
-    let reading = tokio::time::timeout(READING_MAX, read(sender)).await;
-    let (planner, planned) = planning.await.map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
-    let ended = match (reading, planned) {
-        // Our own error first: the connector only saw that nobody listened any more.
-        (_, Err(error)) => Err(Stop::Broken(error).into()),
-        (Ok(Ok(end)), Ok(())) => Ok(end),
-        (Ok(Err(stop)), Ok(())) => Err(stop.into()),
-        (Err(_), Ok(())) => Err(Stop::Failed(Failure::new(
-            FailureKind::TimedOut,
-            "The directory had not sent everything after six hours.",
-            "Look at the server's load, or narrow the base or the filters.",
-        ))
-        .into()),
-    };
-    Ok((planner, ended))
-}
-
-/// Nothing of a plan may arrive after it was cleaned up.
-fn settle(planner: &mut Planner) {
-    if let Err(error) = planner.settle() {
-        tracing::warn!(error = %error.chain(), "a part of a failed plan was not written");
-    }
-}
-
-async fn settled(mut planner: Planner) {
-    let waited = tokio::task::spawn_blocking(move || settle(&mut planner)).await;
-    if let Err(error) = waited {
-        tracing::warn!(%error, "waiting for a plan's last parts ended early");
-    }
-}
-
-/// The planner's thread: takes pages until the connector closes the channel.
-fn take_pages(mut planner: Planner, mut pages: mpsc::Receiver<Page>) -> (Planner, Result<()>) {
-    while let Some(page) = pages.blocking_recv() {
-        if let Err(error) = planner.page(page) {
-            // Dropping the receiver tells the connector to stop.
-            return (planner, Err(error));
-        }
-    }
-    (planner, Ok(()))
 }

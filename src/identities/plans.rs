@@ -11,6 +11,7 @@ use super::{
     fold::fold,
     model::{ChangeKind, ChangeRow, ObjectId, SubjectType},
     queries::{changes_of_run, count_state},
+    write::NewChange,
 };
 use crate::error::Result;
 
@@ -95,15 +96,10 @@ pub fn figures(
         let of = if is_group { &mut figures.groups } else { &mut figures.identities };
         let kind = row.get_ref(2)?.as_str().ok().and_then(ChangeKind::parse);
         let text = |index: usize| row.get_ref(index).ok().and_then(|value| value.as_str().ok()).unwrap_or_default();
-        let member: ObjectId = row.get::<_, Option<ObjectId>>(7)?.unwrap_or(0);
-        // Numbers of what is new differ from plan to plan.
-        let (number, member) = match kind {
-            Some(ChangeKind::Added) => (0, 0),
-            Some(ChangeKind::MemberAdded) => (subject, 0),
-            _ => (subject, member),
-        };
-        let side = if is_group { "group" } else { "identity" };
-        digest.line(&[side, text(2), &number.to_string(), &member.to_string(), text(4), text(5), text(6)]);
+        let side = if is_group { SubjectType::Group } else { SubjectType::Identity };
+        if let Some(kind) = kind {
+            digest.line(side, subject, kind, row.get(7)?, [text(4), text(5), text(6)]);
+        }
         match kind {
             Some(ChangeKind::Added) => of.added += 1,
             Some(ChangeKind::Returned) => of.returned += 1,
@@ -148,9 +144,10 @@ pub fn figures(
     Ok(figures)
 }
 
-/// A hash of lines, each together with the hash of those before it.
+/// A hash of a plan's lines, each together with the hash of those before it. Two plans with the same lines have the
+/// same, also where what is new has other numbers.
 #[derive(Default)]
-struct Digest {
+pub struct Digest {
     so_far: [u8; 32],
     waiting: Vec<u8>,
 }
@@ -159,9 +156,33 @@ struct Digest {
 const DIGEST_PIECE: usize = 64 * 1024;
 
 impl Digest {
-    fn line(&mut self, parts: &[&str]) {
-        for part in parts {
-            self.waiting.extend_from_slice(part.as_bytes());
+    /// Takes a line before it is stored.
+    pub fn change(&mut self, change: &NewChange) {
+        let [field, before, after] =
+            [&change.field, &change.before, &change.after].map(|text| text.as_deref().unwrap_or_default());
+        self.line(change.subject_type, change.subject_id, change.kind, change.member_id, [field, before, after]);
+    }
+
+    fn line(
+        &mut self,
+        subject_type: SubjectType,
+        subject: ObjectId,
+        kind: ChangeKind,
+        member: Option<ObjectId>,
+        texts: [&str; 3],
+    ) {
+        // Numbers of what is new differ from plan to plan.
+        let (subject, member) = match kind {
+            ChangeKind::Added => (0, 0),
+            ChangeKind::MemberAdded => (subject, 0),
+            _ => (subject, member.unwrap_or(0)),
+        };
+        self.waiting.extend_from_slice(subject_type.as_str().as_bytes());
+        self.waiting.extend_from_slice(kind.as_str().as_bytes());
+        self.waiting.extend_from_slice(&subject.to_be_bytes());
+        self.waiting.extend_from_slice(&member.to_be_bytes());
+        for text in texts {
+            self.waiting.extend_from_slice(text.as_bytes());
             // No text of a directory holds this byte: it is not UTF-8.
             self.waiting.push(0xff);
         }
@@ -176,7 +197,8 @@ impl Digest {
         self.waiting.clear();
     }
 
-    fn finish(mut self) -> [u8; 32] {
+    /// The hash of all lines.
+    pub fn finish(mut self) -> [u8; 32] {
         self.turn();
         self.so_far
     }
