@@ -134,8 +134,15 @@ fn read_part(text: &str) -> Result<(String, &str), DnError> {
     let name = trim_spaces(name).to_ascii_lowercase();
     let is_descriptor = name.starts_with(|c: char| c.is_ascii_alphabetic());
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == ';';
-    let is_oid = name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if !(is_oid || is_descriptor && name.chars().all(allowed)) {
+    let is_dotted = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    // `OID.` (RFC 1779) goes with an OID and nothing else: found by fuzzing, `OID.=a` lost its type.
+    let is_allowed = match name.strip_prefix("oid.") {
+        Some(oid) => is_dotted(oid),
+        None => is_dotted(&name) || is_descriptor && name.chars().all(allowed),
+    };
+    if !is_allowed {
         return Err(DnError::BadType);
     }
     let (value, after) = read_value(rest)?;
@@ -367,6 +374,8 @@ mod tests {
             "cn=a\0",
             "ü=a",
             "1a=b",
+            "oid.=a",
+            "OID.cn=a",
         ] {
             assert!(normalise(text).is_err(), "{text:?} became {:?}", normalise(text));
         }
