@@ -124,14 +124,44 @@ fn a_long_write_goes_on_step_by_step_and_lets_people_through() {
 }
 
 #[test]
-fn a_step_that_fails_undoes_itself_and_keeps_the_steps_before() {
+fn a_step_that_fails_undoes_itself_and_keeps_the_transactions_before() {
     let (_dir, db) = open();
     let mut steps = 0_i64;
+    let other = db.clone();
     let failed: Result<()> = db.bulk_steps_blocking(move |c| {
         steps += 1;
         c.execute("INSERT INTO t VALUES (?1)", [steps])?;
-        if steps == 4 { Err(Error::Conflict("no".into())) } else { Ok(Step::More) }
+        if steps == 3 {
+            // Somebody waits: the transaction ends after this step.
+            let waiting = other.clone();
+            std::thread::spawn(move || waiting.write_blocking(|_| Ok(())));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        if steps == 5 { Err(Error::Conflict("no".into())) } else { Ok(Step::More) }
     });
-    assert!(failed.is_err());
+    assert!(matches!(failed, Err(Error::Conflict(_))), "its own error is the answer");
     assert_eq!(count(&db), 3);
+}
+
+#[test]
+fn parts_of_one_write_fail_together_and_nobody_else_with_them() {
+    let (_dir, db) = open();
+    let (ours, theirs) = (Share::new(), Share::new());
+    let insert = |number: i64| move |c: &rusqlite::Connection| Ok(c.execute("INSERT INTO t VALUES (?1)", [number])?);
+    // While the writer is busy with this one, the others gather behind it.
+    let busy = db.bulk_queued(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Ok(())
+    });
+    let first = db.bulk_part(ours, insert(1)).expect("queued");
+    let wrong = db.bulk_part(ours, |_| Err::<usize, _>(Error::Conflict("no".into()))).expect("queued");
+    let other = db.bulk_part(theirs, insert(2)).expect("queued");
+    let last = db.bulk_part(theirs, insert(3)).expect("queued");
+    busy.expect("queued").blocking_recv().expect("answered").expect("done");
+    assert!(first.blocking_recv().expect("answered").is_err());
+    assert!(matches!(wrong.blocking_recv().expect("answered"), Err(Error::Conflict(_))));
+    for kept in [other, last] {
+        assert_eq!(kept.blocking_recv().expect("answered").expect("kept"), 1);
+    }
+    assert_eq!(count(&db), 2);
 }

@@ -7,6 +7,7 @@
 
 mod actions;
 mod api;
+mod counts;
 #[cfg(test)]
 mod engine_tests;
 mod follow;

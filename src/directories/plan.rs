@@ -18,6 +18,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+pub use super::counts::{Counts, Quarantined};
 use super::{
     follow::{Ahead, Seen},
     progress::Progress,
@@ -36,35 +37,6 @@ use crate::{
     },
 };
 
-/// How many of each there were.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub read: i64,
-    pub added: i64,
-    pub changed: i64,
-    pub missing: i64,
-    pub returned: i64,
-    /// Missing for longer than the grace time.
-    pub removed: i64,
-    pub members_added: i64,
-    pub members_removed: i64,
-    pub quarantined: i64,
-    pub unchanged: i64,
-}
-
-impl Counts {
-    /// Objects and memberships that differ.
-    pub fn differences(&self) -> i64 {
-        self.added
-            + self.changed
-            + self.missing
-            + self.returned
-            + self.removed
-            + self.members_added
-            + self.members_removed
-    }
-}
-
 /// Numbers taken from the common space at once: few at first, then twice as many each time. What a run takes and does
 /// not use is lost, and [`Seen`] has a bit for every number there ever was.
 const NUMBERS_BLOCK_FIRST: i64 = 16;
@@ -80,14 +52,6 @@ const PARTS_WAITING: usize = 16;
 const EXTERNAL_ID_BYTES_MAX: usize = 256;
 /// Unreadable objects that are listed one by one; beyond, they are only counted.
 const QUARANTINE_LISTED_MAX: usize = 10_000;
-
-/// An object that could not be taken.
-#[derive(Debug)]
-pub struct Quarantined {
-    pub external_id: Option<String>,
-    pub name: String,
-    pub reason: String,
-}
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]

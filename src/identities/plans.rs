@@ -150,6 +150,8 @@ pub fn figures(
 pub struct Digest {
     so_far: [u8; 32],
     waiting: Vec<u8>,
+    /// The last object that is new.
+    added: ObjectId,
 }
 
 /// Bytes that are hashed at once.
@@ -171,12 +173,12 @@ impl Digest {
         member: Option<ObjectId>,
         texts: [&str; 3],
     ) {
-        // Numbers of what is new differ from plan to plan.
-        let (subject, member) = match kind {
-            ChangeKind::Added => (0, 0),
-            ChangeKind::MemberAdded => (subject, 0),
-            _ => (subject, member.unwrap_or(0)),
-        };
+        // Numbers of what is new differ from plan to plan. The members of a new group follow it.
+        if kind == ChangeKind::Added {
+            self.added = subject;
+        }
+        let subject = if subject == self.added { 0 } else { subject };
+        let member = if kind == ChangeKind::MemberAdded { 0 } else { member.unwrap_or(0) };
         self.waiting.extend_from_slice(subject_type.as_str().as_bytes());
         self.waiting.extend_from_slice(kind.as_str().as_bytes());
         self.waiting.extend_from_slice(&subject.to_be_bytes());

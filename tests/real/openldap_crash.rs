@@ -167,14 +167,14 @@ async fn sixty_kills_at_random_moments_end_in_the_state_of_an_undisturbed_run() 
     for round in 0..KILLS {
         // Changes of people and of members; the first rounds kill the very first run.
         if round >= 5 {
-            let (from, group) = (200 + roll(&mut seed, 300), roll(&mut seed, 20));
+            let from = 200 + roll(&mut seed, 300);
             let records: String = (from..from + 40)
                 .map(|i| {
                     format!("dn: uid=u{i:06},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Round {round}\n\n")
                 })
                 .collect();
             slapd.modify(&format!(
-                "{records}dn: cn=g{group:05},{GROUPS}\nchangetype: modify\nadd: member\nmember: cn=killed {round},dc=elsewhere\n\n"
+                "{records}dn: cn=team,{GROUPS}\nchangetype: modify\nadd: member\nmember: cn=killed {round},dc=elsewhere\n\n"
             ));
         }
         let mode = if round % 2 == 0 { "full" } else { "delta" };

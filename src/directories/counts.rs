@@ -1,0 +1,38 @@
+//! What a plan comes to: how many of each kind of difference, and what could not be taken.
+
+/// How many of each there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub read: i64,
+    pub added: i64,
+    pub changed: i64,
+    pub missing: i64,
+    pub returned: i64,
+    /// Missing for longer than the grace time.
+    pub removed: i64,
+    pub members_added: i64,
+    pub members_removed: i64,
+    pub quarantined: i64,
+    pub unchanged: i64,
+}
+
+impl Counts {
+    /// Objects and memberships that differ.
+    pub fn differences(&self) -> i64 {
+        self.added
+            + self.changed
+            + self.missing
+            + self.returned
+            + self.removed
+            + self.members_added
+            + self.members_removed
+    }
+}
+
+/// An object that could not be taken.
+#[derive(Debug)]
+pub struct Quarantined {
+    pub external_id: Option<String>,
+    pub name: String,
+    pub reason: String,
+}
