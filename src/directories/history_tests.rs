@@ -124,11 +124,11 @@ fn shown(c: &rusqlite::Connection, at: Option<Time>, limit: usize) -> Shown {
     shown
 }
 
+/// A list as it is and as it should be.
+type Difference<'a> = (&'a String, Option<&'a Vec<String>>, Option<&'a Vec<String>>);
+
 /// The lists that differ, each as it is and as it should be.
-fn differing<'a>(
-    is: &'a Shown,
-    should: &'a Shown,
-) -> Vec<(&'a String, Option<&'a Vec<String>>, Option<&'a Vec<String>>)> {
+fn differing<'a>(is: &'a Shown, should: &'a Shown) -> Vec<Difference<'a>> {
     let keys: BTreeSet<&String> = is.keys().chain(should.keys()).collect();
     keys.into_iter()
         .map(|key| (key, is.get(key), should.get(key)))

@@ -18,6 +18,9 @@ use crate::{
     schedule::{self, Job, SpecInput},
 };
 
+/// Answers for every account how many days of its history are kept.
+pub type KeepDays = fn(&Connection) -> Result<Vec<(AccountId, i64)>>;
+
 /// As in `schedule_entry.job`; its one subject is every account.
 const JOB: &str = "history-retention";
 const SUBJECT: &str = "all";
@@ -48,8 +51,8 @@ pub fn schedule_daily(connection: &Connection, now: Time) -> Result<()> {
     schedule::set(connection, JOB, SUBJECT, &SpecInput::every("24h"), false, now)
 }
 
-/// The daily work. `keep_days` answers for every account how many days of its history are kept.
-pub fn job(kernel: &Kernel, keep_days: fn(&Connection) -> Result<Vec<(AccountId, i64)>>) -> Job {
+/// The daily work.
+pub fn job(kernel: &Kernel, keep_days: KeepDays) -> Job {
     let kernel = kernel.clone();
     Job {
         name: JOB,
@@ -61,7 +64,7 @@ pub fn job(kernel: &Kernel, keep_days: fn(&Connection) -> Result<Vec<(AccountId,
 }
 
 /// Deletes what is older than each account keeps; answers how many accounts there were, in words.
-pub async fn forget(kernel: &Kernel, keep_days: fn(&Connection) -> Result<Vec<(AccountId, i64)>>) -> Result<String> {
+pub async fn forget(kernel: &Kernel, keep_days: KeepDays) -> Result<String> {
     let now = kernel.clock.now();
     let accounts = kernel.db.read(keep_days).await?;
     let count = accounts.len();

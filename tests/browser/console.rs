@@ -134,6 +134,27 @@ async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
             browser.goto(&demo.at(&target)).await;
             look(&browser, page, width_px, scheme, &mut faults).await;
         }
+        for (list, page) in [("/identities", "identity"), ("/groups", "group")] {
+            browser.goto(&demo.at(list)).await;
+            let first = browser.find(&format!("main tbody a[href^='{list}/']")).await;
+            let target = first.attribute("href").await.unwrap_or_default();
+            let history = if page == "group" { format!("{target}?view=history") } else { target };
+            browser.goto(&demo.at(&history)).await;
+            let then =
+                browser.find(".timeline__when a[href*='asOf=']").await.attribute("href").await.unwrap_or_default();
+            let compare =
+                browser.find(".timeline__when a[href*='/compare?']").await.attribute("href").await.unwrap_or_default();
+            let moment = then.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
+            for (path, page) in [
+                (then, format!("{page}-then")),
+                (compare, format!("{page}-compare")),
+                (format!("{list}?{moment}"), format!("{page}-list-then")),
+                (format!("{list}?asOf=2001-01-01T00:00:00Z"), format!("{page}-list-long-ago")),
+            ] {
+                browser.goto(&demo.at(&path)).await;
+                look(&browser, &page, width_px, scheme, &mut faults).await;
+            }
+        }
         browser.goto(&demo.at(NOT_FOUND)).await;
         browser.screenshot(&format!("not-found-{width_px}-{scheme}")).await;
         let console = browser.take_console().await;
