@@ -69,8 +69,8 @@ impl Counts {
 const NUMBERS_BLOCK_FIRST: i64 = 16;
 const NUMBERS_BLOCK_MAX: i64 = 4_096;
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
-const PART_OBJECTS: usize = 400;
-const PART_CHANGES: usize = 4_000;
+pub(super) const PART_OBJECTS: usize = 400;
+pub(super) const PART_CHANGES: usize = 4_000;
 /// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More
 /// would pile up in memory (a part is about half a megabyte).
 const PARTS_WAITING: usize = 16;

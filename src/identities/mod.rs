@@ -23,6 +23,7 @@ pub mod retention;
 pub mod staged;
 #[cfg(test)]
 mod tests;
+pub mod undoing;
 pub mod write;
 
 pub use fold::fold;

@@ -76,8 +76,18 @@ fn stand(connection: &Connection, subject: SubjectType, id: ObjectId, at: Time) 
     Ok(None)
 }
 
+/// How an object stood in the lists at a time: `None` when it was not there, else since when it was missing.
+pub(super) fn missing_since(
+    connection: &Connection,
+    subject: SubjectType,
+    id: ObjectId,
+    at: Time,
+) -> Result<Option<Option<Time>>> {
+    Ok(stand(connection, subject, id, at)?.map(|stand| stand.missing_since_at))
+}
+
 /// Undoes what changed of an object after a time. `content` is its JSON now.
-fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) -> Result<serde_json::Value> {
+pub(super) fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) -> Result<serde_json::Value> {
     let mut content: serde_json::Map<String, serde_json::Value> = serde_json::from_str(content)?;
     let mut statement = connection.prepare_cached(
         "SELECT c.field, c.before FROM change c JOIN plan p ON p.run_id = c.run_id

@@ -212,6 +212,35 @@ async fn a_stopped_plan_is_read_searched_and_discarded() {
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }
 
+/// A second run, and back to the first one: its page offers it, and the plan waits.
+#[tokio::test]
+async fn a_rewind_is_planned_on_the_page_of_an_earlier_run() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    browser.goto(&demo.at("/runs")).await;
+    let first = browser.find("main tbody a[href^='/runs/']").await.attribute("href").await.unwrap_or_default();
+    browser.goto(&demo.at(&first)).await;
+    browser.find(".page-head form[action$='/runs'] button").await.click().await;
+    let patience = Duration::from_secs(30);
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=applied]') !== null", patience).await;
+    let elsewhere = format!("location.pathname !== {}", serde_json::json!(first));
+    browser.wait_until(&elsewhere, patience).await;
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=applied]') !== null", patience).await;
+    let mut faults = Vec::new();
+    browser.goto(&demo.at(&first)).await;
+    browser.find("#rewind summary").await.click().await;
+    look(&browser, "run-rewind-offered", 1280, "light", &mut faults).await;
+    browser.find("#rewind button").await.click().await;
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=parked]') !== null", patience).await;
+    for (width_px, is_dark) in [(1280, false), (360, true)] {
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        look(&browser, "run-rewind", width_px, if is_dark { "dark" } else { "light" }, &mut faults).await;
+    }
+    assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
+}
+
 #[tokio::test]
 async fn the_keyboard_reaches_the_skip_link_first_on_every_page() {
     let demo = Demo::start();
