@@ -37,7 +37,7 @@ CREATE TABLE run (
     id              INTEGER PRIMARY KEY AUTOINCREMENT,
     account_id      INTEGER NOT NULL,
     directory_id    INTEGER NOT NULL REFERENCES directory (id) ON DELETE CASCADE,
-    mode            TEXT    NOT NULL CHECK (mode IN ('full', 'delta')),
+    mode            TEXT    NOT NULL CHECK (mode IN ('full', 'delta', 'rewind')),
     is_dry_run      INTEGER NOT NULL DEFAULT 0 CHECK (is_dry_run IN (0, 1)),
     -- Who or what asked for it: a principal's URN.
     requested_by    TEXT    NOT NULL,
@@ -76,6 +76,8 @@ CREATE TABLE run (
     -- What the guard and people said of the plan (directories::review).
     -- The settings that decide what is read, as they were for this run: JSON, name to text, no secrets.
     read_with       TEXT    NOT NULL DEFAULT '{}',
+    -- Of a rewind: the applied run that the copy is taken back to.
+    rewind_to       INTEGER,
     -- The applied run of the directory that the plan was made against.
     base_run_id     INTEGER,
     -- JSON of guard::Trip; NULL when there was none.

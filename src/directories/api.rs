@@ -8,6 +8,7 @@ use super::{
     model::{Directory, DirectoryJson, QuarantineJson, Run, RunJson, RunState},
     plan_export, queries,
     review::{self, ApproveInput, DiscardInput},
+    rewind::{self, RewindInput},
     run::Runner,
 };
 use crate::{
@@ -141,6 +142,21 @@ pub(super) async fn preview(
     runner: Data<Runner>,
 ) -> Result<HttpResponse> {
     let run = actions::preview(&ctx.kernel, &ctx.principal, &runner, id.0, input.0).await?;
+    accepted(&ctx, &runner, run).await
+}
+
+/// Plans the way back to how the copy stood right after an applied run. Answers the run; its plan is parked for approval
+/// once it is made. The directory itself is not changed, and its next reading brings its present state back, under the
+/// guard.
+#[utoipa::path(post, path = "/api/directories/{id}/rewind", tag = "runs", params(("id" = String, Path)),
+    request_body = RewindInput, responses((status = 202, body = RunJson)))]
+pub(super) async fn rewind(
+    ctx: Ctx,
+    id: PathId<i64>,
+    input: Json<RewindInput>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
+    let run = rewind::start(&ctx.kernel, &ctx.principal, &runner, id.0, input.0).await?;
     accepted(&ctx, &runner, run).await
 }
 

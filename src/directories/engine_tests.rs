@@ -132,7 +132,7 @@ impl Model {
 
     /// What the copy must hold: external id → (name, title), and group → members. `missing` are the people and groups
     /// that the copy knows as missing, with the last part of the DN it knows: their names still lead to them.
-    fn expected(&self, missing: &Missing) -> Copy {
+    pub(super) fn expected(&self, missing: &Missing) -> Copy {
         Copy {
             people: self
                 .people
@@ -164,14 +164,14 @@ impl Model {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Copy {
-    people: BTreeMap<String, (String, Option<String>)>,
-    groups: BTreeMap<String, BTreeSet<String>>,
+pub(super) struct Copy {
+    pub(super) people: BTreeMap<String, (String, Option<String>)>,
+    pub(super) groups: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Whom the copy knows though they are gone.
 #[derive(Debug, Clone, Default)]
-struct Missing {
+pub(super) struct Missing {
     people: BTreeMap<u8, u8>,
     groups: BTreeSet<u8>,
 }
@@ -337,7 +337,7 @@ impl Bench {
     }
 
     /// The copy as it is at `at`: present objects, memberships by interval.
-    fn copy(&self) -> Copy {
+    pub(super) fn copy(&self) -> Copy {
         self.kernel
             .db
             .read_blocking(|c| {

@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::words;
-use crate::error::FieldError;
+use crate::{clock::Time, error::FieldError};
 
 /// One limit: a plan with more than both is not applied by itself. So the larger of the two is what is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -310,6 +310,11 @@ pub enum Trip {
     WatermarkLost {
         reason: String,
     },
+    /// The plan takes the copy back to how it stood after an earlier run, at that moment.
+    Rewind {
+        run: i64,
+        at: Time,
+    },
     /// The directory sent fewer objects than it said it holds.
     CountDisagrees {
         counted: u64,
@@ -406,6 +411,7 @@ impl Trip {
             Self::NothingFound { .. } => "nothing-found",
             Self::SettingsChanged { .. } => "settings-changed",
             Self::WatermarkLost { .. } => "watermark-lost",
+            Self::Rewind { .. } => "rewind",
             Self::CountDisagrees { .. } => "count-disagrees",
         }
     }
@@ -426,6 +432,7 @@ impl Trip {
             Self::NothingFound { .. } => "The first run found nobody".into(),
             Self::SettingsChanged { .. } => "The settings are not those of the last applied run".into(),
             Self::WatermarkLost { .. } => "The directory no longer knows where the last run ended".into(),
+            Self::Rewind { run, .. } => format!("The copy would go back to run {run}"),
             Self::CountDisagrees { .. } => "The directory sent fewer objects than it counts".into(),
         }
     }
@@ -489,6 +496,10 @@ impl Trip {
             Self::WatermarkLost { reason } => {
                 format!("{} Everything was read anew, and the plan takes something away.", dotted(reason))
             }
+            Self::Rewind { run, at } => format!(
+                "The copy would stand as it stood right after run {run}, {}. The directory itself is not changed: its next reading brings its present state back, under the guard.",
+                at.text()
+            ),
             Self::CountDisagrees { counted: all, sent } => {
                 format!("By its own count the directory holds {} objects, but it sent {}.", number(*all), number(*sent))
             }
@@ -515,6 +526,9 @@ impl Trip {
             }
             Self::WatermarkLost { .. } => {
                 "Check that this is the same server with the same data, for example after a restore, then approve or discard the plan."
+            }
+            Self::Rewind { .. } => {
+                "Pause the directory's schedule first: a reading that is applied takes the place of this plan, and ends what it did. Then look through the plan and approve or discard it."
             }
             Self::CountDisagrees { .. } => {
                 "Check the server's limits and the rights of the reading account, discard the plan and read again."

@@ -1,10 +1,17 @@
 //! Looking back: after any history of the engine, every list as of a run is what was shown right after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 
-use super::engine_tests::{Bench, DIRECTORY, Edit, Model, Ref, edit};
+use super::{
+    engine_tests::{Bench, Copy, DIRECTORY, Edit, Missing, Model, Ref, edit},
+    progress::Progress,
+    rewind,
+};
 use crate::{
     clock::{Clock, DAY, Time},
     error::{Error, Result},
@@ -124,11 +131,11 @@ fn shown(c: &rusqlite::Connection, at: Option<Time>, limit: usize) -> Shown {
     shown
 }
 
-/// A list by its key: as it is, and as it should be.
-type Differing<'a> = (&'a String, Option<&'a Vec<String>>, Option<&'a Vec<String>>);
+/// A list as it is and as it should be.
+type Difference<'a> = (&'a String, Option<&'a Vec<String>>, Option<&'a Vec<String>>);
 
 /// The lists that differ, each as it is and as it should be.
-fn differing<'a>(is: &'a Shown, should: &'a Shown) -> Vec<Differing<'a>> {
+fn differing<'a>(is: &'a Shown, should: &'a Shown) -> Vec<Difference<'a>> {
     let keys: BTreeSet<&String> = is.keys().chain(should.keys()).collect();
     keys.into_iter()
         .map(|key| (key, is.get(key), should.get(key)))
@@ -155,6 +162,11 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
 
 /// Lives through a history; answers what was shown right after each applied run.
 fn live(bench: &mut Bench, rounds: &[Round]) -> Vec<(i64, Shown)> {
+    live_and(bench, rounds, |_, _| ()).0
+}
+
+/// [`live`], with a look at each applied run; and how the directory stands at the end.
+fn live_and(bench: &mut Bench, rounds: &[Round], mut look: impl FnMut(&Bench, i64)) -> (Vec<(i64, Shown)>, Model) {
     let (mut model, mut applied, mut seen) = (Model::default(), Model::default(), Vec::new());
     for (edits, piece, stop, is_thrown_away, is_delta, is_grace_over) in rounds {
         edits.iter().for_each(|edit| model.edit(edit));
@@ -172,8 +184,10 @@ fn live(bench: &mut Bench, rounds: &[Round]) -> Vec<(i64, Shown)> {
         }
         applied = model.clone();
         seen.push((run, bench.shown(None, 1_000)));
+        look(bench, run);
     }
-    seen
+    bench.remove_missing_since = None;
+    (seen, model)
 }
 
 proptest! {
@@ -367,4 +381,60 @@ fn nothing_is_said_of_a_moment_while_a_run_takes_effect_at_it() {
     assert_eq!(ask(&bench, Time(target.at.0 - 1)).expect("an answer"), 4);
     assert_eq!(bench.apply(run, 5, None, 0), None);
     assert_eq!(ask(&bench, target.at).expect("an answer"), 4);
+}
+
+/// Plans the way back to a run.
+fn plan_rewind(bench: &mut Bench, to_run: i64) -> i64 {
+    bench.runs += 1;
+    let (run, at) = (bench.runs, bench.at(to_run));
+    bench.kernel.db.bulk_blocking(move |c| write::open_plan(c, run, DIRECTORY)).expect("a plan");
+    rewind::plan(&bench.kernel.db, run, DIRECTORY, at, &Arc::new(Progress::default())).expect("a way back");
+    run
+}
+
+/// What is there of a copy, with memberships of and in what is there only: a name that leads to nobody present may be a
+/// missing object or a bare reference.
+fn present(copy: &Copy, of: &Copy) -> Copy {
+    let is_there = |name: &String| of.people.contains_key(name) || of.groups.contains_key(name);
+    let members = |names: &BTreeSet<String>| names.iter().filter(|name| is_there(name)).cloned().collect();
+    Copy {
+        people: copy.people.clone(),
+        groups: copy.groups.iter().map(|(name, names)| (name.clone(), members(names))).collect(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Back to any earlier run, wherever apply is killed: the copy stands exactly as it stood, the history before and in
+    /// between reads as it did, and the next reading brings the directory's state back.
+    #[test]
+    fn rewinding_to_any_run_gives_the_copy_of_that_run(
+        rounds in rounds(),
+        ways in proptest::collection::vec((any::<prop::sample::Index>(), 1..9_i64, 0..12_usize), 1..4),
+    ) {
+        let mut bench = Bench::new();
+        let mut copies = Vec::new();
+        let (seen, model) = live_and(&mut bench, &rounds, |bench, run| copies.push((run, bench.copy())));
+        if copies.is_empty() {
+            return Ok(());
+        }
+        for (way, piece, stop) in ways {
+            let (to_run, copy) = way.get(&copies).clone();
+            let run = plan_rewind(&mut bench, to_run);
+            if let Some(applied_to) = bench.apply(run, piece, Some(stop), 0) {
+                prop_assert_eq!(bench.apply(run, piece + 1, None, applied_to), None);
+            }
+            prop_assert_eq!(&bench.copy(), &copy, "run {} took the copy back to run {}", run, to_run);
+            copies.push((run, copy));
+        }
+        for (run, then) in &seen {
+            let shown = bench.shown(Some(bench.at(*run)), 3);
+            prop_assert!(shown == *then, "run {} after the rewinds: {:#?}", run, differing(&shown, then));
+        }
+        bench.sync(&model);
+        let expected = model.expected(&Missing::default());
+        prop_assert_eq!(present(&bench.copy(), &expected), present(&expected, &expected));
+        prop_assert_eq!(bench.plan(model.observed()).1.differences(), 0);
+    }
 }

@@ -27,6 +27,7 @@ mod queries;
 mod reading;
 mod review;
 mod review_pages;
+mod rewind;
 mod run;
 mod run_pages;
 mod staleness;
@@ -79,6 +80,7 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/runs/{id}/changes.json", read, run_pages::export_json);
     routes.post("/runs/{id}/approve", approve, review_pages::approve);
     routes.post("/runs/{id}/discard", approve, review_pages::discard);
+    routes.post("/runs/{id}/rewind", full, review_pages::rewind);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_create, _, _>(full, api::create);
     routes.api::<api::__path_get, _, _>(read, api::get);
@@ -90,6 +92,7 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_sample, _, _>(full, api::sample);
     routes.api::<api::__path_start_run, _, _>(operate, api::start_run);
     routes.api::<api::__path_preview, _, _>(full, api::preview);
+    routes.api::<api::__path_rewind, _, _>(full, api::rewind);
     routes.api::<api::__path_approve, _, _>(approve, api::approve);
     routes.api::<api::__path_discard, _, _>(approve, api::discard);
     routes.api::<api::__path_export_changes_csv, _, _>(read, api::export_changes_csv);

@@ -134,12 +134,16 @@ impl DirectoryJson {
     }
 }
 
-/// What a run reads.
+/// What a run reads: everything, what changed, or nothing but the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     Full,
     Delta,
+    /// Takes the copy back; started by `rewind`, never by naming it.
+    #[serde(skip_deserializing)]
+    #[schema(skip)]
+    Rewind,
 }
 
 impl Mode {
@@ -147,6 +151,7 @@ impl Mode {
         match self {
             Self::Full => "full",
             Self::Delta => "delta",
+            Self::Rewind => "rewind",
         }
     }
 }
@@ -208,6 +213,8 @@ pub struct Run {
     pub applied_to: Option<i64>,
     /// Its plan was written where it is seen once it is applied.
     pub is_in_place: bool,
+    /// Of a rewind: the run that the copy is taken back to.
+    pub rewind_to: Option<i64>,
 }
 
 impl Run {
@@ -329,7 +336,11 @@ pub struct RunJson {
     pub id: String,
     pub directory_id: String,
     pub directory_name: String,
+    /// `full delta rewind`.
     pub mode: String,
+    /// Of a rewind: the id of the run that the copy is taken back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewind_to: Option<String>,
     pub dry_run: bool,
     pub state: RunState,
     /// Why it failed, as a sentence.
@@ -373,6 +384,7 @@ impl RunJson {
             directory_id: run.directory_id.to_string(),
             directory_name: run.directory_name,
             mode: run.mode,
+            rewind_to: run.rewind_to.map(|id| id.to_string()),
             dry_run: run.is_dry_run,
             state: run.state,
             reason: run.reason,

@@ -42,8 +42,8 @@ use crate::{
 const NUMBERS_BLOCK_FIRST: i64 = 16;
 const NUMBERS_BLOCK_MAX: i64 = 4_096;
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
-const PART_OBJECTS: usize = 400;
-const PART_CHANGES: usize = 4_000;
+pub(super) const PART_OBJECTS: usize = 400;
+pub(super) const PART_CHANGES: usize = 4_000;
 /// Words of objects that are written together (about 20 ms).
 const PART_TEXTS: usize = 4_000;
 /// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More

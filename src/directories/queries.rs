@@ -194,7 +194,9 @@ pub(super) fn set_applied(
 ) -> Result<()> {
     connection
         .prepare_cached(
-            "UPDATE directory SET applied_run_id = ?2, applied_at = coalesce(r.planned_at, ?3),
+            // After a rewind the copy shows what the directory said back then.
+            "UPDATE directory SET applied_run_id = ?2,
+                 applied_at = coalesce((SELECT n.planned_at FROM run n WHERE n.id = r.rewind_to), r.planned_at, ?3),
                  first_applied_at = coalesce(first_applied_at, ?3), identity_count = ?4, group_count = ?5,
                  watermark = r.watermark
              FROM run r WHERE directory.id = ?1 AND r.id = ?2",
@@ -209,7 +211,7 @@ macro_rules! run_columns {
         "r.id, r.account_id, r.directory_id, d.name, r.mode, r.is_dry_run, r.requested_by, r.state, r.reason,
      r.next_step, r.failure_kind, r.server, r.read_count, r.added, r.changed, r.missing, r.returned, r.members_added,
      r.members_removed, r.quarantined, r.unchanged, r.started_at, r.planned_at, r.finished_at, r.apply_at, r.applied_to, r.removed,
-     r.is_in_place"
+     r.is_in_place, r.rewind_to"
     };
 }
 
@@ -246,6 +248,7 @@ fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
         apply_at: row.get(24)?,
         applied_to: row.get(25)?,
         is_in_place: row.get(27)?,
+        rewind_to: row.get(28)?,
     })
 }
 
@@ -360,7 +363,8 @@ pub(super) fn has_active_run(connection: &Connection, directory: i64) -> Result<
 /// What a run knows once its reading is complete.
 pub(super) struct Planned {
     pub counts: Counts,
-    pub server: String,
+    /// Who answered; `None` where nothing was read.
+    pub server: Option<String>,
     /// Where the next delta goes on once this plan is applied.
     pub watermark: Option<String>,
     /// How many objects the directory itself says there are.
@@ -403,6 +407,12 @@ pub(super) fn set_planned(connection: &Connection, run: i64, planned: &Planned, 
 /// The plan of this run is written where it will be seen, because the directory was never applied.
 pub(super) fn set_in_place(connection: &Connection, run: i64, is_in_place: bool) -> Result<()> {
     connection.prepare_cached("UPDATE run SET is_in_place = ?2 WHERE id = ?1")?.execute(params![run, is_in_place])?;
+    Ok(())
+}
+
+/// The run that a rewind takes the copy back to.
+pub(super) fn set_rewind_to(connection: &Connection, run: i64, to_run: i64) -> Result<()> {
+    connection.prepare_cached("UPDATE run SET rewind_to = ?2 WHERE id = ?1")?.execute([run, to_run])?;
     Ok(())
 }
 

@@ -148,7 +148,7 @@ pub fn note_read_with(connection: &Connection, run: i64, read_with: &ReadWith) -
     Ok(())
 }
 
-fn read_with_of(connection: &Connection, run: i64) -> Result<ReadWith> {
+pub(super) fn read_with_of(connection: &Connection, run: i64) -> Result<ReadWith> {
     let json: Option<String> = connection
         .prepare_cached("SELECT read_with FROM run WHERE id = ?1")?
         .query_row([run], |row| row.get(0))
@@ -403,7 +403,11 @@ fn check_unmoved(connection: &Connection, run: &Run) -> Result<()> {
                 .into(),
         ));
     }
-    let changed = differences(&read_with_of(connection, run.id)?, &read_with(&directory));
+    // Nothing of a rewind came from the directory, whatever its settings are.
+    let changed = match run.rewind_to {
+        Some(_) => Vec::new(),
+        None => differences(&read_with_of(connection, run.id)?, &read_with(&directory)),
+    };
     if !changed.is_empty() {
         let names: Vec<&str> = changed.iter().map(|change| change.setting.as_str()).collect();
         return Err(Error::Conflict(format!(
@@ -599,7 +603,7 @@ pub fn find_preview(connection: &Connection, key: &MasterKey, run: i64) -> Resul
 #[schema(as = Trip)]
 pub struct TripJson {
     /// `over-limit privileged-groups empty-answer short-answer nothing-found settings-changed watermark-lost
-    /// count-disagrees`.
+    /// count-disagrees rewind`.
     pub code: String,
     pub title: String,
     /// What was seen, with its figures, as a sentence.

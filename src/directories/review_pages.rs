@@ -10,6 +10,7 @@ use super::{
     guard::{GroupLoss, Loss, Objects, SettingChange, Trip},
     model::{Run, RunState},
     review::{self, ApproveInput, Decision, DiscardInput, Review},
+    rewind::{self, RewindInput},
     run::Runner,
     run_pages::{self, PlanQuery},
     words::{self, When},
@@ -105,7 +106,9 @@ fn figure(trip: &Trip) -> Vec<FigureRow> {
         Trip::CountDisagrees { counted, sent } => {
             vec![row("Objects sent, of those the directory counts", *sent, *counted, "99 in 100".into())]
         }
-        Trip::NothingFound { .. } | Trip::SettingsChanged { .. } | Trip::WatermarkLost { .. } => Vec::new(),
+        Trip::NothingFound { .. } | Trip::SettingsChanged { .. } | Trip::WatermarkLost { .. } | Trip::Rewind { .. } => {
+            Vec::new()
+        }
     }
 }
 
@@ -197,6 +200,33 @@ pub(super) async fn approve(
         Err(error) => refused(&ctx, &runner, id.0, fields, error).await,
     }
 }
+
+/// `POST /runs/{id}/rewind`: plans the way back to this run.
+pub(super) async fn rewind(
+    ctx: Ctx,
+    id: PathId<i64>,
+    _form: Form<Nothing>,
+    runner: Data<Runner>,
+) -> Result<HttpResponse> {
+    let run = run_pages::find_run(&ctx, id.0).await?;
+    let input = RewindInput { to_run: run.id.to_string() };
+    match rewind::start(&ctx.kernel, &ctx.principal, &runner, run.directory_id, input).await {
+        Ok(started) => Ok(redirect(&format!("/runs/{}", started.id))),
+        Err(Error::Invalid(fields)) => {
+            let message = fields.into_iter().map(|field| field.message).collect::<Vec<_>>().join(" ");
+            refused(&ctx, &runner, id.0, DecisionFields::default(), Error::Conflict(message)).await
+        }
+        Err(Error::BadRequest(message) | Error::Unavailable { message, .. }) => {
+            refused(&ctx, &runner, id.0, DecisionFields::default(), Error::Conflict(message)).await
+        }
+        Err(error) => refused(&ctx, &runner, id.0, DecisionFields::default(), error).await,
+    }
+}
+
+/// A form with one button.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Nothing {}
 
 /// `POST /runs/{id}/discard`.
 pub(super) async fn discard(

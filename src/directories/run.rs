@@ -14,16 +14,16 @@ use super::{
     progress::{Board, Phase, Progress},
     queries,
     reading::{self, Read, Short},
-    review,
+    review, rewind,
 };
 use crate::{
     audit::{self, Entry, Outcome},
-    clock::DAY,
+    clock::{DAY, Time},
     connectors::{Failure, FailureKind},
     db::Step,
     error::{Error, Result},
     identities::{
-        lookup,
+        lookup, past, undoing,
         write::{self, Target},
     },
     kernel::Kernel,
@@ -146,6 +146,9 @@ impl Runner {
         let directory = self.kernel.db.read(move |c| queries::find(c, account, directory_id)).await?;
         let mut directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
         let (id, key) = (run.id, self.kernel.key.clone());
+        if let Some(to_run) = run.rewind_to {
+            return self.plan_rewind(&directory, run, to_run, progress).await;
+        }
         let connector = match self.kernel.db.read(move |c| review::find_preview(c, &key, id)).await? {
             Some(preview) => actions::open_preview(&self.kernel, &mut directory, preview)?,
             None => actions::open(&self.kernel, &directory).await?,
@@ -178,6 +181,75 @@ impl Runner {
         }
         let ended = reading::everything(connector.as_ref(), self.planner(&directory, run, progress)).await?;
         self.plan(run, ended, lost, progress).await
+    }
+
+    /// Plans the way back to how the copy stood after an earlier run. Nothing is read from the directory, and the plan is
+    /// always parked.
+    async fn plan_rewind(
+        &self,
+        directory: &Directory,
+        run: &Run,
+        to_run: i64,
+        progress: &Arc<Progress>,
+    ) -> Result<(), Stop> {
+        self.clear_way(directory, run).await?;
+        progress.enter(Phase::Comparing);
+        let (id, directory_id, account) = (run.id, run.directory_id, run.account_id);
+        let (db, live) = (self.kernel.db.clone(), progress.clone());
+        let planned = tokio::task::spawn_blocking(move || -> Result<(Time, Counts)> {
+            let at = db
+                .read_blocking(|c| undoing::applied_at(c, directory_id, to_run))?
+                .ok_or_else(|| Error::internal("the run to go back to was never applied"))?;
+            let counts = rewind::plan(&db, id, directory_id, at, &live)?;
+            // Had the history been cut in the meantime, the plan might lack something.
+            db.read_blocking(|c| past::check_readable(c, account, at))?;
+            Ok((at, counts))
+        });
+        let (at, counts) =
+            planned.await.map_err(|e| Stop::Broken(Error::caused("planning a rewind panicked", e)))??;
+        let asked = run.clone();
+        let (base, digest, mut trips) = self
+            .kernel
+            .db
+            .read(move |c| {
+                let stored = queries::find(c, account, directory_id)?;
+                let stored = stored.ok_or_else(|| Error::internal("the run's directory is gone"))?;
+                let (mut facts, digest) = review::facts(c, &stored, &asked, &counts, review::Told::default())?;
+                facts.settings_changed.clear();
+                Ok((stored.applied_run_id, digest, guard::judge(&stored.guard, &facts)))
+            })
+            .await?;
+        trips.insert(0, guard::Trip::Rewind { run: to_run, at });
+        let (stored, by, now) = (run.clone(), self.principal(run), self.kernel.clock.now());
+        let entry = self
+            .entry("audit.run_planned.v1", run)
+            .detail("counts", super::model::CountsJson::from(counts))
+            .detail("toRun", to_run.to_string());
+        let who = by.clone();
+        let dropped = audit::change(&self.kernel, &by, move |c| {
+            // The copy is going to be what that run read: the next reading is compared with how that one was read.
+            review::note_read_with(c, id, &review::read_with_of(c, to_run)?)?;
+            let planned =
+                queries::Planned { counts, server: None, watermark: None, counted: None, watermark_lost: None };
+            queries::set_planned(c, id, &planned, now)?;
+            let (mut entries, dropped) = review::settle(c, &stored, base, digest, &trips, &who, now)?;
+            entries.insert(0, entry);
+            Ok((dropped, entries))
+        })
+        .await?;
+        self.drop_superseded(id, dropped).await;
+        Ok(())
+    }
+
+    /// Deletes what plans had staged that another one took the place of.
+    async fn drop_superseded(&self, by: i64, dropped: Vec<i64>) {
+        for dropped in dropped {
+            self.drop_plan(dropped, true).await;
+            // This run itself is counted where it ends.
+            if dropped != by {
+                measures::count(&self.kernel, dropped).await;
+            }
+        }
     }
 
     pub(super) fn planner(&self, directory: &Directory, run: &Run, progress: &Arc<Progress>) -> Planner {
@@ -241,7 +313,7 @@ impl Runner {
             queries::insert_quarantine(c, directory, id, &quarantined)?;
             let planned = queries::Planned {
                 counts,
-                server: read.server,
+                server: Some(read.server),
                 watermark: read.watermark,
                 counted: read.counted,
                 watermark_lost: lost,
@@ -252,13 +324,7 @@ impl Runner {
             Ok((dropped, entries))
         })
         .await?;
-        for dropped in dropped {
-            self.drop_plan(dropped, true).await;
-            // This run itself is counted where it ends.
-            if dropped != id {
-                measures::count(&self.kernel, dropped).await;
-            }
-        }
+        self.drop_superseded(id, dropped).await;
         Ok(())
     }
 
@@ -479,7 +545,8 @@ impl Runner {
     pub async fn resume(&self) -> Result<()> {
         let unfinished = self.kernel.db.read(queries::unfinished_runs).await?;
         for run in unfinished {
-            if self.take_up(&run).await && run.state == RunState::Reading && !run.is_dry_run {
+            let is_read_again = run.state == RunState::Reading && !run.is_dry_run && run.rewind_to.is_none();
+            if self.take_up(&run).await && is_read_again {
                 self.redo(&run).await;
             }
         }
@@ -498,6 +565,8 @@ impl Runner {
         }
         let next_step = if run.is_dry_run {
             "Ask for the dry run again."
+        } else if run.rewind_to.is_some() {
+            "Ask for the rewind again."
         } else {
             "Nothing to do: the directory is read again by a new run."
         };

@@ -51,6 +51,7 @@ fn mode_label(run: &Run) -> &'static str {
     match (run.is_dry_run, run.mode.as_str()) {
         (true, _) => "Dry run",
         (false, "delta") => "Delta",
+        (false, "rewind") => "Rewind",
         (false, _) => "Full",
     }
 }
@@ -317,6 +318,8 @@ pub(super) struct RunPage {
     duration: String,
     sentence: String,
     live: Option<Live>,
+    /// A later run was applied: the copy can be taken back to this one.
+    can_rewind: bool,
     tabs: Vec<Tab>,
     chosen: String,
     subject_type: String,
@@ -394,8 +397,17 @@ pub(super) async fn find_run(ctx: &Ctx, id: i64) -> Result<Run> {
 
 async fn run_page(ctx: &Ctx, runner: &Runner, run: Run, typed: Typed) -> Result<RunPage> {
     let id = run.id;
-    let review = ctx.kernel.db.read(move |c| review::find(c, id)).await?;
+    let (account, directory) = (run.account_id, run.directory_id);
+    let (review, stands) = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let applied = queries::find(c, account, directory)?.and_then(|directory| directory.applied_run_id);
+            Ok((review::find(c, id)?, applied == Some(id)))
+        })
+        .await?;
     Ok(RunPage {
+        can_rewind: run.state == RunState::Applied && !stands,
         page: Page::new(ctx, format!("Run of {}", run.directory_name), "runs").about(Some(run.directory_id)),
         state: state_label(run.state),
         mode: if review.is_preview {
@@ -404,6 +416,8 @@ async fn run_page(ctx: &Ctx, runner: &Runner, run: Run, typed: Typed) -> Result<
             "Dry run"
         } else if run.mode == "delta" {
             "Delta run"
+        } else if run.rewind_to.is_some() {
+            "Rewind"
         } else {
             "Full run"
         },

@@ -2,6 +2,7 @@
 
 mod console;
 mod reviewing;
+mod rewinding;
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -455,7 +456,8 @@ async fn a_dry_run_says_that_nothing_was_changed_and_lists_what_it_would_do() {
         .run(id, true, move |c, run| {
             let counts = plan::Counts { read: 3, added: 1, changed: 1, quarantined: 1, ..plan::Counts::default() };
             let server = "ldaps://one.example:636".to_owned();
-            let planned = queries::Planned { counts, server, watermark: None, counted: None, watermark_lost: None };
+            let planned =
+                queries::Planned { counts, server: Some(server), watermark: None, counted: None, watermark_lost: None };
             queries::set_planned(c, run, &planned, Time(0))?;
             write::open_plan(c, run, id)?;
             let line = |subject_id, kind, field: Option<&str>, before: Option<&str>, after: &str| NewChange {

@@ -337,15 +337,20 @@ pub(super) struct CompareQuery {
 }
 
 impl CompareQuery {
-    fn times(&self, ctx: &Ctx) -> Result<(Time, Time)> {
+    /// Both times; `None` while the first one is not chosen.
+    pub(super) fn chosen(&self, ctx: &Ctx) -> Result<Option<(Time, Time)>> {
         let now = ctx.kernel.clock.now();
-        let from = moment("from", self.from.as_deref(), now)?
-            .ok_or_else(|| Error::BadRequest("from must be a time such as 2026-03-03T09:00:00Z.".into()))?;
+        let Some(from) = moment("from", self.from.as_deref(), now)? else { return Ok(None) };
         let to = moment("to", self.to.as_deref(), now)?.unwrap_or(now);
         if from > to {
             return Err(Error::BadRequest("from must not be after to.".into()));
         }
-        Ok((from, to))
+        Ok(Some((from, to)))
+    }
+
+    fn times(&self, ctx: &Ctx) -> Result<(Time, Time)> {
+        let missing = || Error::BadRequest("from must be a time such as 2026-03-03T09:00:00Z.".into());
+        self.chosen(ctx)?.ok_or_else(missing)
     }
 }
 

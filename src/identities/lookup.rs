@@ -32,7 +32,7 @@ impl Gone {
         }
     }
 
-    fn of_code(code: i64) -> Self {
+    pub(super) fn of_code(code: i64) -> Self {
         match code {
             0 => Self::Present,
             1 => Self::Missing,

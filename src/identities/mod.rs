@@ -16,12 +16,14 @@ mod model;
 mod page_tests;
 mod pages;
 pub mod past;
+mod past_pages;
 pub mod plans;
 pub(crate) mod queries;
 pub mod retention;
 pub mod staged;
 #[cfg(test)]
 mod tests;
+pub mod undoing;
 pub mod write;
 
 pub use fold::fold;
@@ -38,10 +40,12 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/identities", read, pages::identities);
     routes.get("/identities/export", read, pages::export_identities);
     routes.get("/identities/{id}", read, pages::identity);
+    routes.get("/identities/{id}/compare", read, past_pages::compare_identity);
     routes.get("/groups", read, pages::groups);
     routes.get("/groups/export", read, pages::export_groups);
     routes.get("/groups/{id}", read, pages::group);
     routes.get("/groups/{id}/export", read, pages::export_members);
+    routes.get("/groups/{id}/compare", read, past_pages::compare_group);
     routes.api::<api::__path_list_identities, _, _>(read, api::list_identities);
     routes.api::<api::__path_export_identities, _, _>(read, api::export_identities);
     routes.api::<api::__path_get_identity, _, _>(read, api::get_identity);

@@ -1,6 +1,10 @@
 //! Identities, groups, members and changes as the console and the API show them.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
+
+use super::fold::fold;
 
 use crate::{
     clock::Time,
@@ -235,6 +239,32 @@ pub struct Belonging {
     pub member_count: i64,
     /// The groups in between, from the object upwards; empty for a direct membership.
     pub through: Vec<(ObjectId, String)>,
+}
+
+impl Belonging {
+    /// Groups that were reached from an object, each with the way there: direct ones first, then by name. `names` has
+    /// name, whether it is missing, and how many members.
+    pub(super) fn ways(
+        member: ObjectId,
+        order: Vec<ObjectId>,
+        came_from: &HashMap<ObjectId, ObjectId>,
+        names: &HashMap<ObjectId, (String, bool, i64)>,
+    ) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::with_capacity(order.len());
+        for id in order {
+            let Some((name, is_missing, member_count)) = names.get(&id).cloned() else { continue };
+            let mut through = Vec::new();
+            let mut at = came_from.get(&id).copied().unwrap_or(member);
+            while at != member {
+                through.push((at, names.get(&at).map_or_else(String::new, |(name, ..)| name.clone())));
+                at = came_from.get(&at).copied().unwrap_or(member);
+            }
+            through.reverse();
+            found.push(Self { id, name, is_missing, member_count, through });
+        }
+        found.sort_by_cached_key(|belonging| (!belonging.through.is_empty(), fold(&belonging.name)));
+        found
+    }
 }
 
 /// A directory as a filter's list shows it.

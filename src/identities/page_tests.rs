@@ -6,8 +6,8 @@ use actix_web::{HttpResponse, body::to_bytes};
 use scraper::{Html, Selector};
 
 use super::{
-    api::{GroupQuery, IdentityQuery, MemberQuery},
-    pages,
+    api::{CompareQuery, GroupQuery, IdentityQuery, MemberQuery},
+    pages, past_pages,
     tests::{OURS, Place, Plan, THEIRS, crowd, line, person, place},
     write::NewChange,
     *,
@@ -146,7 +146,7 @@ async fn a_history_of_many_lines_is_paged_without_loss() {
     }
     let (mut lines, mut before) = (Vec::new(), None);
     for _ in 0..10 {
-        let query = Query(pages::HistoryQuery { before: before.clone() });
+        let query = Query(pages::HistoryQuery { before: before.clone(), as_of: None });
         let html = body(pages::identity(place.ctx(OURS), PathId(200), query).await.expect("a page")).await;
         lines.extend(texts(&html, ".timeline li"));
         let Some(next) = hrefs(&html, ".pager a[rel=next]").pop() else { break };
@@ -235,4 +235,130 @@ async fn an_export_has_every_row_runs_nothing_and_is_on_the_record() {
             ("audit.members_exported.v1", r#"{"effective":true}"#),
         ]
     );
+}
+
+/// One person whose title changed at the second run and who left a group at the third; another came at the second.
+fn lived() -> Place {
+    let mut place = place();
+    let mut plan = Plan::default();
+    plan.identity(1, person("anna", "Anna Berg"));
+    plan.group(501, "crew", &[1]);
+    place.apply(1, plan);
+    let mut plan = Plan::default();
+    let fields = IdentityFields { title: Some("Mate".into()), ..person("anna", "Anna Dahl") };
+    plan.put_identity(1, fields, false);
+    for (field, before, after) in [("displayName", Some("\"Anna Berg\""), "\"Anna Dahl\""), ("title", None, "\"Mate\"")]
+    {
+        plan.changes.push(NewChange {
+            field: Some(field.into()),
+            before: before.map(Into::into),
+            after: Some(after.into()),
+            ..line(SubjectType::Identity, 1, ChangeKind::Changed)
+        });
+    }
+    plan.identity(2, person("bo", "Bo Lind"));
+    place.apply(1, plan);
+    let mut plan = Plan::default();
+    plan.member(501, 1, false);
+    place.apply(1, plan);
+    place.see_from_the_start();
+    place.set_clock(10);
+    place
+}
+
+#[tokio::test]
+async fn pages_show_the_past_say_so_and_lead_back() {
+    let place = lived();
+    let first = place.minute(1);
+    let list = |as_of: &str| Query(IdentityQuery { as_of: Some(as_of.into()), ..IdentityQuery::default() });
+    let html = body(pages::identities(place.ctx(OURS), list(&first)).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results tbody th a"), ["Anna Berg"]);
+    assert!(texts(&html, ".as-of")[0].starts_with("As it was on 3 Mar 2026, 09:01 UTC"), "{html}");
+    assert_eq!(hrefs(&html, ".as-of a"), ["/identities"]);
+    let kept = format!("asOf={}", first.replace(':', "%3A"));
+    assert_eq!(hrefs(&html, "#results tbody th a"), [format!("/identities/1?{kept}")]);
+    assert_eq!(hrefs(&html, "#export a"), [format!("/identities/export?{kept}")]);
+    // A form's field is in UTC and has no Z.
+    let html = body(pages::identities(place.ctx(OURS), list("2026-03-03T09:02")).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results tbody th a"), ["Anna Dahl", "Bo Lind"]);
+    let html = body(pages::identities(place.ctx(OURS), list("2026-03-03T08:00")).await.expect("a page")).await;
+    assert_eq!(texts(&html, "#results h2"), ["Nothing was there then"]);
+    for wrong in ["yesterday", "2030-01-01T00:00"] {
+        let html = body(pages::identities(place.ctx(OURS), list(wrong)).await.expect("a page")).await;
+        assert_eq!(texts(&html, "#results h2"), ["This search cannot be done"], "{wrong}");
+    }
+    let then = |as_of: &str| Query(pages::HistoryQuery { before: None, as_of: Some(as_of.into()) });
+    let html = body(pages::identity(place.ctx(OURS), PathId(1), then(&first)).await.expect("a page")).await;
+    assert_eq!(texts(&html, "h1"), ["Anna Berg"]);
+    assert_eq!(texts(&html, "table[aria-label=Groups] th a"), ["crew"]);
+    let html = body(pages::identity(place.ctx(OURS), PathId(1), then("")).await.expect("a page")).await;
+    assert_eq!((texts(&html, "h1"), texts(&html, ".as-of").len()), (vec!["Anna Dahl".to_owned()], 0));
+    let links = hrefs(&html, ".timeline__when a");
+    let third = place.minute(3);
+    assert!(links.contains(&format!("/identities/1?asOf={third}")), "{links:?}");
+    assert!(links.contains(&format!("/identities/1/compare?from={third}")), "{links:?}");
+    let query = Query(pages::GroupPageQuery { as_of: Some(first.clone()), ..pages::GroupPageQuery::default() });
+    let html = body(pages::group(place.ctx(OURS), PathId(501), query).await.expect("a page")).await;
+    assert_eq!(texts(&html, ".table th a"), ["Anna Berg"]);
+    assert!(hrefs(&html, ".tabs a").iter().all(|href| href.contains("asOf=")));
+    // Who came later was not there, and the page says since when.
+    let answer = pages::identity(place.ctx(OURS), PathId(2), then(&first)).await.expect("a page");
+    assert_eq!(answer.status(), 404);
+    let html = body(answer).await;
+    assert!(texts(&html, ".empty p")[0].contains("it was first seen on 3 Mar 2026, 09:02 UTC"), "{html}");
+    assert!(matches!(pages::identity(place.ctx(THEIRS), PathId(2), then(&first)).await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn two_times_are_compared_on_a_page() {
+    let place = lived();
+    let query = |from: &str, to: &str| Query(CompareQuery { from: Some(from.into()), to: Some(to.into()) });
+    let page = async |id: i64, from: &str, to: &str| {
+        body(past_pages::compare_identity(place.ctx(OURS), PathId(id), query(from, to)).await.expect("a page")).await
+    };
+    let (first, second) = (place.minute(1), place.minute(2));
+    let html = page(1, &first, "").await;
+    assert_eq!(
+        texts(&html, "table[aria-label=Fields] tbody tr > *"),
+        ["Display name", "Anna Berg", "Anna Dahl", "Title", "empty", "Mate"]
+    );
+    assert_eq!(texts(&html, "table[aria-label='Groups left'] th"), ["Name", "Description", "crew"]);
+    let html = page(1, &second, &second).await;
+    assert_eq!(texts(&html, ".empty h2"), ["No difference"]);
+    let html = page(2, &first, "").await;
+    assert!(texts(&html, ".notice")[0].contains("it came in between"));
+    let html = page(1, "", "").await;
+    assert_eq!(texts(&html, ".empty h2"), ["Choose a time"]);
+    for (from, to) in [(second.as_str(), first.as_str()), ("soon", ""), ("2030-01-01T00:00", "")] {
+        let html = page(1, from, to).await;
+        assert_eq!(texts(&html, ".empty h2"), ["These times cannot be compared"], "{from} {to}");
+    }
+    let group = past_pages::compare_group(place.ctx(OURS), PathId(501), query(&first, "")).await.expect("a page");
+    assert_eq!(texts(&body(group).await, "table[aria-label='Members that left'] th a"), ["Anna Berg"], "named as then");
+    for (ctx, id) in [(place.ctx(THEIRS), 1), (place.ctx(OURS), 501)] {
+        let answer = past_pages::compare_identity(ctx, PathId(id), query(&first, "")).await;
+        assert!(matches!(answer, Err(Error::NotFound(_))));
+    }
+}
+
+#[tokio::test]
+async fn the_page_of_a_tombstone_says_since_when_and_keeps_its_history() {
+    let mut place = lived();
+    for kind in [ChangeKind::Missing, ChangeKind::Removed] {
+        let mut plan = Plan::default();
+        plan.changes.push(line(SubjectType::Identity, 1, kind));
+        plan.changes.push(line(SubjectType::Group, 501, kind));
+        place.apply(1, plan);
+    }
+    let query = || Query(pages::HistoryQuery::default());
+    let html = body(pages::identity(place.ctx(OURS), PathId(1), query()).await.expect("a page")).await;
+    assert_eq!(texts(&html, ".page-head .pill"), ["Removed"]);
+    assert!(texts(&html, ".notice")[0].contains("Removed since 3 Mar 2026, 09:05 UTC"), "{html}");
+    assert!(texts(&html, ".timeline b").contains(&"First seen".to_owned()));
+    let html = body(pages::group(place.ctx(OURS), PathId(501), Query(Default::default())).await.expect("a page")).await;
+    assert!(texts(&html, ".notice")[0].contains("Removed since"), "{html}");
+    let later = Query(pages::HistoryQuery { before: None, as_of: Some(place.minute(6)) });
+    let answer = pages::identity(place.ctx(OURS), PathId(1), later).await.expect("a page");
+    assert_eq!(answer.status(), 404);
+    assert!(texts(&body(answer).await, ".empty p")[0].contains("it was removed on 3 Mar 2026, 09:05 UTC"));
 }

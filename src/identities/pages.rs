@@ -11,7 +11,9 @@ use serde::Deserialize;
 use super::{
     api::{self, GroupQuery, IdentityQuery, MemberQuery},
     export,
-    model::{Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, ObjectId},
+    model::{Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
+    past,
+    past_pages::{Absent, AsOf, absent},
     queries,
 };
 use crate::{
@@ -25,7 +27,7 @@ fn text(given: &Option<String>) -> &str {
     given.as_deref().unwrap_or_default()
 }
 
-fn href(path: &str, fields: &[(&str, &str)]) -> String {
+pub(super) fn href(path: &str, fields: &[(&str, &str)]) -> String {
     let given: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
     let query = serde_urlencoded::to_string(given).unwrap_or_default();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
@@ -44,7 +46,7 @@ fn title(state: &str) -> String {
 fn problem_of<T>(result: Result<T>) -> Result<(Option<T>, String)> {
     match result {
         Ok(value) => Ok((Some(value), String::new())),
-        Err(Error::BadRequest(message)) => Ok((None, message)),
+        Err(Error::BadRequest(message) | Error::Unavailable { message, .. }) => Ok((None, message)),
         Err(other) => Err(other),
     }
 }
@@ -57,6 +59,7 @@ struct IdentitiesPage {
     directories: Vec<DirectoryChoice>,
     /// The group that the list is narrowed to: id and name.
     group: Option<(ObjectId, String)>,
+    as_of: AsOf,
     query: IdentityQuery,
     /// A filter that could not be read.
     problem: String,
@@ -89,6 +92,9 @@ impl IdentitiesPage {
     /// How many there are, when that is known without counting: of everything, or of one directory.
     fn total(&self) -> Option<String> {
         let query = &self.query;
+        if self.as_of.is_set() {
+            return None;
+        }
         if [&query.q, &query.status, &query.group].into_iter().any(|given| !text(given).is_empty()) {
             return None;
         }
@@ -105,7 +111,7 @@ impl IdentitiesPage {
 
     /// The same search in everything.
     fn only_typed(&self) -> String {
-        href("/identities", &[("q", self.typed())])
+        href("/identities", &[("q", self.typed()), ("asOf", text(&self.query.as_of))])
     }
 
     fn state_title(&self, row: &IdentityRow) -> String {
@@ -115,8 +121,13 @@ impl IdentitiesPage {
     /// This list without one of its filters.
     fn without(&self, filter: &str) -> String {
         let query = &self.query;
-        let fields =
-            [("q", &query.q), ("directory", &query.directory), ("status", &query.status), ("group", &query.group)];
+        let fields = [
+            ("q", &query.q),
+            ("directory", &query.directory),
+            ("status", &query.status),
+            ("group", &query.group),
+            ("asOf", &query.as_of),
+        ];
         href("/identities", &fields.map(|(name, value)| (name, if name == filter { "" } else { text(value) })))
     }
 }
@@ -138,7 +149,7 @@ pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<
         })
         .await?;
     let (identities, next) = listing.map_or((Vec::new(), None), |listing| (listing.rows, listing.next));
-    let fields = |cursor: &str, path: &str| {
+    let link = |as_of: &str, cursor: &str, path: &str| {
         href(
             path,
             &[
@@ -146,10 +157,13 @@ pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<
                 ("directory", text(&query.directory)),
                 ("status", text(&query.status)),
                 ("group", text(&query.group)),
+                ("asOf", as_of),
                 ("cursor", cursor),
             ],
         )
     };
+    let fields = |cursor: &str, path: &str| link(text(&query.as_of), cursor, path);
+    let as_of = AsOf::new(&ctx, query.as_of.as_deref(), link("", "", "/identities"));
     let template = IdentitiesPage {
         page: Page::new(&ctx, "Identities", "identities").about(text(&query.directory).parse().ok()),
         first_href: query.cursor.as_ref().map(|_| fields("", "/identities")).unwrap_or_default(),
@@ -158,6 +172,7 @@ pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<
         identities,
         directories,
         group,
+        as_of: problem_of(as_of)?.0.unwrap_or_default(),
         problem,
         is_fragment: ctx.is_fragment,
         query,
@@ -175,6 +190,7 @@ struct GroupsPage {
     page: Page,
     groups: Vec<GroupRow>,
     directories: Vec<DirectoryChoice>,
+    as_of: AsOf,
     query: GroupQuery,
     problem: String,
     first_href: String,
@@ -200,7 +216,8 @@ impl GroupsPage {
         let chosen = text(&self.query.directory);
         let counted =
             self.directories.iter().filter(|directory| chosen.is_empty() || directory.id.to_string() == chosen);
-        text(&self.query.q).is_empty().then(|| grouped(counted.map(|directory| directory.groups).sum()))
+        (text(&self.query.q).is_empty() && !self.as_of.is_set())
+            .then(|| grouped(counted.map(|directory| directory.groups).sum()))
     }
 }
 
@@ -210,9 +227,13 @@ pub(super) async fn groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpRes
     let (listing, problem) = problem_of(query.page(&ctx, PAGE_SIZE).await)?;
     let directories = ctx.kernel.db.read(move |c| queries::directories(c, account)).await?;
     let (groups, next) = listing.map_or((Vec::new(), None), |listing| (listing.rows, listing.next));
-    let fields = |cursor: &str, path: &str| {
-        href(path, &[("q", text(&query.q)), ("directory", text(&query.directory)), ("cursor", cursor)])
+    let link = |as_of: &str, cursor: &str, path: &str| {
+        let chosen =
+            [("q", text(&query.q)), ("directory", text(&query.directory)), ("asOf", as_of), ("cursor", cursor)];
+        href(path, &chosen)
     };
+    let fields = |cursor: &str, path: &str| link(text(&query.as_of), cursor, path);
+    let as_of = AsOf::new(&ctx, query.as_of.as_deref(), link("", "", "/groups"));
     let template = GroupsPage {
         page: Page::new(&ctx, "Groups", "groups").about(text(&query.directory).parse().ok()),
         first_href: query.cursor.as_ref().map(|_| fields("", "/groups")).unwrap_or_default(),
@@ -220,6 +241,7 @@ pub(super) async fn groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpRes
         export_href: fields("", "/groups/export"),
         groups,
         directories,
+        as_of: problem_of(as_of)?.0.unwrap_or_default(),
         problem,
         is_fragment: ctx.is_fragment,
         query,
@@ -307,10 +329,12 @@ struct Event {
     /// Before and after, of a changed field.
     diff: Option<(String, String)>,
     run: Option<i64>,
+    /// The events of one moment stand together; the first of them leads there, as RFC 3339.
+    moment: Option<String>,
 }
 
 /// A field of the API as words: `passwordChangedAt` is `Password changed`.
-fn field_title(field: &str) -> String {
+pub(super) fn field_title(field: &str) -> String {
     let known = match field {
         "upn" => "UPN",
         "mail" => "Mail",
@@ -345,12 +369,14 @@ impl Event {
             other: None,
             diff: None,
             run: Some(row.run_id),
+            moment: None,
         };
         let other = || row.member_name.clone().map(|name| (row.member_href.clone(), name));
         match row.kind.as_str() {
             "added" => line("ok", "First seen"),
             "missing" => line("bad", "Missing from the directory's answer"),
             "returned" => line("ok", "Seen again"),
+            "removed" => line("bad", "Removed: missing for longer than the grace time"),
             "member-added" => Self { other: other(), ..line("ok", "Member added") },
             "member-removed" => Self { other: other(), ..line("", "Member removed") },
             _ => {
@@ -373,11 +399,16 @@ impl Event {
 }
 
 /// A position in a history: the last change row shown, and the moment from which on everything was shown.
-type Past = (i64, i64);
+type Before = (i64, i64);
 
 /// One page of the history of an object: what changed about it and which groups it joined and left, newest first.
-fn history(connection: &Connection, subject: ObjectId, past: Option<Past>) -> Result<(Vec<Event>, Option<Past>)> {
-    let (before, until) = past.unwrap_or((FOREVER, FOREVER));
+fn history(
+    connection: &Connection,
+    directory: i64,
+    subject: ObjectId,
+    before: Option<Before>,
+) -> Result<(Vec<Event>, Option<Before>)> {
+    let (before, until) = before.unwrap_or((FOREVER, FOREVER));
     let mut rows = queries::history(connection, subject, before, PAGE_SIZE + 1)?;
     let has_more = rows.len() > PAGE_SIZE;
     rows.truncate(PAGE_SIZE);
@@ -394,22 +425,32 @@ fn history(connection: &Connection, subject: ObjectId, past: Option<Past>) -> Re
             other: Some((format!("/groups/{}", event.group), event.group_name)),
             diff: None,
             run: queries::run_applied_at(connection, event.at)?,
+            moment: None,
         });
     }
     events.extend(rows.iter().map(Event::of_change));
     // Of one moment, memberships stand above: one is seen first and joins then.
     events.sort_by_key(|event| Reverse(event.at));
+    // The first plan of a directory is seen from when it was applied, though it says when the reading began.
+    let seen = queries::seen_since(connection, directory)?.unwrap_or_default();
+    let mut last = None;
+    for event in &mut events {
+        let is_first = last.replace(event.at) != Some(event.at);
+        event.moment = is_first.then(|| event.at.max(seen).rfc3339());
+    }
     Ok((events, next))
 }
 
-/// `?before=` of a history.
+/// `?before=` of a history, and the moment that the page is shown as of.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     pub(super) before: Option<String>,
+    #[serde(rename = "asOf")]
+    pub(super) as_of: Option<String>,
 }
 
-fn past(before: &Option<String>) -> Result<Option<Past>> {
+fn position_before(before: &Option<String>) -> Result<Option<Before>> {
     before.as_deref().filter(|text| !text.is_empty()).map(Cursor::read).transpose()
 }
 
@@ -420,6 +461,8 @@ const BELONGINGS_MAX: usize = 500;
 #[template(path = "identities/detail.html")]
 struct IdentityPage {
     page: Page,
+    path: String,
+    as_of: AsOf,
     identity: IdentityRow,
     dn: String,
     /// Page (empty when outside the copy) and name, or the raw value.
@@ -468,19 +511,36 @@ impl IdentityPage {
 
 pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<HistoryQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
-    let past = past(&query.0.before)?;
+    let before = position_before(&query.0.before)?;
+    let path = format!("/identities/{}", id.0);
+    let as_of = AsOf::new(&ctx, query.0.as_of.as_deref(), path.clone())?;
+    let at = as_of.at;
     let found = ctx
         .kernel
         .db
         .read(move |c| {
-            let Some(row) = queries::find_identity(c, account, id.0)? else { return Ok(None) };
+            let now = queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            let Some(row) = past::identity_at(c, account, id.0, at)? else {
+                return Ok(Err(Absent {
+                    subject: SubjectType::Identity,
+                    id: id.0,
+                    directory_id: now.directory_id,
+                    name: now.name().to_owned(),
+                    at: at.unwrap_or_default(),
+                    first_listed_at: past::first_listed(c, id.0)?,
+                    removed_at: now.removed_at,
+                }));
+            };
             let manager = api::manager(c, &row)?;
-            let groups = queries::belongings(c, id.0, BELONGINGS_MAX)?;
-            Ok(Some((row, manager, groups, history(c, id.0, past)?)))
+            let groups = past::belongings(c, account, id.0, at, BELONGINGS_MAX)?;
+            Ok(Ok((row, manager, groups, history(c, now.directory_id, id.0, before)?)))
         })
         .await?;
-    let (identity, manager, groups, (events, next)) = found.ok_or(Error::NotFound("This identity"))?;
-    let path = format!("/identities/{}", identity.id);
+    let (identity, manager, groups, (events, next)) = match found {
+        Ok(found) => found,
+        Err(found) => return absent(&ctx, found),
+    };
+    let on = |fields: &[(&str, &str)]| href(&path, &[&[("asOf", as_of.value().as_str())], fields].concat());
     let manager = match manager {
         Some((id, name)) => Some((format!("/identities/{id}"), name)),
         None => identity.fields.manager.clone().map(|raw| (String::new(), raw)),
@@ -493,10 +553,12 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
         groups: groups.0,
         has_more_groups: groups.1,
         events,
-        newest_href: past.map(|_| format!("{path}#history")).unwrap_or_default(),
+        newest_href: before.map(|_| format!("{}#history", on(&[]))).unwrap_or_default(),
         older_href: next
-            .map(|next| format!("{}#history", href(&path, &[("before", &Cursor::write(&next))])))
+            .map(|next| format!("{}#history", on(&[("before", &Cursor::write(&next))])))
             .unwrap_or_default(),
+        path,
+        as_of,
         identity,
     })
 }
@@ -519,6 +581,8 @@ pub(super) struct GroupPageQuery {
     pub(super) view: Option<String>,
     pub(super) cursor: Option<String>,
     pub(super) before: Option<String>,
+    #[serde(rename = "asOf")]
+    pub(super) as_of: Option<String>,
 }
 
 impl GroupPageQuery {
@@ -542,6 +606,7 @@ struct GroupPage {
     dn: String,
     view: View,
     path: String,
+    as_of: AsOf,
     members: Vec<Member>,
     groups: Vec<Belonging>,
     has_more_groups: bool,
@@ -573,52 +638,86 @@ impl GroupPage {
     fn kind(&self) -> &str {
         text(&self.group.fields.kind)
     }
+
+    /// A tab of this page, as of the same moment.
+    fn tab(&self, name: &str, value: &str) -> String {
+        href(&self.path, &[(name, value), ("asOf", &self.as_of.value())])
+    }
+
+    fn export_href(&self) -> String {
+        let effective = if self.is_effective() { "true" } else { "" };
+        href(&format!("{}/export", self.path), &[("effective", effective), ("asOf", &self.as_of.value())])
+    }
+
+    fn search_href(&self) -> String {
+        href("/identities", &[("group", &self.group.id.to_string()), ("asOf", &self.as_of.value())])
+    }
 }
 
 pub(super) async fn group(ctx: Ctx, id: PathId<ObjectId>, query: Query<GroupPageQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let id = id.0;
     let (query, view) = (query.0.clone(), query.0.view()?);
-    let past = past(&query.before)?;
+    let before = position_before(&query.before)?;
+    let path = format!("/groups/{id}");
+    let as_of = AsOf::new(&ctx, query.as_of.as_deref(), path.clone())?;
+    let at = as_of.at;
     let after: ObjectId =
         query.cursor.as_deref().filter(|text| !text.is_empty()).map(Cursor::read).transpose()?.unwrap_or(0);
     let found = ctx
         .kernel
         .db
         .read(move |c| {
-            let Some(group) = queries::find_group(c, account, id)? else { return Ok(None) };
+            let now = queries::find_group(c, account, id)?.ok_or(Error::NotFound("This group"))?;
+            let Some(group) = past::group_at(c, account, id, at)? else {
+                return Ok(Err(Absent {
+                    subject: SubjectType::Group,
+                    id,
+                    directory_id: now.directory_id,
+                    name: now.name.clone(),
+                    at: at.unwrap_or_default(),
+                    first_listed_at: past::first_listed(c, id)?,
+                    removed_at: now.removed_at,
+                }));
+            };
             let members = match view {
-                View::Direct => queries::direct_members(c, id, after, PAGE_SIZE + 1)?,
-                View::Effective => queries::effective_members(c, id, after, PAGE_SIZE + 1)?,
+                View::Direct | View::Effective => {
+                    past::members(c, account, id, view == View::Effective, at, after, PAGE_SIZE + 1)?
+                }
                 _ => Vec::new(),
             };
             let groups = match view {
-                View::MemberOf => queries::belongings(c, id, BELONGINGS_MAX)?,
+                View::MemberOf => past::belongings(c, account, id, at, BELONGINGS_MAX)?,
                 _ => (Vec::new(), false),
             };
             let history = match view {
-                View::History => history(c, id, past)?,
+                View::History => history(c, now.directory_id, id, before)?,
                 _ => (Vec::new(), None),
             };
-            Ok(Some((group, members, groups, history)))
+            Ok(Ok((group, members, groups, history)))
         })
         .await?;
-    let (group, members, groups, (events, next_past)) = found.ok_or(Error::NotFound("This group"))?;
+    let (group, members, groups, (events, next_past)) = match found {
+        Ok(found) => found,
+        Err(found) => return absent(&ctx, found),
+    };
     let Listing { rows: members, next } = Listing::cut(members, PAGE_SIZE, |member| member.number);
-    let path = format!("/groups/{id}");
+    let then = as_of.value();
+    let on = |fields: &[(&str, &str)]| href(&path, &[fields, &[("asOf", then.as_str())]].concat());
     let effective = if view == View::Effective { "true" } else { "" };
     html(&GroupPage {
         page: Page::new(&ctx, group.name.clone(), "groups").about(Some(group.directory_id)),
         dn: first_text(group.fields.attributes.get("dn")),
         view,
         attributes: if view == View::Attributes { attributes(&group.fields.attributes) } else { Vec::new() },
-        first_href: if after > 0 { href(&path, &[("effective", effective)]) } else { String::new() },
-        next_href: next.map(|cursor| href(&path, &[("effective", effective), ("cursor", &cursor)])).unwrap_or_default(),
-        newest_href: past.map(|_| format!("{path}?view=history")).unwrap_or_default(),
+        first_href: if after > 0 { on(&[("effective", effective)]) } else { String::new() },
+        next_href: next.map(|cursor| on(&[("effective", effective), ("cursor", &cursor)])).unwrap_or_default(),
+        newest_href: before.map(|_| on(&[("view", "history")])).unwrap_or_default(),
         older_href: next_past
-            .map(|next| href(&path, &[("view", "history"), ("before", &Cursor::write(&next))]))
+            .map(|next| on(&[("view", "history"), ("before", &Cursor::write(&next))]))
             .unwrap_or_default(),
         path,
+        as_of,
         group,
         members,
         groups: groups.0,

@@ -5,14 +5,14 @@
 //! takes effect at the moment it is applied, never before, and a directory is seen from its first applied plan on.
 //! Reads only.
 
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     fold::{fold, has_words},
     lookup::Gone,
-    model::{FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
+    model::{Belonging, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
     queries::{self, Filter, Position},
     retention, staged,
 };
@@ -76,8 +76,18 @@ fn stand(connection: &Connection, subject: SubjectType, id: ObjectId, at: Time) 
     Ok(None)
 }
 
+/// How an object stood in the lists at a time: `None` when it was not there, else since when it was missing.
+pub(super) fn missing_since(
+    connection: &Connection,
+    subject: SubjectType,
+    id: ObjectId,
+    at: Time,
+) -> Result<Option<Option<Time>>> {
+    Ok(stand(connection, subject, id, at)?.map(|stand| stand.missing_since_at))
+}
+
 /// Undoes what changed of an object after a time. `content` is its JSON now.
-fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) -> Result<serde_json::Value> {
+pub(super) fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) -> Result<serde_json::Value> {
     let mut content: serde_json::Map<String, serde_json::Value> = serde_json::from_str(content)?;
     let mut statement = connection.prepare_cached(
         "SELECT c.field, c.before FROM change c JOIN plan p ON p.run_id = c.run_id
@@ -615,6 +625,56 @@ pub fn groups_of(
         found.push(group);
     }
     Ok(found)
+}
+
+/// All groups that an object belongs to, or belonged to at a time, each with the shortest way there, direct ones first,
+/// then by name; and whether there were more than `max`.
+pub fn belongings(
+    connection: &Connection,
+    account: AccountId,
+    member: ObjectId,
+    at: Option<Time>,
+    max: usize,
+) -> Result<(Vec<Belonging>, bool)> {
+    let Some(at) = at else { return queries::belongings(connection, member, max) };
+    check_readable(connection, account, at)?;
+    let mut came_from: HashMap<ObjectId, ObjectId> = HashMap::new();
+    let mut names: HashMap<ObjectId, (String, bool, i64)> = HashMap::new();
+    let mut order: Vec<ObjectId> = Vec::new();
+    let mut waiting = VecDeque::from([member]);
+    let mut statement = connection.prepare_cached(
+        "SELECT group_id FROM member WHERE member_id = ?1 AND until_at > ?2 AND since_at <= ?2 ORDER BY group_id",
+    )?;
+    while let Some(next) = waiting.pop_front() {
+        if order.len() > max {
+            break;
+        }
+        let rows = statement.query_map(params![next, at], |row| row.get(0))?;
+        for id in rows.collect::<rusqlite::Result<Vec<ObjectId>>>()? {
+            if id == member || came_from.contains_key(&id) || order.len() > max {
+                continue;
+            }
+            let Some(row) = group(connection, account, id, at)? else { continue };
+            names.insert(id, (row.name, row.missing_since_at.is_some(), row.member_count));
+            came_from.insert(id, next);
+            order.push(id);
+            waiting.push_back(id);
+        }
+    }
+    let has_more = order.len() > max;
+    order.truncate(max);
+    Ok((Belonging::ways(member, order, &came_from, &names), has_more))
+}
+
+/// Since when an object has been in the copy, as far as the history goes; `None` for one that was never listed.
+pub fn first_listed(connection: &Connection, id: ObjectId) -> Result<Option<Time>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT min(at) FROM (SELECT since_at AS at FROM past WHERE object_id = ?1
+                 UNION ALL SELECT listed_since_at FROM identity WHERE id = ?1
+                 UNION ALL SELECT listed_since_at FROM directory_group WHERE id = ?1)",
+        )?
+        .query_row([id], |row| row.get(0))?)
 }
 
 /// What differs between two times: fields (raw attributes as `attributes.<name>`), and who joined and left.

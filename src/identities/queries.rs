@@ -104,6 +104,12 @@ pub(super) fn was_seen(connection: &Connection, directory: i64, at: Time) -> Res
     Ok(connection.prepare_cached(sql)?.exists(params![directory, at])?)
 }
 
+/// Since when the directory of an object has been seen.
+pub(super) fn seen_since(connection: &Connection, directory: i64) -> Result<Option<Time>> {
+    let sql = "SELECT first_applied_at FROM directory WHERE id = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([directory], |row| row.get(0))?)
+}
+
 /// The directories of an account that were seen at a time and are not taken out.
 pub(super) fn directories_seen(connection: &Connection, account: AccountId, at: Time) -> Result<Vec<i64>> {
     let sql = "SELECT id FROM directory
@@ -613,20 +619,7 @@ pub fn belongings(connection: &Connection, member: ObjectId, max: usize) -> Resu
             names.insert(*group, found);
         }
     }
-    let mut found: Vec<Belonging> = Vec::with_capacity(order.len());
-    for id in order {
-        let Some((name, is_missing, member_count)) = names.get(&id).cloned() else { continue };
-        let mut through = Vec::new();
-        let mut at = came_from.get(&id).copied().unwrap_or(member);
-        while at != member {
-            through.push((at, names.get(&at).map_or_else(String::new, |(name, ..)| name.clone())));
-            at = came_from.get(&at).copied().unwrap_or(member);
-        }
-        through.reverse();
-        found.push(Belonging { id, name, is_missing, member_count, through });
-    }
-    found.sort_by_cached_key(|belonging| (!belonging.through.is_empty(), fold(&belonging.name)));
-    Ok((found, has_more))
+    Ok((Belonging::ways(member, order, &came_from, &names), has_more))
 }
 
 /// When an object joined and left groups, from `from` until before `until`, newest first.

@@ -18,14 +18,14 @@ use crate::{
     schedule::{self, Job, SpecInput},
 };
 
+/// Answers for every account how many days of its history are kept.
+pub type KeepDays = fn(&Connection) -> Result<Vec<(AccountId, i64)>>;
+
 /// As in `schedule_entry.job`; its one subject is every account.
 const JOB: &str = "history-retention";
 const SUBJECT: &str = "all";
 /// Rows of each kind that one transaction deletes (well under 50 ms).
 const FORGET_ROWS: i64 = 1_000;
-
-/// Answers for every account how many days of its history are kept.
-pub type KeepDays = fn(&Connection) -> Result<Vec<(AccountId, i64)>>;
 
 /// From when on the history of an account is there; `None`: all of it.
 pub fn edge(connection: &Connection, account: AccountId) -> Result<Option<Time>> {

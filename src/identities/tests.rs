@@ -158,6 +158,20 @@ impl Place {
         self.kernel.db.read_blocking(f).expect("read")
     }
 
+    /// As if the directories had been seen since long ago.
+    pub(super) fn see_from_the_start(&self) {
+        write_to(&self.kernel, |c| Ok(c.execute("UPDATE directory SET first_applied_at = 0", [])?));
+    }
+
+    /// The moment of the run that was the `number`th.
+    pub(super) fn minute(&self, number: i64) -> String {
+        start().plus(number * MINUTE).rfc3339()
+    }
+
+    pub(super) fn set_clock(&self, minutes: i64) {
+        self.kernel.clock.set(start().plus(minutes * MINUTE));
+    }
+
     fn list(&self, filter: &Filter) -> Vec<ObjectId> {
         let rows = self.read(|c| queries::list_identities(c, account(OURS), filter, None, 100_000));
         rows.into_iter().map(|row| row.id).collect()

@@ -134,6 +134,27 @@ async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
             browser.goto(&demo.at(&target)).await;
             look(&browser, page, width_px, scheme, &mut faults).await;
         }
+        for (list, page) in [("/identities", "identity"), ("/groups", "group")] {
+            browser.goto(&demo.at(list)).await;
+            let first = browser.find(&format!("main tbody a[href^='{list}/']")).await;
+            let target = first.attribute("href").await.unwrap_or_default();
+            let history = if page == "group" { format!("{target}?view=history") } else { target };
+            browser.goto(&demo.at(&history)).await;
+            let then =
+                browser.find(".timeline__when a[href*='asOf=']").await.attribute("href").await.unwrap_or_default();
+            let compare =
+                browser.find(".timeline__when a[href*='/compare?']").await.attribute("href").await.unwrap_or_default();
+            let moment = then.split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default();
+            for (path, page) in [
+                (then, format!("{page}-then")),
+                (compare, format!("{page}-compare")),
+                (format!("{list}?{moment}"), format!("{page}-list-then")),
+                (format!("{list}?asOf=2001-01-01T00:00:00Z"), format!("{page}-list-long-ago")),
+            ] {
+                browser.goto(&demo.at(&path)).await;
+                look(&browser, &page, width_px, scheme, &mut faults).await;
+            }
+        }
         browser.goto(&demo.at(NOT_FOUND)).await;
         browser.screenshot(&format!("not-found-{width_px}-{scheme}")).await;
         let console = browser.take_console().await;
@@ -188,6 +209,35 @@ async fn a_stopped_plan_is_read_searched_and_discarded() {
     browser.find("#decide button[formaction$='/discard']").await.click().await;
     browser.wait_until("document.querySelector('.page-head .pill[data-state=discarded]') !== null", patience).await;
     look(&browser, "run-discarded", 360, "dark", &mut faults).await;
+    assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
+}
+
+/// A second run, and back to the first one: its page offers it, and the plan waits.
+#[tokio::test]
+async fn a_rewind_is_planned_on_the_page_of_an_earlier_run() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    browser.goto(&demo.at("/runs")).await;
+    let first = browser.find("main tbody a[href^='/runs/']").await.attribute("href").await.unwrap_or_default();
+    browser.goto(&demo.at(&first)).await;
+    browser.find(".page-head form[action$='/runs'] button").await.click().await;
+    let patience = Duration::from_secs(30);
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=applied]') !== null", patience).await;
+    let elsewhere = format!("location.pathname !== {}", serde_json::json!(first));
+    browser.wait_until(&elsewhere, patience).await;
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=applied]') !== null", patience).await;
+    let mut faults = Vec::new();
+    browser.goto(&demo.at(&first)).await;
+    browser.find("#rewind summary").await.click().await;
+    look(&browser, "run-rewind-offered", 1280, "light", &mut faults).await;
+    browser.find("#rewind button").await.click().await;
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=parked]') !== null", patience).await;
+    for (width_px, is_dark) in [(1280, false), (360, true)] {
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        look(&browser, "run-rewind", width_px, if is_dark { "dark" } else { "light" }, &mut faults).await;
+    }
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }
 

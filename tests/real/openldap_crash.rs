@@ -144,16 +144,15 @@ fn roll(seed: &mut u64, sides: u64) -> u64 {
     (*seed >> 33) % sides.max(1)
 }
 
-/// Waits until whatever goes on by itself has ended.
+/// Waits until whatever goes on by itself has ended: a run that a kill ended is followed by another one.
 async fn rest(appliance: &Appliance, directory: &str) {
     loop {
         let runs = appliance.api.all(&format!("/api/directories/{directory}/runs"), "runs").await;
-        let newest = text(&runs[0], "id");
-        appliance.api.wait_for_end(&newest, PATIENCE).await;
-        let runs = appliance.api.all(&format!("/api/directories/{directory}/runs"), "runs").await;
-        if text(&runs[0], "id") == newest {
+        let newest = appliance.api.wait_for_end(&text(&runs[0], "id"), PATIENCE).await;
+        if newest["state"] == "applied" {
             break;
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

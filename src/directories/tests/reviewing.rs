@@ -26,7 +26,8 @@ fn account() -> AccountId {
 fn plan(c: &rusqlite::Connection, run: i64, missing: i64, trips: &[Trip]) -> Result<Vec<i64>> {
     let counts = plan::Counts { read: 100, missing, ..plan::Counts::default() };
     let server = "ldaps://one.example:636".to_owned();
-    let planned = queries::Planned { counts, server, watermark: None, counted: None, watermark_lost: None };
+    let planned =
+        queries::Planned { counts, server: Some(server), watermark: None, counted: None, watermark_lost: None };
     queries::set_planned(c, run, &planned, Time(0))?;
     let found = queries::find_run(c, account(), run)?.expect("the run");
     let directory = queries::find(c, account(), found.directory_id)?.expect("the directory");
