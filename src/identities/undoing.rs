@@ -55,14 +55,12 @@ pub fn applied_since(connection: &Connection, directory: i64, at: Time) -> Resul
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Objects that lines of a plan are about.
+pub type Subjects = Vec<(SubjectType, ObjectId)>;
+
 /// What up to `limit` lines of a plan after line `after` are about, and the last of these lines; `None` after the last.
 /// One object comes as often as it has lines.
-pub fn touched(
-    connection: &Connection,
-    run: i64,
-    after: i64,
-    limit: i64,
-) -> Result<Option<(Vec<(SubjectType, ObjectId)>, i64)>> {
+pub fn touched(connection: &Connection, run: i64, after: i64, limit: i64) -> Result<Option<(Subjects, i64)>> {
     let mut statement = connection.prepare_cached(
         "SELECT c.id, c.subject_type, c.subject_id
          FROM plan p CROSS JOIN change c ON c.id > max(p.first_change - 1, ?2) AND c.id <= p.last_change
