@@ -372,7 +372,7 @@ impl Runner {
         }
     }
 
-    /// [`Self::drop_plan`] in the background, with the lines of the plan kept: a person discarded it and may want to
+    /// `drop_plan` in the background, with the lines of the plan kept: a person discarded it and may want to
     /// look again.
     pub fn drop_later(&self, run: i64) {
         let runner = self.clone();

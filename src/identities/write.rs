@@ -1,7 +1,7 @@
 //! Writing: how a plan is stored, and how apply makes it take effect.
 //!
 //! Owns every write to the copy. Nothing here decides what changes; `directories::plan` does. Two ways lead to the same
-//! [`write_objects`]: a plan for a copy that people see is staged first and copied by apply, in steps that are each one
+//! `write_objects`: a plan for a copy that people see is staged first and copied by apply, in steps that are each one
 //! transaction and can each be repeated (what is staged is deleted in the transaction that copies it, and change rows
 //! are counted off by the caller in the same transaction); the plan of a directory that was never applied is written
 //! in place at once, because nobody sees that copy before its first plan is applied.
