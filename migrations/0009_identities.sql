@@ -16,22 +16,25 @@ CREATE TABLE object (
     -- 1 identity, 2 group (identities::SubjectType).
     kind         INTEGER NOT NULL,
     external_id  TEXT    NOT NULL,
+    -- 64 bits of a hash over the three above (identities::lookup): a third of the index that they would make.
+    key          INTEGER NOT NULL,
     -- connectors::Source: equal means that the directory sent the same as last time.
     source       BLOB    NOT NULL,
     -- 0 present, 1 missing, 2 removed.
     gone         INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-CREATE UNIQUE INDEX object_by_external_id ON object (directory_id, kind, external_id);
-CREATE INDEX object_by_presence ON object (directory_id, kind, gone);
+CREATE INDEX object_by_key ON object (key);
 
 CREATE TABLE identity (
     id               INTEGER PRIMARY KEY,
     directory_id     INTEGER NOT NULL,
     external_id      TEXT    NOT NULL,
-    -- What other objects refer to it by (connectors::Key).
+    -- What other objects refer to it by (connectors::Key), and what they are looked up by: the first 64 bits of them.
     dn_key           BLOB,
+    dn_head          INTEGER,
     name_key         BLOB,
+    name_head        INTEGER,
     user_name        TEXT    NOT NULL,
     display_name     TEXT,
     mail             TEXT,
@@ -56,19 +59,22 @@ CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sor
     WHERE removed_at IS NULL AND status <> 'active';
 CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
-CREATE INDEX identity_by_dn   ON identity (directory_id, dn_key);
-CREATE INDEX identity_by_name_key ON identity (directory_id, name_key) WHERE name_key IS NOT NULL;
+CREATE INDEX identity_by_dn   ON identity (dn_head);
+CREATE INDEX identity_by_name ON identity (name_head) WHERE name_head IS NOT NULL;
 
 -- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
 -- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
 -- one trigram: so a common word in another account or status is skipped over instead of read.
 CREATE VIRTUAL TABLE identity_text USING fts5 (text, directory, status, content='', contentless_delete=1, tokenize='trigram');
+-- Bytes gathered before a piece of the index is written: a run writes few large pieces instead of many to be merged.
+INSERT INTO identity_text (identity_text, rank) VALUES ('hashsize', 8388608);
 
 CREATE TABLE directory_group (
     id               INTEGER PRIMARY KEY,
     directory_id     INTEGER NOT NULL,
     external_id      TEXT    NOT NULL,
     dn_key           BLOB,
+    dn_head          INTEGER,
     member_count     INTEGER NOT NULL,
     name             TEXT    NOT NULL,
     description      TEXT,
@@ -85,7 +91,7 @@ CREATE TABLE directory_group (
 CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id) WHERE removed_at IS NULL;
 CREATE INDEX group_missing_in_directory ON directory_group (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
-CREATE INDEX group_by_dn        ON directory_group (directory_id, dn_key);
+CREATE INDEX group_by_dn        ON directory_group (dn_head);
 
 CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
 

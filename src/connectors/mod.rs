@@ -381,6 +381,12 @@ impl Content for Mapped {
 pub struct Key(pub [u8; 16]);
 
 impl Key {
+    /// The first 64 bits, for an index: keys that share them are rare, and to be told apart by the rest.
+    pub fn head(&self) -> i64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     fn of(kind: &str, text: &str) -> Self {
         let hash = crate::secret::sha256(format!("{kind}\0{text}").as_bytes());
         let mut key = [0_u8; 16];

@@ -9,6 +9,7 @@
 //! Why one writer thread: SQLite has one writer anyway; a queue in front of it gives priorities and group commit
 //! instead of `SQLITE_BUSY`.
 
+mod checkpoint;
 mod migrations;
 mod readers;
 mod writer;
@@ -62,7 +63,10 @@ impl Db {
         }
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         migrations::run(path, &mut connection)?;
-        Ok(Self { writer: writer::Writer::start(connection), readers: readers::Readers::new(path.to_owned()) })
+        let beside = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let writer = writer::Writer::start(connection, beside)
+            .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        Ok(Self { writer, readers: readers::Readers::new(path.to_owned()) })
     }
 
     /// Runs `f` on a read connection, off the async threads. `f` sees one consistent snapshot.
@@ -136,14 +140,20 @@ impl Db {
         self.writer.submit(writer::Lane::Bulk, f)
     }
 
-    /// [`bulk_queued`](Self::bulk_queued) for the parts of one long write: parts of a [`Share`] that stand in one
-    /// transaction are undone together when one of them fails.
-    pub fn bulk_part<T, F>(&self, share: Share, f: F) -> Result<tokio::sync::oneshot::Receiver<Result<T>>>
+    /// Queues a part of one long write. The receiver answers when the part has run, so that the next can be made; whether
+    /// it lasts is known after [`bulk_end_blocking`](Self::bulk_end_blocking): when one part of a [`Share`] fails, those
+    /// of the same transaction are undone with it and none after it are run.
+    pub fn bulk_part<T, F>(&self, share: &Share, f: F) -> Result<tokio::sync::oneshot::Receiver<Result<T>>>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        self.writer.submit_part(share, f)
+        self.writer.submit_part(share.clone(), f)
+    }
+
+    /// Waits until every part of `share` that was queued is committed, and so can be read; an error when one was not.
+    pub fn bulk_end_blocking(&self, share: &Share) -> Result<()> {
+        self.writer.submit_end(share.clone())?.blocking_recv().map_err(|_| writer_stopped())?
     }
 }
 

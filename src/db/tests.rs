@@ -153,15 +153,69 @@ fn parts_of_one_write_fail_together_and_nobody_else_with_them() {
         std::thread::sleep(std::time::Duration::from_millis(50));
         Ok(())
     });
-    let first = db.bulk_part(ours, insert(1)).expect("queued");
-    let wrong = db.bulk_part(ours, |_| Err::<usize, _>(Error::Conflict("no".into()))).expect("queued");
-    let other = db.bulk_part(theirs, insert(2)).expect("queued");
-    let last = db.bulk_part(theirs, insert(3)).expect("queued");
+    let first = db.bulk_part(&ours, insert(1)).expect("queued");
+    let wrong = db.bulk_part(&ours, |_| Err::<usize, _>(Error::Conflict("no".into()))).expect("queued");
+    let late = db.bulk_part(&ours, insert(4)).expect("queued");
+    let other = db.bulk_part(&theirs, insert(2)).expect("queued");
+    let last = db.bulk_part(&theirs, insert(3)).expect("queued");
     busy.expect("queued").blocking_recv().expect("answered").expect("done");
-    assert!(first.blocking_recv().expect("answered").is_err());
+    assert_eq!(first.blocking_recv().expect("answered").expect("ran"), 1, "its maker may go on");
     assert!(matches!(wrong.blocking_recv().expect("answered"), Err(Error::Conflict(_))));
+    assert!(late.blocking_recv().expect("answered").is_err(), "nothing follows a part that failed");
+    assert!(db.bulk_end_blocking(&ours).is_err(), "not all of it was kept");
+    assert!(db.bulk_part(&ours, insert(5)).expect("queued").blocking_recv().expect("answered").is_err());
     for kept in [other, last] {
         assert_eq!(kept.blocking_recv().expect("answered").expect("kept"), 1);
     }
+    db.bulk_end_blocking(&theirs).expect("all of it was kept");
     assert_eq!(count(&db), 2);
+}
+
+#[test]
+fn parts_are_answered_before_their_transaction_ends_and_can_be_read_after_their_end() {
+    let (_dir, db) = open();
+    let share = Share::new();
+    let insert = |c: &rusqlite::Connection| Ok(c.execute("INSERT INTO t VALUES (1)", [])?);
+    for _ in 0..3 {
+        db.bulk_part(&share, insert).expect("queued").blocking_recv().expect("answered").expect("ran");
+    }
+    assert_eq!(count(&db), 0, "the transaction waits for more of the same");
+    db.bulk_end_blocking(&share).expect("kept");
+    assert_eq!(count(&db), 3);
+}
+
+#[test]
+fn a_person_does_not_wait_for_parts_that_may_come() {
+    let (_dir, db) = open();
+    let share = Share::new();
+    let part = db.bulk_part(&share, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).expect("queued");
+    part.blocking_recv().expect("answered").expect("ran");
+    let seen = db.write_blocking(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0))?));
+    assert_eq!(seen.expect("written"), 1);
+    assert_eq!(count(&db), 1, "what had gathered was committed first");
+}
+
+/// Pages of the log, as the file on disk shows.
+fn log_pages(dir: &tempfile::TempDir) -> u64 {
+    let bytes = std::fs::metadata(dir.path().join("bailiwick.db-wal")).map_or(0, |file| file.len());
+    bytes / 16_408
+}
+
+#[test]
+fn the_log_stays_bounded_though_bulk_writes_never_pause() {
+    let (dir, db) = open();
+    let share = Share::new();
+    // 1.25 GB, five times what the log may hold: the same pages again and again.
+    for _ in 0..1_250 {
+        let part = db.bulk_part(&share, |c| {
+            c.execute_batch("CREATE TABLE IF NOT EXISTS wide (id INTEGER PRIMARY KEY, bytes BLOB) STRICT")?;
+            for id in 1..=50 {
+                c.execute("INSERT OR REPLACE INTO wide VALUES (?1, randomblob(20000))", [id])?;
+            }
+            Ok(())
+        });
+        part.expect("queued").blocking_recv().expect("answered").expect("ran");
+    }
+    db.bulk_end_blocking(&share).expect("kept");
+    assert!(log_pages(&dir) <= 16_384 + 4_096, "{} pages", log_pages(&dir));
 }

@@ -1,14 +1,16 @@
 //! The writer: one thread, one connection, an interactive and a bulk lane.
 //!
 //! Owns group commit and the order of the lanes. It must never answer an interactive write before the commit, and
-//! never write again after a commit failed with an I/O error.
+//! never write again after a commit or a checkpoint failed with an I/O error. Parts of one long write (a [`Share`]) are
+//! the only thing that is answered before it is committed: its maker goes on at once, and asks at the end whether all
+//! of it was kept.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,6 +18,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::checkpoint::Checkpointer;
 use crate::error::{Error, Result};
 
 /// Waiting interactive writes beyond this are refused with 503 instead of queued without end.
@@ -34,22 +37,28 @@ pub(super) enum Lane {
 /// touched, and small chunks spread over large indexes touch the same pages again and again.
 const BULK_TIME_MAX: Duration = Duration::from_millis(300);
 
-/// Bulk writes that succeed or fail together: they may stand in one transaction without a savepoint around each. A
-/// savepoint copies every page that is touched within it, which costs more than the writing itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share(u64);
+/// Bulk writes that succeed or fail together: they stand in one transaction without a savepoint around each. A savepoint
+/// copies every page that is touched within it, which costs more than the writing itself.
+#[derive(Debug, Clone, Default)]
+pub struct Share(Arc<AtomicBool>);
 
 impl Share {
     /// Shared with nothing that is there already.
     pub fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self::default()
     }
-}
 
-impl Default for Share {
-    fn default() -> Self {
-        Self::new()
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn fail(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether one of the writes was undone: none of the others may follow.
+    fn has_failed(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -74,6 +83,10 @@ trait Work: Send {
     fn run(&mut self, connection: &Connection) -> Ran;
     /// Delivers the result, or the commit's error instead of it.
     fn answer(self: Box<Self>, commit: Result<()>);
+    /// Whether it is likely that more of the same write comes in a moment: worth keeping the transaction open for.
+    fn expects_more(&self) -> bool {
+        false
+    }
 }
 
 struct Closure<T, F> {
@@ -107,6 +120,66 @@ fn send<T>(answer: oneshot::Sender<Result<T>>, commit: Result<()>, own: Option<R
     };
     // The asker may have gone away (its connection closed): the write stands all the same.
     let _ = answer.send(result);
+}
+
+/// A part of a long write: answered as soon as it ran.
+struct Part<T, F> {
+    f: Option<F>,
+    share: Share,
+    answer: Option<oneshot::Sender<Result<T>>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Work for Part<T, F> {
+    fn run(&mut self, connection: &Connection) -> Ran {
+        let (Some(f), Some(answer)) = (self.f.take(), self.answer.take()) else { return Ran::Undone };
+        let result = if self.share.has_failed() {
+            Err(part_failed())
+        } else {
+            catch_unwind(AssertUnwindSafe(|| f(connection)))
+                .unwrap_or_else(|_| Err(Error::internal("a write panicked; its changes were undone")))
+        };
+        let ran = if result.is_ok() { Ran::Kept } else { Ran::Undone };
+        if result.is_err() {
+            self.share.fail();
+        }
+        send(answer, Ok(()), Some(result));
+        ran
+    }
+
+    fn answer(mut self: Box<Self>, commit: Result<()>) {
+        if let Err(error) = commit {
+            self.share.fail();
+            // It did not run at all.
+            if let Some(answer) = self.answer.take() {
+                send(answer, Err(error), None);
+            }
+        }
+    }
+
+    fn expects_more(&self) -> bool {
+        true
+    }
+}
+
+/// The end of a long write: answers after the commit, and only well when every part was kept.
+struct End {
+    share: Share,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+impl Work for End {
+    fn run(&mut self, _: &Connection) -> Ran {
+        if self.share.has_failed() { Ran::Undone } else { Ran::Kept }
+    }
+
+    fn answer(self: Box<Self>, commit: Result<()>) {
+        let own = if self.share.has_failed() { Err(part_failed()) } else { Ok(()) };
+        send(self.answer, commit, Some(own));
+    }
+}
+
+fn part_failed() -> Error {
+    Error::internal("another part of this write failed, and all of them were undone")
 }
 
 /// A long write in steps, each well under 50 ms; it may be spread over several transactions.
@@ -155,6 +228,24 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Until something waits, or `until`.
+    fn wait_for_more<'a>(&self, mut queue: MutexGuard<'a, Queue>, until: Instant) -> MutexGuard<'a, Queue> {
+        while queue.interactive.is_empty() && queue.bulk.is_empty() && !queue.is_closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.ready.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue
+    }
+
+    fn wake(&self) {
+        // With the lock, or a thread that is just about to wait would miss it.
+        drop(self.lock());
+        self.ready.notify_all();
+    }
 }
 
 /// Closes the queue when the last handle goes, so that the thread ends.
@@ -183,15 +274,21 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Self {
+    /// `beside` is the checkpointer's connection.
+    pub(super) fn start(mut connection: Connection, beside: Connection) -> rusqlite::Result<Self> {
         let shared = Arc::new(Shared { queue: Mutex::default(), ready: Condvar::new() });
+        connection.execute_batch("PRAGMA cache_size=-32000")?;
+        let waiting = shared.clone();
+        let checkpointer = Checkpointer::start(&mut connection, beside, move || waiting.wake())?;
         let theirs = shared.clone();
-        let thread = std::thread::Builder::new().name("db-writer".into()).spawn(move || work(&theirs, &connection));
+        let thread = std::thread::Builder::new()
+            .name("db-writer".into())
+            .spawn(move || work(&theirs, &Desk { connection, checkpointer }));
         if let Err(error) = &thread {
             tracing::error!(%error, "the writer thread could not be started");
             shared.lock().is_closed = true;
         }
-        Self { owner: Arc::new(Owner { shared, thread: Mutex::new(thread.ok()) }) }
+        Ok(Self { owner: Arc::new(Owner { shared, thread: Mutex::new(thread.ok()) }) })
     }
 
     pub(super) fn submit<T, F>(&self, lane: Lane, f: F) -> Result<oneshot::Receiver<Result<T>>>
@@ -210,7 +307,14 @@ impl Writer {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        self.enqueue(Lane::Bulk, share, Box::new(Closure { f: Some(f), result: None, answer: sender }))?;
+        let part = Part { f: Some(f), share: share.clone(), answer: Some(sender) };
+        self.enqueue(Lane::Bulk, share, Box::new(part))?;
+        Ok(receiver)
+    }
+
+    pub(super) fn submit_end(&self, share: Share) -> Result<oneshot::Receiver<Result<()>>> {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(Lane::Bulk, share.clone(), Box::new(End { share, answer: sender }))?;
         Ok(receiver)
     }
 
@@ -244,32 +348,39 @@ impl Writer {
             Lane::Bulk => queue.bulk.push_back((share, work)),
         }
         drop(queue);
-        self.owner.shared.ready.notify_one();
+        self.owner.shared.ready.notify_all();
         Ok(())
     }
 }
 
-fn work(shared: &Shared, connection: &Connection) {
-    if let Err(error) = connection.execute_batch("PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=4000") {
-        tracing::error!(%error, "the writer's settings were refused");
-    }
+/// What the writer's thread works with. The connection goes first when it ends.
+struct Desk {
+    connection: Connection,
+    checkpointer: Checkpointer,
+}
+
+fn work(shared: &Shared, desk: &Desk) {
+    let connection = &desk.connection;
     let mut is_broken = false;
     loop {
         let group = {
             let mut queue = shared.lock();
-            while queue.interactive.is_empty() && queue.bulk.is_empty() {
-                if queue.is_closed {
+            while queue.interactive.is_empty() && (queue.bulk.is_empty() || desk.checkpointer.is_behind()) {
+                if queue.is_closed && queue.bulk.is_empty() {
                     return;
                 }
                 queue = shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
             std::mem::take(&mut queue.interactive)
         };
+        is_broken |= desk.checkpointer.has_failed();
         if !group.is_empty() {
             commit_group(connection, group, &mut is_broken);
         }
         // Bulk chunks between two groups: bulk waits for people, but is never starved by them.
-        commit_bulk(shared, connection, &mut is_broken);
+        if !desk.checkpointer.is_behind() {
+            commit_bulk(shared, connection, &mut is_broken);
+        }
     }
 }
 
@@ -300,7 +411,7 @@ fn commit_group(connection: &Connection, mut waiting: VecDeque<Box<dyn Work>>, i
 
 fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
     let Some((share, mut work)) = shared.lock().bulk.pop_front() else { return };
-    let started = Instant::now();
+    let until = Instant::now() + BULK_TIME_MAX;
     let mut done = Vec::new();
     let mut unfinished = None;
     let mut result = begin(connection, "NORMAL", *is_broken);
@@ -308,6 +419,7 @@ fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
         done.push(work);
     } else {
         loop {
+            let expects_more = work.expects_more();
             match work.run(connection) {
                 Ran::Again => unfinished = Some(work),
                 Ran::Kept => done.push(work),
@@ -319,10 +431,13 @@ fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
                 }
             }
             let mut queue = shared.lock();
-            if !queue.interactive.is_empty() || started.elapsed() >= BULK_TIME_MAX {
+            if expects_more {
+                queue = shared.wait_for_more(queue, until);
+            }
+            if !queue.interactive.is_empty() || Instant::now() >= until {
                 break;
             }
-            let is_ours = queue.bulk.front().is_some_and(|(next, _)| *next == share);
+            let is_ours = queue.bulk.front().is_some_and(|(next, _)| next.is(&share));
             match unfinished
                 .take()
                 .or_else(|| if is_ours { queue.bulk.pop_front().map(|(_, work)| work) } else { None })

@@ -229,7 +229,7 @@ impl Bench {
         self.runs += 1;
         let (run, in_place_at) = (self.runs, (!self.is_applied).then_some(Time(self.runs * 1_000_000)));
         if !self.is_applied {
-            self.write_all(|c| write::forget_copy(c, DIRECTORY, 3, false));
+            self.write_all(|c| write::forget_copy(c, DIRECTORY, &mut 0, 3, false));
         }
         self.kernel.db.bulk_blocking(move |c| write::open_plan(c, run, DIRECTORY)).expect("a plan");
         let aim = Aim { run, directory: DIRECTORY, in_place_at, remove_missing_since: self.remove_missing_since };
@@ -281,7 +281,7 @@ impl Bench {
     pub(super) fn throw_away(&self, run: i64) {
         self.write_all(move |c| write::forget_plan(c, run, 3, true));
         if !self.is_applied {
-            self.write_all(|c| write::forget_copy(c, DIRECTORY, 3, true));
+            self.write_all(|c| write::forget_copy(c, DIRECTORY, &mut 0, 3, true));
         }
     }
 

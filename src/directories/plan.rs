@@ -12,6 +12,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    ops::Range,
     sync::Arc,
 };
 
@@ -40,7 +41,7 @@ use crate::{
 /// Numbers taken from the common space at once: few at first, then twice as many each time. What a run takes and does
 /// not use is lost, and [`Seen`] has a bit for every number there ever was.
 const NUMBERS_BLOCK_FIRST: i64 = 16;
-const NUMBERS_BLOCK_MAX: i64 = 4_096;
+const NUMBERS_BLOCK_MAX: i64 = 16_384;
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
 pub(super) const PART_OBJECTS: usize = 400;
 pub(super) const PART_CHANGES: usize = 4_000;
@@ -82,7 +83,9 @@ pub struct Planner {
     aim: Aim,
     progress: Arc<Progress>,
     pub counts: Counts,
-    numbers: std::ops::Range<ObjectId>,
+    numbers: Range<ObjectId>,
+    /// The numbers after these, when they have been asked for.
+    numbers_ahead: Option<oneshot::Receiver<Result<Range<ObjectId>>>>,
     numbers_block: i64,
     seen: Seen,
     ahead: Ahead,
@@ -134,6 +137,7 @@ impl Planner {
             progress,
             counts: Counts::default(),
             numbers: 0..0,
+            numbers_ahead: None,
             numbers_block: NUMBERS_BLOCK_FIRST,
             seen: Seen::default(),
             ahead: Ahead::default(),
@@ -167,14 +171,26 @@ impl Planner {
     }
 
     fn number(&mut self) -> Result<ObjectId> {
-        if let Some(id) = self.numbers.next() {
-            return Ok(id);
+        if self.numbers.is_empty() {
+            let reserved = match self.numbers_ahead.take() {
+                Some(reserved) => reserved,
+                None => self.reserve_numbers()?,
+            };
+            self.numbers = answered(reserved)?;
+        } else if self.numbers_ahead.is_none() && self.numbers.end - self.numbers.start <= self.numbers_block / 2 {
+            // Asked for before they are needed: the writer answers when it commits.
+            self.numbers_ahead = Some(self.reserve_numbers()?);
         }
+        self.numbers.next().ok_or_else(|| Error::internal("no object numbers are left"))
+    }
+
+    fn reserve_numbers(&mut self) -> Result<oneshot::Receiver<Result<Range<ObjectId>>>> {
         let count = self.numbers_block;
         self.numbers_block = (count * 2).min(NUMBERS_BLOCK_MAX);
-        let first = answered(self.db.bulk_part(self.share, move |c| write::reserve_numbers(c, count))?)?;
-        self.numbers = first..first + count;
-        self.numbers.next().ok_or_else(|| Error::internal("no object numbers are left"))
+        self.db.bulk_part(&self.share, move |c| {
+            let first = write::reserve_numbers(c, count)?;
+            Ok(first..first + count)
+        })
     }
 
     /// Takes one page.
@@ -686,7 +702,7 @@ impl Planner {
             if objects.is_empty() && lines.is_empty() {
                 break;
             }
-            self.waiting.push_back(self.db.bulk_part(self.share, move |c| match in_place_at {
+            self.waiting.push_back(self.db.bulk_part(&self.share, move |c| match in_place_at {
                 Some(at) => write::store_part_in_place(c, Target { run, directory, at }, &objects, &lines),
                 None => write::store_part(c, run, &objects, &lines),
             })?);
@@ -700,7 +716,7 @@ impl Planner {
     fn flush_texts(&mut self) -> Result<()> {
         let (texts, directory) = (std::mem::take(&mut self.texts), self.aim.directory);
         if !texts.is_empty() {
-            let part = self.db.bulk_part(self.share, move |c| write::write_search_texts(c, directory, &texts))?;
+            let part = self.db.bulk_part(&self.share, move |c| write::write_search_texts(c, directory, &texts))?;
             self.waiting.push_back(part);
         }
         Ok(())
@@ -778,6 +794,6 @@ impl Planner {
         while !self.waiting.is_empty() {
             self.wait_one()?;
         }
-        Ok(())
+        self.db.bulk_end_blocking(&self.share)
     }
 }

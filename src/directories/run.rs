@@ -532,8 +532,9 @@ impl Runner {
     async fn forget_copy(&self, directory: i64) -> Result<()> {
         let db = self.kernel.db.clone();
         tokio::task::spawn_blocking(move || {
+            let mut after = 0;
             db.bulk_steps_blocking(move |c| {
-                let is_more = write::forget_copy(c, directory, FORGET_OBJECTS, false)?;
+                let is_more = write::forget_copy(c, directory, &mut after, FORGET_OBJECTS, false)?;
                 Ok(if is_more { Step::More } else { Step::Done(()) })
             })
         })
@@ -631,8 +632,9 @@ impl Runner {
                             Ok(if is_more { Step::More } else { Step::Done(()) })
                         })?;
                     }
+                    let mut after = 0;
                     db.bulk_steps_blocking(move |c| {
-                        if write::forget_copy(c, directory, FORGET_OBJECTS, true)? {
+                        if write::forget_copy(c, directory, &mut after, FORGET_OBJECTS, true)? {
                             return Ok(Step::More);
                         }
                         queries::delete(c, directory)?;

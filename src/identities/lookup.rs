@@ -11,6 +11,7 @@ use crate::{
     clock::Time,
     connectors::{Key, Keys, Source},
     error::Result,
+    secret,
 };
 
 /// Whether the directory still has an object.
@@ -49,13 +50,23 @@ pub struct Known {
     pub gone: Gone,
 }
 
+/// What objects are looked up by: 64 bits, so two of them may share one.
+pub(super) fn object_key(directory: i64, kind: i64, external_id: &str) -> i64 {
+    let mut named = Vec::with_capacity(external_id.len() + 16);
+    named.extend_from_slice(&directory.to_be_bytes());
+    named.extend_from_slice(&kind.to_be_bytes());
+    named.extend_from_slice(external_id.as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = secret::sha256(&named);
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// An object of a directory by its external id.
 pub fn find(connection: &Connection, directory: i64, subject: SubjectType, external_id: &str) -> Result<Option<Known>> {
     Ok(connection
         .prepare_cached(
-            "SELECT id, source, gone FROM object WHERE directory_id = ?1 AND kind = ?2 AND external_id = ?3",
+            "SELECT id, source, gone FROM object WHERE key = ?1 AND directory_id = ?2 AND kind = ?3 AND external_id = ?4",
         )?
-        .query_row(params![directory, subject.code(), external_id], |row| {
+        .query_row(params![object_key(directory, subject.code(), external_id), directory, subject.code(), external_id], |row| {
             Ok(Known { id: row.get(0)?, source: Source(row.get(1)?), gone: Gone::of_code(row.get(2)?) })
         })
         .optional()?)
@@ -109,13 +120,13 @@ pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Resu
 pub fn by_key(connection: &Connection, directory: i64, key: Key) -> Result<Vec<(SubjectType, ObjectId)>> {
     let mut statement = connection.prepare_cached(
         "SELECT 1, id, missing_since_at IS NOT NULL AS gone FROM identity
-         WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL
-         UNION ALL SELECT 1, id, missing_since_at IS NOT NULL FROM identity INDEXED BY identity_by_name_key
-         WHERE directory_id = ?1 AND name_key = ?2 AND removed_at IS NULL
+         WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL
+         UNION ALL SELECT 1, id, missing_since_at IS NOT NULL FROM identity
+         WHERE name_head = ?1 AND name_key = ?2 AND directory_id = ?3 AND removed_at IS NULL
          UNION ALL SELECT 2, id, missing_since_at IS NOT NULL FROM directory_group
-         WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL",
+         WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL",
     )?;
-    let mut rows = statement.query(params![directory, key.0])?;
+    let mut rows = statement.query(params![key.head(), key.0, directory])?;
     let mut found: Vec<(bool, SubjectType, ObjectId)> = Vec::new();
     while let Some(row) = rows.next()? {
         let subject = if row.get::<_, i64>(0)? == 1 { SubjectType::Identity } else { SubjectType::Group };
@@ -168,7 +179,7 @@ pub fn group_external_id(connection: &Connection, group: ObjectId) -> Result<Opt
         .optional()?)
 }
 
-/// Visits every object of a directory that is neither missing nor removed.
+/// Visits every object of a directory that is neither missing nor removed; walks over all objects there are.
 pub fn each_present(
     connection: &Connection,
     directory: i64,
@@ -206,18 +217,20 @@ pub fn missing_before(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// How many identities and groups of a directory are not removed (missing ones count), and how many memberships last.
+/// How many identities and groups of a directory are not removed (missing ones count); walks over all objects there are.
 pub fn counts(connection: &Connection, directory: i64) -> Result<(i64, i64)> {
-    let count = |subject: SubjectType| -> Result<i64> {
-        Ok(connection
-            .prepare_cached("SELECT count(*) FROM object WHERE directory_id = ?1 AND kind = ?2 AND gone < 2")?
-            .query_row(params![directory, subject.code()], |row| row.get(0))?)
-    };
-    Ok((count(SubjectType::Identity)?, count(SubjectType::Group)?))
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE kind = ?2), count(*) FILTER (WHERE kind = ?3) FROM object
+             WHERE directory_id = ?1 AND gone < 2",
+        )?
+        .query_row(params![directory, SubjectType::Identity.code(), SubjectType::Group.code()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?)
 }
 
-/// Whether the copy holds anything of a directory, whatever it is.
+/// Whether the copy holds anything of a directory, whatever it is; walks over all objects there are when it does not.
 pub fn is_empty(connection: &Connection, directory: i64) -> Result<bool> {
-    let sql = "SELECT 1 FROM object WHERE directory_id = ?1 UNION ALL SELECT 1 FROM reference WHERE directory_id = ?1 LIMIT 1";
+    let sql = "SELECT 1 FROM reference WHERE directory_id = ?1 UNION ALL SELECT 1 FROM object WHERE directory_id = ?1 LIMIT 1";
     Ok(!connection.prepare_cached(sql)?.exists([directory])?)
 }

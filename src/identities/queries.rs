@@ -344,9 +344,9 @@ pub fn find_by_dn(connection: &Connection, directory: i64, key: Key) -> Result<O
     Ok(connection
         .prepare_cached(
             "SELECT id, coalesce(display_name, user_name) FROM identity
-             WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL LIMIT 1",
+             WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL LIMIT 1",
         )?
-        .query_row(params![directory, key.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![key.head(), key.0, directory], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?)
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     fold::directory_facet,
-    lookup::Gone,
+    lookup::{Gone, object_key},
     model::{ChangeKind, FOREVER, ObjectId, SubjectType},
     staged::{SearchText, Staged, StagedKind},
 };
@@ -219,13 +219,20 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
     }
     // Table by table: the pages of one stay at hand.
     let mut insert = connection.prepare_cached(
-        "INSERT INTO object (id, directory_id, kind, external_id, source) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO object (id, directory_id, kind, external_id, key, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let mut update = connection.prepare_cached("UPDATE object SET source = ?2, gone = 0 WHERE id = ?1")?;
     for object in staged.iter().filter(|object| object.kind != StagedKind::Reference) {
         if object.is_new {
             let kind = object.kind.code();
-            insert.execute(params![object.object_id, target.directory, kind, object.external_id, object.source.0])?;
+            insert.execute(params![
+                object.object_id,
+                target.directory,
+                kind,
+                object.external_id,
+                object_key(target.directory, kind, &object.external_id),
+                object.source.0
+            ])?;
         } else {
             update.execute(params![object.object_id, object.source.0])?;
         }
@@ -265,16 +272,18 @@ pub fn write_search_texts(connection: &Connection, directory: i64, texts: &[Sear
 fn insert_identity(connection: &Connection, target: Target, object: &Staged) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO identity (id, directory_id, external_id, dn_key, name_key, user_name, display_name, mail, sort_key,
-                                   status, fields, first_seen_at, changed_at, listed_since_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?12)",
+            "INSERT INTO identity (id, directory_id, external_id, dn_key, dn_head, name_key, name_head, user_name,
+                                   display_name, mail, sort_key, status, fields, first_seen_at, changed_at, listed_since_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?14)",
         )?
         .execute(params![
             object.object_id,
             target.directory,
             object.external_id,
             object.keys.dn.map(|key| key.0),
+            object.keys.dn.map(|key| key.head()),
             object.keys.name.map(|key| key.0),
+            object.keys.name.map(|key| key.head()),
             object.name,
             object.display_name,
             object.mail,
@@ -298,16 +307,18 @@ fn update_identity(connection: &Connection, target: Target, object: &Staged) -> 
     connection
         .prepare_cached(
             "UPDATE identity SET
-                 listed_since_at = CASE WHEN sort_key <> ?7 OR status <> ?8 OR missing_since_at IS NOT NULL
-                                          OR removed_at IS NOT NULL THEN ?10 ELSE listed_since_at END,
-                 dn_key = ?2, name_key = ?3, user_name = ?4, display_name = ?5, mail = ?6, sort_key = ?7, status = ?8,
-                 fields = ?9, changed_at = ?10, missing_since_at = NULL, removed_at = NULL
+                 listed_since_at = CASE WHEN sort_key <> ?9 OR status <> ?10 OR missing_since_at IS NOT NULL
+                                          OR removed_at IS NOT NULL THEN ?12 ELSE listed_since_at END,
+                 dn_key = ?2, dn_head = ?3, name_key = ?4, name_head = ?5, user_name = ?6, display_name = ?7, mail = ?8,
+                 sort_key = ?9, status = ?10, fields = ?11, changed_at = ?12, missing_since_at = NULL, removed_at = NULL
              WHERE id = ?1",
         )?
         .execute(params![
             object.object_id,
             object.keys.dn.map(|key| key.0),
+            object.keys.dn.map(|key| key.head()),
             object.keys.name.map(|key| key.0),
+            object.keys.name.map(|key| key.head()),
             object.name,
             object.display_name,
             object.mail,
@@ -322,15 +333,16 @@ fn update_identity(connection: &Connection, target: Target, object: &Staged) -> 
 fn insert_group(connection: &Connection, target: Target, object: &Staged) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO directory_group (id, directory_id, external_id, dn_key, member_count, name, description, sort_key,
-                                          fields, first_seen_at, changed_at, listed_since_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?10)",
+            "INSERT INTO directory_group (id, directory_id, external_id, dn_key, dn_head, member_count, name, description,
+                                          sort_key, fields, first_seen_at, changed_at, listed_since_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?11)",
         )?
         .execute(params![
             object.object_id,
             target.directory,
             object.external_id,
             object.keys.dn.map(|key| key.0),
+            object.keys.dn.map(|key| key.head()),
             object.member_count,
             object.name,
             object.description,
@@ -353,15 +365,16 @@ fn update_group(connection: &Connection, target: Target, object: &Staged) -> Res
     connection
         .prepare_cached(
             "UPDATE directory_group SET
-                 listed_since_at = CASE WHEN sort_key <> ?6 OR missing_since_at IS NOT NULL OR removed_at IS NOT NULL
-                                        THEN ?8 ELSE listed_since_at END,
-                 dn_key = ?2, member_count = ?3, name = ?4, description = ?5, sort_key = ?6, fields = ?7,
-                 changed_at = ?8, missing_since_at = NULL, removed_at = NULL
+                 listed_since_at = CASE WHEN sort_key <> ?7 OR missing_since_at IS NOT NULL OR removed_at IS NOT NULL
+                                        THEN ?9 ELSE listed_since_at END,
+                 dn_key = ?2, dn_head = ?3, member_count = ?4, name = ?5, description = ?6, sort_key = ?7, fields = ?8,
+                 changed_at = ?9, missing_since_at = NULL, removed_at = NULL
              WHERE id = ?1",
         )?
         .execute(params![
             object.object_id,
             object.keys.dn.map(|key| key.0),
+            object.keys.dn.map(|key| key.head()),
             object.member_count,
             object.name,
             object.description,
@@ -516,62 +529,83 @@ pub fn forget_plan(connection: &Connection, run: i64, limit: i64, with_changes: 
     Ok(false)
 }
 
-/// Deletes up to `limit` objects of a directory with all that hangs on them, their history only `with_changes`; `false`
-/// when nothing was left.
-pub fn forget_copy(connection: &Connection, directory: i64, limit: i64, with_changes: bool) -> Result<bool> {
-    let mut left = false;
-    for kind in [StagedKind::Identity, StagedKind::Group, StagedKind::Reference] {
-        let (list, delete, delete_text) = match kind {
-            StagedKind::Identity => (
-                "SELECT id FROM identity WHERE directory_id = ?1 LIMIT ?2",
-                "DELETE FROM identity WHERE id = ?1",
-                Some("DELETE FROM identity_text WHERE rowid = ?1"),
-            ),
-            StagedKind::Group => (
-                "SELECT id FROM directory_group WHERE directory_id = ?1 LIMIT ?2",
-                "DELETE FROM directory_group WHERE id = ?1",
-                Some("DELETE FROM group_text WHERE rowid = ?1"),
-            ),
-            StagedKind::Reference => (
-                "SELECT id FROM reference WHERE directory_id = ?1 LIMIT ?2",
-                "DELETE FROM reference WHERE id = ?1",
-                None,
-            ),
-        };
-        let ids: Vec<ObjectId> = connection
-            .prepare_cached(list)?
-            .query_map([directory, limit], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        for id in ids {
-            left = true;
-            // A group of a million members is taken apart in pieces; the object itself goes with the last.
-            let members = connection
-                .prepare_cached(
-                    "DELETE FROM member WHERE (group_id, until_at, member_id, since_at) IN
-                         (SELECT group_id, until_at, member_id, since_at FROM member WHERE group_id = ?1 LIMIT ?2)",
-                )?
-                .execute([id, limit])?;
-            if i64::try_from(members).unwrap_or(i64::MAX) >= limit {
-                return Ok(true);
-            }
-            connection
-                .prepare_cached(
-                    "DELETE FROM member WHERE (group_id, until_at, member_id, since_at) IN
-                         (SELECT group_id, until_at, member_id, since_at FROM member WHERE member_id = ?1)",
-                )?
-                .execute([id])?;
-            if with_changes {
-                connection.prepare_cached("DELETE FROM change WHERE subject_id = ?1")?.execute([id])?;
-            }
-            connection.prepare_cached("DELETE FROM past WHERE object_id = ?1")?.execute([id])?;
-            if let Some(sql) = delete_text {
-                connection.prepare_cached(sql)?.execute([id])?;
-            }
-            connection.prepare_cached(delete)?.execute([id])?;
+/// Objects looked at in one step, whosever they are.
+const WALK: i64 = 20_000;
+
+/// Deletes up to `limit` objects of a directory with all that hangs on them, their history only `with_changes`, from the
+/// number behind `after` on, which it moves; `false` when nothing was left.
+pub fn forget_copy(
+    connection: &Connection,
+    directory: i64,
+    after: &mut ObjectId,
+    limit: i64,
+    with_changes: bool,
+) -> Result<bool> {
+    let last: Option<ObjectId> =
+        connection.prepare_cached("SELECT max(id) FROM object")?.query_row([], |row| row.get(0))?;
+    let until = *after + WALK;
+    let ids: Vec<(ObjectId, i64)> = connection
+        .prepare_cached(
+            "SELECT id, kind FROM object WHERE id > ?1 AND id <= ?2 AND directory_id = ?3 ORDER BY id LIMIT ?4",
+        )?
+        .query_map(params![*after, until, directory, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let is_walked = i64::try_from(ids.len()).unwrap_or(i64::MAX) < limit;
+    for (id, kind) in ids {
+        if forget_memberships(connection, id, limit)? {
+            return Ok(true);
         }
+        let (delete_text, delete) = match SubjectType::of_code(kind) {
+            Some(SubjectType::Group) => {
+                ("DELETE FROM group_text WHERE rowid = ?1", "DELETE FROM directory_group WHERE id = ?1")
+            }
+            _ => ("DELETE FROM identity_text WHERE rowid = ?1", "DELETE FROM identity WHERE id = ?1"),
+        };
+        if with_changes {
+            connection.prepare_cached("DELETE FROM change WHERE subject_id = ?1")?.execute([id])?;
+        }
+        connection.prepare_cached("DELETE FROM past WHERE object_id = ?1")?.execute([id])?;
+        for sql in [delete_text, delete, "DELETE FROM object WHERE id = ?1"] {
+            connection.prepare_cached(sql)?.execute([id])?;
+        }
+        *after = id;
     }
-    let objects = connection
-        .prepare_cached("DELETE FROM object WHERE id IN (SELECT id FROM object WHERE directory_id = ?1 LIMIT ?2)")?
-        .execute([directory, limit])?;
-    Ok(left || objects > 0)
+    if is_walked {
+        *after = until;
+    }
+    if !is_walked || last.is_some_and(|last| until < last) {
+        return Ok(true);
+    }
+    let references: Vec<ObjectId> = connection
+        .prepare_cached("SELECT id FROM reference WHERE directory_id = ?1 LIMIT ?2")?
+        .query_map([directory, limit], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in &references {
+        if forget_memberships(connection, *id, limit)? {
+            return Ok(true);
+        }
+        connection.prepare_cached("DELETE FROM reference WHERE id = ?1")?.execute([*id])?;
+    }
+    Ok(!references.is_empty())
+}
+
+/// Deletes an object's memberships and its members. A group of a million members is taken apart in pieces: `true` when
+/// there may be more.
+fn forget_memberships(connection: &Connection, id: ObjectId, limit: i64) -> Result<bool> {
+    let members = connection
+        .prepare_cached(
+            "DELETE FROM member WHERE (group_id, until_at, member_id, since_at) IN
+                 (SELECT group_id, until_at, member_id, since_at FROM member WHERE group_id = ?1 LIMIT ?2)",
+        )?
+        .execute([id, limit])?;
+    if i64::try_from(members).unwrap_or(i64::MAX) >= limit {
+        return Ok(true);
+    }
+    connection
+        .prepare_cached(
+            "DELETE FROM member WHERE (group_id, until_at, member_id, since_at) IN
+                 (SELECT group_id, until_at, member_id, since_at FROM member WHERE member_id = ?1)",
+        )?
+        .execute([id])?;
+    Ok(false)
 }

@@ -1,0 +1,163 @@
+//! The checkpointer: moves what was committed from the write-ahead log into the database file, on a thread of its own.
+//!
+//! Owns how long the log may grow. It runs beside the writer (a passive checkpoint keeps nobody waiting), because a
+//! checkpoint reads and writes every page once more and waits for the disk twice. SQLite starts the log anew only when
+//! all of it was moved and nobody reads from it, which a writer that never pauses does not let happen: beyond
+//! [`LOG_PAGES_MAX`] bulk writes wait ([`Checkpointer::is_behind`]); people never do. After a checkpoint has failed in
+//! the file system nothing may be written any more ([`Checkpointer::has_failed`]).
+
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
+
+/// So many pages of the log (16 KiB each) are moved at once: fewer, and pages that change again and again are moved
+/// again and again.
+const PASS_PAGES: u32 = 4_000;
+/// 256 MiB.
+const LOG_PAGES_MAX: u32 = 16_384;
+
+#[derive(Default)]
+struct Asked {
+    pass: bool,
+    is_closed: bool,
+}
+
+struct Shared {
+    asked: Mutex<Asked>,
+    ready: Condvar,
+    /// Pages in the log after the last commit.
+    pages: AtomicU32,
+    /// Of them, how many were moved by the last pass.
+    moved: AtomicU32,
+    /// Bulk writes wait while the log is longer than this.
+    limit: AtomicU32,
+    has_failed: AtomicBool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handle that the writer keeps; the thread ends with it.
+pub(super) struct Checkpointer {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    /// Moves the log of `writer` by way of `connection`; calls `passed` after each pass.
+    pub(super) fn start(
+        writer: &mut Connection,
+        connection: Connection,
+        passed: impl Fn() + Send + 'static,
+    ) -> rusqlite::Result<Self> {
+        let shared = Arc::new(Shared {
+            asked: Mutex::default(),
+            ready: Condvar::new(),
+            pages: AtomicU32::new(0),
+            moved: AtomicU32::new(0),
+            limit: AtomicU32::new(LOG_PAGES_MAX),
+            has_failed: AtomicBool::new(false),
+        });
+        let theirs = shared.clone();
+        writer.wal_hook(Some(move |_: &mut Wal, pages| {
+            theirs.committed(u32::try_from(pages).unwrap_or(0));
+            Ok(())
+        }))?;
+        let theirs = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("db-checkpoint".into())
+            .spawn(move || work(&theirs, &connection, &passed))
+            .map_err(|error| tracing::error!(%error, "the checkpoint thread could not be started"));
+        Ok(Self { shared, thread: thread.ok() })
+    }
+
+    /// Whether bulk writes have to wait until more of the log was moved.
+    pub(super) fn is_behind(&self) -> bool {
+        self.shared.is_behind()
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.shared.has_failed.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = true;
+        self.shared.ready.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn committed(&self, pages: u32) {
+        let before = self.pages.swap(pages, Ordering::AcqRel);
+        if pages < before {
+            // The log was started anew.
+            self.moved.store(0, Ordering::Release);
+            self.limit.store(LOG_PAGES_MAX, Ordering::Release);
+        }
+        if self.is_due() {
+            self.lock().pass = true;
+            self.ready.notify_all();
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let (pages, moved) = (self.pages.load(Ordering::Acquire), self.moved.load(Ordering::Acquire));
+        pages.saturating_sub(moved) >= PASS_PAGES
+    }
+
+    fn is_behind(&self) -> bool {
+        self.pages.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
+    }
+}
+
+fn work(shared: &Shared, connection: &Connection, passed: &impl Fn()) {
+    loop {
+        {
+            let mut asked = shared.lock();
+            while !asked.pass && !shared.is_behind() {
+                if asked.is_closed {
+                    return;
+                }
+                asked = shared.ready.wait(asked).unwrap_or_else(PoisonError::into_inner);
+            }
+            asked.pass = false;
+        }
+        pass(shared, connection);
+        passed();
+    }
+}
+
+fn pass(shared: &Shared, connection: &Connection) {
+    let was_behind = shared.is_behind();
+    let mut is_all_moved = false;
+    match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
+        Ok((log, moved)) => {
+            is_all_moved = moved >= log;
+            shared.moved.store(u32::try_from(moved).unwrap_or(0), Ordering::Release);
+        }
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) => {
+            tracing::error!(%error, "a checkpoint failed in the file system: no more writes until the next start");
+            shared.has_failed.store(true, Ordering::Release);
+        }
+        // Somebody else (a backup, the command line) is at it, or the disk is full: what is in the log is safe there.
+        Err(error) => tracing::warn!(%error, "a checkpoint was put off"),
+    }
+    if was_behind {
+        // All moved: the next write starts the log anew. Otherwise somebody still reads from it, and nobody can say for
+        // how long: writing goes on, and the log grows.
+        let pages = shared.pages.load(Ordering::Acquire);
+        let limit = if is_all_moved { pages } else { pages.saturating_add(PASS_PAGES) };
+        shared.limit.store(limit.max(LOG_PAGES_MAX), Ordering::Release);
+    }
+}
