@@ -174,6 +174,11 @@ CREATE TABLE change (
 ) STRICT;
 
 CREATE INDEX change_by_subject ON change (subject_id, id);
+-- Changes of the fields that are searched (identities::staged), for searches as of a time.
+CREATE INDEX change_of_words ON change (run_id, subject_id)
+    WHERE kind = 'changed'
+      AND field IN ('displayName', 'givenName', 'familyName', 'userName', 'upn', 'mail', 'mails', 'employeeId', 'name',
+                    'description');
 
 -- The new content of objects that a plan adds, changes or brings back; emptied by apply and by discard. Its columns
 -- are those of the tables it goes to.

@@ -93,6 +93,41 @@ pub(super) struct Filter {
     pub(super) to: Option<Time>,
 }
 
+const LAST_UNTIL: &str = "SELECT max(seq) FROM audit_record WHERE account_id = ?1 AND at <= ?2";
+const FIRST_SINCE: &str = "SELECT min(seq) FROM audit_record WHERE account_id = ?1 AND at >= ?2";
+
+/// The statement that a list is read by.
+fn list_sql(filter: &Filter) -> String {
+    // The narrowest filter chooses the index, and by name: SQLite thinks no better of one that holds the few rows with a
+    // subject, or with a failure, than of the one with all rows of the account.
+    let narrowed = match (&filter.subject, &filter.principal, &filter.kind, &filter.result) {
+        (Some(_), ..) => {
+            "audit_record INDEXED BY audit_by_subject
+             WHERE subject_urn = ?4 AND (?5 IS NULL OR principal_urn = ?5) AND (?6 IS NULL OR type = ?6)
+               AND (?7 IS NULL OR result = ?7)"
+        }
+        (None, Some(_), ..) => {
+            "audit_record INDEXED BY audit_by_principal
+             WHERE ?4 IS NULL AND principal_urn = ?5 AND (?6 IS NULL OR type = ?6) AND (?7 IS NULL OR result = ?7)"
+        }
+        (None, None, Some(_), _) => {
+            "audit_record INDEXED BY audit_by_type
+             WHERE ?4 IS NULL AND ?5 IS NULL AND type = ?6 AND (?7 IS NULL OR result = ?7)"
+        }
+        (None, None, None, Some(result)) if result != "success" => {
+            "audit_record INDEXED BY audit_by_result
+             WHERE ?4 IS NULL AND ?5 IS NULL AND ?6 IS NULL AND result = ?7 AND result <> 'success'"
+        }
+        _ => {
+            "audit_record INDEXED BY audit_by_account
+             WHERE ?4 IS NULL AND ?5 IS NULL AND ?6 IS NULL AND (?7 IS NULL OR result = ?7)"
+        }
+    };
+    format!(
+        "SELECT {COLUMNS} FROM {narrowed} AND account_id = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?8"
+    )
+}
+
 /// Up to `limit` records of an account, newest first, before sequence number `before`.
 pub(super) fn list(
     connection: &Connection,
@@ -104,7 +139,7 @@ pub(super) fn list(
     // Times become sequence numbers first: then every combination of filters walks one index by seq.
     let upper = match filter.to {
         Some(to) => connection
-            .prepare_cached("SELECT max(seq) FROM audit_record WHERE account_id = ?1 AND at <= ?2")?
+            .prepare_cached(LAST_UNTIL)?
             .query_row(params![account, to], |row| row.get::<_, Option<i64>>(0))?
             .unwrap_or(0)
             .saturating_add(1),
@@ -112,36 +147,30 @@ pub(super) fn list(
     };
     let lower = match filter.from {
         Some(from) => connection
-            .prepare_cached("SELECT min(seq) FROM audit_record WHERE account_id = ?1 AND at >= ?2")?
+            .prepare_cached(FIRST_SINCE)?
             .query_row(params![account, from], |row| row.get::<_, Option<i64>>(0))?
             .unwrap_or(i64::MAX),
         None => 0,
     };
     let upper = upper.min(before.unwrap_or(i64::MAX));
-    // The narrowest filter chooses the index by being the only one written as an equality it can use.
-    let narrowed = match (&filter.subject, &filter.principal, &filter.kind, &filter.result) {
-        (Some(_), ..) => {
-            "subject_urn = ?4 AND (?5 IS NULL OR principal_urn = ?5) AND (?6 IS NULL OR type = ?6) AND (?7 IS NULL OR result = ?7)"
-        }
-        (None, Some(_), ..) => {
-            "?4 IS NULL AND principal_urn = ?5 AND (?6 IS NULL OR type = ?6) AND (?7 IS NULL OR result = ?7)"
-        }
-        (None, None, Some(_), _) => "?4 IS NULL AND ?5 IS NULL AND type = ?6 AND (?7 IS NULL OR result = ?7)",
-        (None, None, None, Some(result)) if result != "success" => {
-            "?4 IS NULL AND ?5 IS NULL AND ?6 IS NULL AND result = ?7 AND result <> 'success'"
-        }
-        _ => "?4 IS NULL AND ?5 IS NULL AND ?6 IS NULL AND (?7 IS NULL OR result = ?7)",
-    };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM audit_record WHERE account_id = ?1 AND seq >= ?2 AND seq < ?3 AND {narrowed}
-         ORDER BY seq DESC LIMIT ?8"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(&list_sql(filter))?;
     let rows = statement.query_map(
         params![account, lower, upper, filter.subject, filter.principal, filter.kind, filter.result, limit],
         read,
     )?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How SQLite walks to a list, by each of its statements.
+#[cfg(test)]
+pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
+    let steps = |sql: &str| -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        let unknown = vec![None::<i64>; statement.parameter_count()];
+        statement.query_map(rusqlite::params_from_iter(unknown), |row| row.get(3))?.collect()
+    };
+    let statements = [LAST_UNTIL.to_owned(), FIRST_SINCE.to_owned(), list_sql(filter)];
+    statements.iter().flat_map(|sql| steps(sql).expect("a plan")).collect()
 }
 
 pub(super) fn find(connection: &Connection, account: AccountId, id: &str) -> Result<Option<Record>> {

@@ -74,6 +74,14 @@ pub trait Delta: Send + Sync {
         pages: mpsc::Sender<Page>,
     ) -> BoxFuture<'a, Result<DeltaEnd, DeltaStop>>;
 
+    /// The identities with these external ids, as [`Sighting::Identity`] with the sources of a full reading. Ids that are
+    /// not found are not sent.
+    fn read_identities(
+        &self,
+        external_ids: Vec<String>,
+        pages: mpsc::Sender<Page>,
+    ) -> BoxFuture<'_, Result<(), Failure>>;
+
     /// The groups with these external ids, all as [`Sighting::GroupSeen`] and then as [`Sighting::Group`]. Ids that
     /// are not found are not sent.
     fn read_groups(&self, external_ids: Vec<String>, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<(), Failure>>;
@@ -247,7 +255,8 @@ pub enum Sighting {
         external_id: String,
         source: Source,
     },
-    /// In a reading of changes: it is there, unchanged.
+    /// In a reading of changes: it is there, unchanged since the watermark. Not that the copy holds it so: it may not have
+    /// been readable then.
     Present {
         subject: Subject,
         external_id: String,

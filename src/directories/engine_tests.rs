@@ -92,23 +92,30 @@ impl Model {
     }
 
     /// What a reading of changes since `before` sends: a group only when it was edited itself, as where the server
-    /// keeps memberships in order without a word.
-    fn changes_since(&self, before: &Self) -> Vec<Observed> {
+    /// keeps memberships in order without a word. A server that `is_listing` names all that is there instead of what is
+    /// gone.
+    fn changes_since(&self, before: &Self, is_listing: bool) -> Vec<Observed> {
         let deleted = |subject, external_id| Observed::Deleted { subject, external_id };
+        let present = |subject, external_id| Observed::Present { subject, external_id };
         let mut out = Vec::new();
         for (id, person) in &self.people {
             if before.people.get(id) != Some(person) {
                 out.push(Self::identity(*id, person));
+            } else if is_listing {
+                out.push(present(Subject::Identity, format!("person-{id}")));
             }
         }
-        for id in before.people.keys().filter(|id| !self.people.contains_key(id)) {
+        for id in before.people.keys().filter(|id| !is_listing && !self.people.contains_key(id)) {
             out.push(deleted(Subject::Identity, format!("person-{id}")));
         }
         let edited: Vec<_> =
             self.groups.iter().filter(|(id, members)| before.groups.get(id) != Some(members)).collect();
         out.extend(edited.iter().map(|(id, _)| Self::group_seen(**id)));
         out.extend(edited.iter().map(|(id, members)| self.group(**id, members)));
-        for id in before.groups.keys().filter(|id| !self.groups.contains_key(id)) {
+        let is_edited = |id: &u8| edited.iter().any(|(edited, _)| *edited == id);
+        let unedited = self.groups.keys().filter(|id| is_listing && !is_edited(id));
+        out.extend(unedited.map(|id| present(Subject::Group, format!("group-{id}"))));
+        for id in before.groups.keys().filter(|id| !is_listing && !self.groups.contains_key(id)) {
             out.push(deleted(Subject::Group, format!("group-{id}")));
         }
         out
@@ -254,10 +261,13 @@ impl Bench {
         (self.runs, counts)
     }
 
-    /// A plan of what changed, with the groups read again that the planner asks for.
+    /// A plan of what changed, with the groups read again that the planner asks for. Every other run the server lists
+    /// what is there.
     pub(super) fn plan_changes(&mut self, before: &Model, now: &Model) -> (i64, Counts) {
         let mut planner = self.planner();
-        Self::feed(&mut planner, now.changes_since(before));
+        let is_listing = self.runs % 2 == 0;
+        Self::feed(&mut planner, now.changes_since(before, is_listing));
+        assert_eq!(planner.unread.begin(), [""; 0], "the copy holds all that has not changed");
         let asked: Vec<u8> = planner
             .affected_groups()
             .expect("groups")
@@ -267,7 +277,7 @@ impl Bench {
             .collect();
         Self::feed(&mut planner, asked.iter().map(|id| Model::group_seen(*id)).collect());
         Self::feed(&mut planner, asked.iter().map(|id| now.group(*id, &now.groups[id])).collect());
-        let (counts, _) = planner.finish(Listed { identities: false, groups: false }).expect("a plan");
+        let (counts, _) = planner.finish(Listed { identities: is_listing, groups: is_listing }).expect("a plan");
         (self.runs, counts)
     }
 

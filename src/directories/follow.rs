@@ -1,6 +1,7 @@
-//! Following a reading: which objects of the copy were seen, and which one probably comes next.
+//! Following a reading: which objects of the copy were seen, which one probably comes next, and which have to be asked
+//! for.
 //!
-//! Owns two small structures of the planner, a few bytes per object at most. Reads the copy only.
+//! Owns three small structures of the planner, a few bytes per object at most. Reads the copy only.
 
 use rusqlite::Connection;
 
@@ -8,7 +9,7 @@ use crate::{
     error::Result,
     identities::{
         ObjectId, SubjectType,
-        lookup::{self, Held, Known},
+        lookup::{self, Gone, Held, Known},
     },
 };
 
@@ -32,6 +33,15 @@ impl Seen {
             }
             None => false,
         }
+    }
+
+    /// Takes the mark away; `false` when there was none.
+    pub(super) fn remove(&mut self, id: ObjectId) -> bool {
+        let id = usize::try_from(id).unwrap_or(0);
+        let Some(slot) = self.0.get_mut(id / 64) else { return false };
+        let was_marked = *slot & (1 << (id % 64)) != 0;
+        *slot &= !(1 << (id % 64));
+        was_marked
     }
 
     pub(super) fn contains(&self, id: ObjectId) -> bool {
@@ -92,5 +102,61 @@ impl Ahead {
             }
         }
         Ok(found)
+    }
+}
+
+/// What a directory names as there and unchanged, without its content. Some of it the copy holds as missing, or not at
+/// all (it could not be read before): without its content it would stay so until a full reading.
+#[derive(Default)]
+pub(super) struct Unread {
+    pub identities: Vec<String>,
+    pub groups: Vec<String>,
+    /// Objects of the copy that were named, and whose content has not come since.
+    named: Seen,
+    /// Content is asked for now, after what refers to it has come.
+    is_late: bool,
+    is_out_of_order: bool,
+}
+
+impl Unread {
+    /// Takes note of what was named; `true` when the copy holds it as it is.
+    pub(super) fn note(&mut self, known: Option<Known>, subject: SubjectType, external_id: String) -> bool {
+        if let Some(known) = known {
+            self.named.insert(known.id);
+            if known.gone == Gone::Present {
+                return true;
+            }
+        }
+        match subject {
+            SubjectType::Identity => self.identities.push(external_id),
+            SubjectType::Group => self.groups.push(external_id),
+        }
+        false
+    }
+
+    /// Whether an object was named as there.
+    pub(super) fn names(&self, id: ObjectId) -> bool {
+        self.named.contains(id)
+    }
+
+    /// The content of an object comes; whether it was named before. That is no second entry of the same id.
+    pub(super) fn take(&mut self, id: ObjectId) -> bool {
+        self.named.remove(id)
+    }
+
+    /// From here on they are read. Answers the identities among them.
+    pub(super) fn begin(&mut self) -> Vec<String> {
+        self.is_late = !self.identities.is_empty() || !self.groups.is_empty();
+        std::mem::take(&mut self.identities)
+    }
+
+    /// An object is referred to by other names than before; `was_referred` says whether names were looked up already.
+    pub(super) fn renamed(&mut self, was_referred: impl FnOnce() -> bool) {
+        self.is_out_of_order = self.is_out_of_order || (self.is_late && was_referred());
+    }
+
+    /// Whether a name was looked up before it was known what it leads to.
+    pub(super) fn is_out_of_order(&self) -> bool {
+        self.is_out_of_order
     }
 }

@@ -30,6 +30,8 @@ mod review_pages;
 mod rewind;
 mod run;
 mod run_pages;
+#[cfg(test)]
+mod scripted_tests;
 mod staleness;
 mod standing;
 #[cfg(test)]

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 pub use super::counts::{Counts, Quarantined};
 use super::{
-    follow::{Ahead, Seen},
+    follow::{Ahead, Seen, Unread},
     progress::Progress,
 };
 use crate::{
@@ -89,6 +89,7 @@ pub struct Planner {
     numbers_block: i64,
     seen: Seen,
     ahead: Ahead,
+    pub(super) unread: Unread,
     /// The ids that are new in this run: two entries with one id must not both be added.
     new_ids: HashSet<write::Hash>,
     /// Names that lead somewhere else since this run began: to a new object, or to one whose name changed.
@@ -141,6 +142,7 @@ impl Planner {
             numbers_block: NUMBERS_BLOCK_FIRST,
             seen: Seen::default(),
             ahead: Ahead::default(),
+            unread: Unread::default(),
             new_ids: HashSet::new(),
             gained: HashMap::new(),
             has_forgotten: false,
@@ -253,7 +255,8 @@ impl Planner {
                 self.group(connection, external_id, source, || content.group(index))
             }
             Sighting::Present { subject, external_id } => {
-                if let Some(known) = lookup::find(connection, self.aim.directory, subject, &external_id)? {
+                let known = lookup::find(connection, self.aim.directory, subject, &external_id)?;
+                if let (true, Some(known)) = (self.unread.note(known, subject, external_id), known) {
                     self.seen.insert(known.id);
                 }
                 Ok(())
@@ -310,7 +313,8 @@ impl Planner {
             false => self.ahead.find(connection, self.aim.directory, subject, external_id)?,
         };
         if let Some(known) = known {
-            return Ok(if self.seen.insert(known.id) { Ok(Some(known)) } else { Err(TWICE) });
+            let is_first = self.unread.take(known.id) | self.seen.insert(known.id);
+            return Ok(if is_first { Ok(Some(known)) } else { Err(TWICE) });
         }
         let mut named = Vec::with_capacity(external_id.len() + 1);
         named.push(if subject == SubjectType::Identity { b'i' } else { b'g' });
@@ -329,6 +333,7 @@ impl Planner {
             }
             self.unsettled.push(id);
         }
+        self.unread.renamed(|| self.groups.values().any(|group| group.is_read));
         for key in [keys.dn, keys.name].into_iter().flatten() {
             self.gained.insert(key, id);
             // Who named it before it was there named a reference.
@@ -595,7 +600,7 @@ impl Planner {
         let db = self.db.clone();
         db.read_blocking(|connection| {
             for id in lookup::missing_before(connection, self.aim.directory, subject, cutoff)? {
-                if !self.seen.insert(id) {
+                if self.unread.names(id) || !self.seen.insert(id) {
                     continue;
                 }
                 self.counts.removed += 1;
@@ -730,7 +735,7 @@ impl Planner {
     }
 
     /// After a delta's last page: the external ids of groups that were not sent though their members may be others
-    /// now. They have to be read, and their pages taken, before [`Planner::finish`].
+    /// now, or though the copy does not hold them. They have to be read, and their pages taken, before [`Planner::finish`].
     pub fn affected_groups(&mut self) -> Result<Vec<String>> {
         if self.affected.is_none() {
             self.settle_names()?;
@@ -742,7 +747,7 @@ impl Planner {
         let affected = self.groups_with_unsettled()?;
         self.affected = Some(affected.clone());
         db.read_blocking(|connection| {
-            let mut ids = Vec::new();
+            let mut ids = std::mem::take(&mut self.unread.groups);
             for group in affected.iter().filter(|group| !read.contains(group)) {
                 ids.extend(lookup::group_external_id(connection, *group)?);
             }

@@ -107,11 +107,41 @@ impl Board {
         }
     }
 
+    /// Opens a run anew: whoever carried it until now is about to end, and must not close what is opened here.
+    pub fn open_again(&self, run: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run, Arc::default());
+    }
+
     pub fn find(&self, run: i64) -> Option<Arc<Progress>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&run).cloned()
     }
 
     pub fn close(&self, run: i64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    /// Closes a run for the one who carried it with `progress`, unless somebody else has taken it up since.
+    pub fn end(&self, run: i64, progress: &Arc<Progress>) {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if runs.get(&run).is_some_and(|open| Arc::ptr_eq(open, progress)) {
+            runs.remove(&run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_ends_does_not_close_what_was_opened_again() {
+        let board = Board::default();
+        let first = board.open(7);
+        board.open_again(7);
+        board.end(7, &first);
+        let second = board.find(7).expect("the second carrier's");
+        assert!(board.claim(7).is_none(), "nobody else may take it up");
+        board.end(7, &second);
+        assert!(board.find(7).is_none());
     }
 }

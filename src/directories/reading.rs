@@ -29,10 +29,15 @@ pub(super) struct Read {
     pub listed: Listed,
 }
 
+/// Objects that are asked for one by one after a reading of changes; beyond, everything is read.
+const UNREAD_MAX: usize = 10_000;
+
 /// How a reading of changes fell short.
 pub(super) enum Short {
     /// All must be read, and why.
     Lost(String),
+    /// All must be read, though nothing is wrong with the watermark.
+    All,
     Stop(Stop),
 }
 
@@ -72,13 +77,14 @@ pub(super) async fn everything(
     Ok((planner, read))
 }
 
-/// Reads what changed since `watermark`, and the groups that the planner asks for then.
+/// Reads what changed since `watermark`, then what is there though the copy does not hold it, then the groups that the
+/// planner asks for.
 pub(super) async fn changes(
     delta: &dyn Delta,
     watermark: &str,
     planner: Planner,
 ) -> Result<(Planner, Result<Read, Short>), Stop> {
-    let (planner, reading) = feed(planner, |pages| delta.read_changes(watermark, pages)).await?;
+    let (mut planner, reading) = feed(planner, |pages| delta.read_changes(watermark, pages)).await?;
     let end = match reading {
         Ok(end) => end,
         Err(short) => return Ok((planner, Err(short))),
@@ -89,21 +95,36 @@ pub(super) async fn changes(
         counted: None,
         listed: Listed { identities: end.lists_identities, groups: end.lists_groups },
     };
-    let (planner, groups) = tokio::task::spawn_blocking(move || {
-        let mut planner = planner;
+    if planner.unread.identities.len() + planner.unread.groups.len() > UNREAD_MAX {
+        return Ok((planner, Err(Short::All)));
+    }
+    let identities = planner.unread.begin();
+    if !identities.is_empty() {
+        let (fed, reading) = feed(planner, |pages| delta.read_identities(identities, pages)).await?;
+        planner = fed;
+        if let Err(short) = reading {
+            return Ok((planner, Err(short)));
+        }
+    }
+    let (mut planner, groups) = tokio::task::spawn_blocking(move || {
         let groups = planner.affected_groups();
         (planner, groups)
     })
     .await
     .map_err(panicked)?;
-    match groups {
-        Err(error) => Ok((planner, Err(Short::Stop(Stop::Broken(error))))),
-        Ok(groups) if groups.is_empty() => Ok((planner, Ok(read))),
-        Ok(groups) => {
-            let (planner, reading) = feed(planner, |pages| delta.read_groups(groups, pages)).await?;
-            Ok((planner, reading.map(|()| read)))
+    let groups = match groups {
+        Err(error) => return Ok((planner, Err(Short::Stop(Stop::Broken(error))))),
+        Ok(groups) => groups,
+    };
+    if !groups.is_empty() {
+        let (fed, reading) = feed(planner, |pages| delta.read_groups(groups, pages)).await?;
+        planner = fed;
+        if let Err(short) = reading {
+            return Ok((planner, Err(short)));
         }
     }
+    let is_whole = !planner.unread.is_out_of_order();
+    Ok((planner, if is_whole { Ok(read) } else { Err(Short::All) }))
 }
 
 fn panicked(error: tokio::task::JoinError) -> Stop {

@@ -3,7 +3,8 @@
 //! Owns the review columns of `run` and the two verbs of a person over a plan. Invariants: a plan that the guard stopped
 //! takes effect only by an approval with a reason, of a person with the permission, and only while the copy and the
 //! settings are those it was made with; a directory has one parked plan at most, the newest; what a dropped plan had
-//! staged is deleted.
+//! staged is deleted. A rewind that waits holds the schedule back for a day: nearly every reading of a living directory
+//! moves the copy on, and nobody could ever approve one.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     audit::{self, Entry},
-    clock::Time,
+    clock::{DAY, Time},
     connectors::{
         Failure,
         openldap::{Scope, Settings, settings::MAPPED_FIELDS},
@@ -301,7 +302,7 @@ pub fn supersede(connection: &Connection, run: &Run, by: &Principal, now: Time) 
     let reason = format!("superseded by run {}", run.id);
     let mut statement = connection.prepare_cached(
         "UPDATE run SET state = 'discarded', discarded_by = ?3, discarded_at = ?4, discard_reason = ?5, superseded_by = ?2
-         WHERE directory_id = ?1 AND state = 'parked' AND id <> ?2 RETURNING id",
+         WHERE directory_id = ?1 AND state = 'parked' AND id <> ?2 AND (mode <> 'rewind' OR base_run_id IS NOT ?2) RETURNING id",
     )?;
     let rows = statement.query_map(params![run.directory_id, run.id, by.urn(), now, reason], |row| row.get(0))?;
     let ids: Vec<i64> = rows.collect::<rusqlite::Result<_>>()?;
@@ -344,6 +345,29 @@ pub fn parked_run(connection: &Connection, directory: &Directory) -> Result<Opti
         Some(id) => queries::find_run(connection, directory.account_id, id),
         None => Ok(None),
     }
+}
+
+/// How long a rewind that waits for approval holds the schedule back. One that was forgotten must not end the readings.
+const REWIND_HOLDS: i64 = DAY;
+
+/// The rewind of a directory that has been waiting for approval for less than a day.
+pub fn rewind_in_review(connection: &Connection, directory: i64, now: Time) -> Result<Option<i64>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id FROM run WHERE directory_id = ?1 AND state = 'parked' AND mode = 'rewind' AND parked_at > ?2",
+        )?
+        .query_row(params![directory, now.plus(-REWIND_HOLDS)], |row| row.get(0))
+        .optional()?)
+}
+
+/// An applied run that found no difference left the copy as a rewind in review knows it.
+pub fn keep_rewind(connection: &Connection, directory: i64, applied: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE run SET base_run_id = ?2 WHERE directory_id = ?1 AND state = 'parked' AND mode = 'rewind'",
+        )?
+        .execute([directory, applied])?;
+    Ok(())
 }
 
 /// How many plans of an account wait for approval.
@@ -451,8 +475,8 @@ pub async fn approve(
                 .detail("parkedBecause", &run.reason)
                 .detail("counts", super::model::CountsJson::from(run.counts));
             let run = queries::find_run(c, account, id)?.ok_or(Error::NotFound("This run"))?;
-            // Before anybody can see the row: from then on it is carried.
-            board.open(id);
+            // Before anybody can see the row: from then on it is carried. The one that parked it may not be gone yet.
+            board.open_again(id);
             Ok((run, vec![entry]))
         })
         .await;

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     audit::{self, Entry, Outcome},
     clock::{DAY, Time},
-    connectors::{Failure, FailureKind},
+    connectors::{Connector, Failure, FailureKind},
     db::Step,
     error::{Error, Result},
     identities::{
@@ -115,7 +115,7 @@ impl Runner {
                 runner.fail(&run, stop, &progress).await;
             }
             progress.enter(Phase::Done);
-            runner.board.close(id);
+            runner.board.end(id, &progress);
             measures::count(&runner.kernel, id).await;
         })
     }
@@ -153,23 +153,43 @@ impl Runner {
             Some(preview) => actions::open_preview(&self.kernel, &mut directory, preview)?,
             None => actions::open(&self.kernel, &directory).await?,
         };
-        self.clear_way(&directory, run).await?;
+        self.read_by(connector.as_ref(), &directory, run, progress).await
+    }
+
+    /// Reads the directory by its connector, and plans.
+    pub(super) async fn read_by(
+        &self,
+        connector: &dyn Connector,
+        directory: &Directory,
+        run: &Run,
+        progress: &Arc<Progress>,
+    ) -> Result<(), Stop> {
+        let (id, directory_id) = (run.id, directory.id);
+        self.clear_way(directory, run).await?;
         let mut lost = None;
         if run.mode == Mode::Delta.as_str() {
             let watermark = self.kernel.db.read(move |c| queries::watermark(c, directory_id)).await?;
             match (connector.delta(), watermark) {
                 (Some(delta), Some(watermark)) => {
-                    let planner = self.planner(&directory, run, progress);
+                    let planner = self.planner(directory, run, progress);
                     match reading::changes(delta, &watermark, planner).await? {
                         (planner, Ok(read)) => return self.plan(run, (planner, Ok(read)), None, progress).await,
                         (planner, Err(Short::Stop(stop))) => {
                             return self.plan(run, (planner, Err(stop)), None, progress).await;
                         }
-                        (planner, Err(Short::Lost(reason))) => {
+                        (planner, Err(short)) => {
                             reading::settled(planner).await;
                             self.forget(id, true).await;
-                            self.kernel.db.write(move |c| write::open_plan(c, id, directory_id)).await?;
-                            lost = Some(reason);
+                            self.kernel
+                                .db
+                                .write(move |c| {
+                                    write::open_plan(c, id, directory_id)?;
+                                    queries::set_full(c, id)
+                                })
+                                .await?;
+                            if let Short::Lost(reason) = short {
+                                lost = Some(reason);
+                            }
                         }
                     }
                 }
@@ -179,7 +199,7 @@ impl Runner {
                 }
             }
         }
-        let ended = reading::everything(connector.as_ref(), self.planner(&directory, run, progress)).await?;
+        let ended = reading::everything(connector, self.planner(directory, run, progress)).await?;
         self.plan(run, ended, lost, progress).await
     }
 
@@ -443,6 +463,9 @@ impl Runner {
                 write::finish_applied(c, target)?;
                 queries::set_run_applied(c, target.run, now)?;
                 queries::set_applied(c, target.directory, target.run, now, identities, groups)?;
+                if counts.differences() == 0 {
+                    review::keep_rewind(c, target.directory, target.run)?;
+                }
                 // A plan that waits for approval was made against a copy that is no longer there.
                 let (mut entries, dropped) = review::supersede(c, &applied, &who, now)?;
                 entries.insert(0, entry);
@@ -599,6 +622,11 @@ impl Runner {
     pub async fn run_scheduled(&self, directory: i64, mode: Mode) -> Result<String> {
         let account = self.kernel.db.read(move |c| queries::account_of(c, directory)).await?;
         let Some(account) = account else { return Ok("the directory is gone".into()) };
+        let now = self.kernel.clock.now();
+        if let Some(rewind) = self.kernel.db.read(move |c| review::rewind_in_review(c, directory, now)).await? {
+            // Its plan is about the copy as it stands. A run that a person asks for still takes its place.
+            return Ok(format!("skipped: run {rewind}, a rewind, waits for approval"));
+        }
         let principal = Principal::scheduler(&self.kernel.config.region, account);
         let input = actions::RunInput { mode, dry_run: false };
         let run = match actions::start_run(&self.kernel, &principal, self, directory, input).await {

@@ -53,8 +53,8 @@ impl Runner {
             Ok(((), vec![entry]))
         })
         .await?;
-        self.drop_plan(id, false).await;
         self.redo(run).await;
+        self.drop_plan(id, false).await;
         Ok(false)
     }
 
@@ -70,7 +70,7 @@ impl Runner {
             let (Some(delta), Some(watermark)) = (connector.delta(), watermark) else { return Ok(None) };
             match reading::changes(delta, &watermark, planner).await? {
                 (planner, Ok(read)) => (planner, read),
-                (_, Err(Short::Lost(_))) => return Ok(None),
+                (_, Err(Short::Lost(_) | Short::All)) => return Ok(None),
                 (_, Err(Short::Stop(stop))) => return Err(stop),
             }
         } else {

@@ -107,6 +107,11 @@ pub(super) fn has_words(index_text: &str, typed: &str) -> bool {
     terms(typed).iter().all(|term| index_text.contains(term))
 }
 
+/// Whether an index text has any word of a typed text.
+pub(super) fn has_a_word(index_text: &str, typed: &str) -> bool {
+    terms(typed).iter().any(|term| index_text.contains(term))
+}
+
 /// The FTS5 expression for the words of a typed text, in any order; `None` when there is no word. Nothing that is
 /// typed is an operator.
 fn words_expression(typed: &str) -> Option<String> {

@@ -17,6 +17,7 @@ mod page_tests;
 mod pages;
 pub mod past;
 mod past_pages;
+mod past_search;
 pub mod plans;
 pub(crate) mod queries;
 pub mod retention;

@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     fold::{fold, has_words},
-    lookup::Gone,
     model::{Belonging, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
+    past_search,
     queries::{self, Filter, Position},
     retention, staged,
 };
@@ -291,41 +291,11 @@ fn list(
     Ok(nearest.into_sorted_vec())
 }
 
-/// Objects that had another place in the lists then, and whose name then has a word of a text, or that are tombstones
-/// now, which no search index knows; by number. Whether one fits is decided by its content of then.
-fn named(
-    connection: &Connection,
-    account: AccountId,
-    subject: SubjectType,
-    filter: &Filter,
-    at: Time,
-    after: ObjectId,
-) -> Result<BTreeSet<ObjectId>> {
-    let folded = fold(&filter.q);
-    let words: Vec<&str> = folded.split_whitespace().collect();
-    let mut found = BTreeSet::new();
-    for directory in directories(connection, account, filter, at)? {
-        let mut statement = connection.prepare_cached(
-            "SELECT p.sort_key, p.object_id, o.gone FROM past p INDEXED BY past_until CROSS JOIN object o ON o.id = p.object_id
-             WHERE p.directory_id = ?1 AND p.until_at > ?2 AND p.since_at <= ?2 AND p.kind = ?3 AND p.object_id > ?4",
-        )?;
-        let mut rows = statement.query(params![directory, at, subject.code(), after])?;
-        while let Some(row) = rows.next()? {
-            let name = row.get_ref(0)?.as_str().unwrap_or_default();
-            if row.get::<_, i64>(2)? == Gone::Removed.code() || words.iter().any(|word| name.contains(word)) {
-                found.insert(row.get(1)?);
-            }
-        }
-    }
-    Ok(found)
-}
-
 /// Candidates that are looked at in one go.
 const CANDIDATES_MAX: usize = 2_000;
 
 /// Up to `limit` identities, as they are or as they were at a time: by name; when searched or of one group, by number.
-/// A search finds the names of then. Whose name is the same but whose other words (mail, employee id) were others is
-/// found by those that are the same now.
+/// A search finds the words of then.
 pub fn identities(
     connection: &Connection,
     account: AccountId,
@@ -362,9 +332,11 @@ pub fn identities(
         if queries::is_search(filter) {
             let after = Some(Position::Number(from));
             let found = queries::list_identities(connection, account, &now, after, CANDIDATES_MAX)?;
-            let mut batch = found.into_iter().map(|row| row.id).collect();
+            let mut batch: BTreeSet<ObjectId> = found.into_iter().map(|row| row.id).collect();
             cut(&batch);
-            batch.extend(named(connection, account, SubjectType::Identity, filter, at, from)?);
+            for directory in directories(connection, account, filter, at)? {
+                past_search::candidates(connection, directory, SubjectType::Identity, &filter.q, at, from, &mut batch)?;
+            }
             batches.push(batch);
         }
         let Some(first) = batches.first() else { return Ok(rows) };
@@ -419,7 +391,10 @@ pub fn groups(
         return Ok(rows);
     }
     let from = number_of(after.as_ref());
-    let mut candidates = named(connection, account, SubjectType::Group, filter, at, from)?;
+    let mut candidates = BTreeSet::new();
+    for directory in directories(connection, account, filter, at)? {
+        past_search::candidates(connection, directory, SubjectType::Group, &filter.q, at, from, &mut candidates)?;
+    }
     // Groups are few: all that are found are looked at.
     let mut after = Some(Position::Number(from));
     loop {

@@ -116,6 +116,13 @@ impl Plan {
         }
     }
 
+    /// A group that the copy has already, with one member.
+    pub(super) fn put_group(&mut self, id: ObjectId, fields: GroupFields) {
+        let keys = Keys { dn: Some(Key::of_dn(&format!("cn={}", fields.name))), name: None };
+        let json = serde_json::to_string(&fields).expect("content");
+        self.staged.push(Staged::group(named(id, false, keys), fields, json, 1));
+    }
+
     pub(super) fn member(&mut self, group: ObjectId, member: ObjectId, joins: bool) {
         let kind = if joins { ChangeKind::MemberAdded } else { ChangeKind::MemberRemoved };
         self.changes.push(NewChange { member_id: Some(member), ..line(SubjectType::Group, group, kind) });

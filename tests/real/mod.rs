@@ -5,11 +5,16 @@
 mod bulk_reader;
 mod comparison;
 mod openldap;
+mod openldap_clock;
 mod openldap_crash;
 mod openldap_delta;
 mod openldap_failures;
+mod openldap_followed;
 mod openldap_guard;
 mod openldap_large;
+mod openldap_moved;
 mod openldap_probe;
+mod openldap_reviewed;
 mod openldap_schedule;
 mod parts_hold;
+mod watched;

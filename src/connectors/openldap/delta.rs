@@ -42,16 +42,15 @@ use crate::connectors::{
     },
 };
 
-/// How far back changes by time are read again: a change may become visible some time after its timestamp was made.
-const OVERLAP_S: i64 = 5 * 60;
+/// How far back changes by time are read again: a change may become visible some time after its timestamp was made, and
+/// a server's clock that was off may be set back, by an hour where somebody mistook summer time.
+const OVERLAP_S: i64 = 65 * 60;
 /// Ids in one filter.
 const IDS_AT_ONCE: usize = 50;
 /// Changed branches that are read again; beyond, everything is.
 const BRANCHES_MAX: usize = 1_000;
 /// Deletions that are held back until their kind is read.
 const DELETIONS_MAX: usize = 1_000_000;
-/// How much later than our own clock a server's may be before its times are not believed.
-const CLOCK_AHEAD_MAX_S: i64 = 24 * 3600;
 
 impl OpenLdap {
     /// Where the server stands before anything is read, and how changes will be read from there on. Nothing that can be
@@ -98,9 +97,10 @@ impl OpenLdap {
         Ok(true)
     }
 
-    /// A watermark's time, from the newest that was seen; never far ahead of our own clock.
+    /// A watermark's time, from the newest that was seen; never ahead of our own clock. A server whose clock was ahead is
+    /// put right some day, and what changes then has earlier times than what was seen before.
     pub(super) fn since(&self, newest: Option<i64>) -> Option<i64> {
-        newest.map(|newest| newest.min(self.now.as_second().saturating_add(CLOCK_AHEAD_MAX_S)))
+        newest.map(|newest| newest.min(self.now.as_second()))
     }
 
     /// The servers with the one that made the watermark first: others may lag behind it.
@@ -202,7 +202,13 @@ impl OpenLdap {
         self.read_objects(connection, &scanner, (&users, &groups), true, out).await
     }
 
-    pub(super) async fn read_groups_again(&self, ids: Vec<String>, pages: mpsc::Sender<Page>) -> Result<(), Failure> {
+    /// Reads the objects of a kind with these ids, wherever the settings look for that kind.
+    pub(super) async fn read_again(
+        &self,
+        subject: Subject,
+        ids: Vec<String>,
+        pages: mpsc::Sender<Page>,
+    ) -> Result<(), Failure> {
         self.require_valid()?;
         // What is no UUID can't be the id of anything.
         let ids: Vec<String> = ids.iter().filter_map(|id| mapping::external_id(id)).collect();
@@ -210,7 +216,7 @@ impl OpenLdap {
         let mut failures = Vec::new();
         for endpoint in &self.client.endpoints {
             let mut out = Pages::new(&pages);
-            match self.groups_from(endpoint, trust.as_ref(), &ids, &mut out).await {
+            match self.again_from(endpoint, trust.as_ref(), subject, &ids, &mut out).await {
                 Ok(()) => return Ok(()),
                 Err(failure) if out.has_objects() || !Client::may_try_next(&failure) => return Err(failure),
                 Err(failure) => failures.push((endpoint.clone(), failure)),
@@ -219,10 +225,11 @@ impl OpenLdap {
         Err(Client::all_failed(failures))
     }
 
-    async fn groups_from(
+    async fn again_from(
         &self,
         endpoint: &Endpoint,
         trust: Option<&Trust>,
+        subject: Subject,
         ids: &[String],
         out: &mut Pages<'_>,
     ) -> Result<(), Failure> {
@@ -230,15 +237,25 @@ impl OpenLdap {
             return Ok(());
         }
         let mut connection = or_cancelled(out.sender(), self.client.open(endpoint, trust)).await?;
-        // The status of people is no part of a group.
-        let scanner = Scanner::new(&self.settings, Policies::default(), self.now.as_second());
-        out.map_with(Mapper::new(&self.settings, Policies::default(), self.now.as_second()));
-        for what in [What::GroupsSeen, What::Groups] {
+        let (looks, filter, bases, policies) = match subject {
+            Subject::Identity => {
+                let policies = or_cancelled(out.sender(), self.read_policies(&mut connection, None)).await?;
+                (&[What::Users][..], self.settings.user_filter(), self.settings.user_bases(), policies)
+            }
+            // The status of people is no part of a group.
+            Subject::Group => {
+                let looks = &[What::GroupsSeen, What::Groups][..];
+                (looks, self.settings.group_filter(), self.settings.group_bases(), Policies::default())
+            }
+        };
+        let scanner = Scanner::new(&self.settings, policies.clone(), self.now.as_second());
+        out.map_with(Mapper::new(&self.settings, policies, self.now.as_second()));
+        for what in looks.iter().copied() {
             let attributes = self.attributes(what, false);
             for batch in ids.chunks(IDS_AT_ONCE) {
                 let any: String = batch.iter().map(|id| format!("(entryUUID={id})")).collect();
-                let filter = format!("(&{}(|{any}))", self.settings.group_filter());
-                for base in self.settings.group_bases() {
+                let filter = format!("(&{filter}(|{any}))");
+                for base in bases.clone() {
                     let search = connection.search(self.request(base, &filter, &attributes));
                     read_all(search, &mut scanner.look(what), out).await?;
                 }

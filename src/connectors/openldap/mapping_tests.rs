@@ -315,7 +315,8 @@ fn secrets_are_known_by_name() {
 
 /// What the first look says of a user entry.
 fn source_of(settings: &Settings, now_second: i64, attributes: &[(&str, &[&[u8]])]) -> crate::connectors::Source {
-    let policies = Policies { default_max_age_s: Some(86_400), ..Policies::default() };
+    let policies =
+        Policies { default: Some(policy::Policy { max_age_s: 86_400, lockout_s: 0 }), ..Policies::default() };
     let frame = fake::entry(1, "uid=a,dc=x", attributes);
     let mut inbox = ldap::inbox::Inbox::default();
     inbox.room(frame.len()).extend(frame);

@@ -30,14 +30,14 @@ pub use self::settings::{Mapping, Preset, Scope, Settings};
 use self::{
     mapping::Mapper,
     pages::Pages,
-    policy::Policies,
+    policy::{Policies, Policy},
     scan::{Scanner, What},
     watermark::{Method, Watermark},
 };
 pub use crate::connectors::ldap::Credentials;
 use crate::connectors::{
     BoxFuture, Connector, Delta, DeltaEnd, DeltaStop, Failure, FailureKind, Page, ProbeReport, ReadEnd, Sample,
-    Sighting,
+    Sighting, Subject,
     ldap::{
         self, Client, Connection, Endpoint, EntryView, Limits, RootDse, Search, SearchRequest, Timeouts, Trust, dn,
         inbox::{Look, Plainly},
@@ -201,30 +201,31 @@ impl OpenLdap {
                 base,
                 scope: ldap::Scope::Sub,
                 filter: "(objectClass=pwdPolicy)".to_owned(),
-                attributes: vec!["pwdMaxAge".to_owned(), "cn".to_owned()],
+                attributes: ["pwdMaxAge", "pwdLockoutDuration", "cn"].map(str::to_owned).to_vec(),
                 page_size: self.settings.page_size(),
                 entries_max: Some(1000),
             });
-            let mut named_default: Vec<i64> = Vec::new();
+            let mut named_default: Vec<Policy> = Vec::new();
             while let Some(Some(chunk)) = tolerate(search.next(&mut Plainly).await)? {
                 for entry in chunk.entries().filter_map(EntryView::read) {
                     let Some(dn) = std::str::from_utf8(entry.dn).ok().and_then(|dn| dn::normalise(dn).ok()) else {
                         continue;
                     };
-                    let max_age_s = entry.text("pwdMaxAge").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+                    let seconds = |name| entry.text(name).and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or(0);
+                    let policy = Policy { max_age_s: seconds("pwdMaxAge"), lockout_s: seconds("pwdLockoutDuration") };
                     if default_dn.as_ref() == Some(&dn) {
-                        policies.default_max_age_s = Some(max_age_s);
+                        policies.default = Some(policy);
                     }
                     if entry.text("cn").is_some_and(|cn| cn.to_ascii_lowercase().contains("default")) {
-                        named_default.push(max_age_s);
+                        named_default.push(policy);
                     }
-                    policies.by_dn.insert(dn, max_age_s);
+                    policies.by_dn.insert(dn, policy);
                 }
             }
             // Which policy is the default stands in cn=config, which reading accounts seldom see. One that is called
             // default, and only one, is taken for it.
-            if let (None, None, [only]) = (&default_dn, policies.default_max_age_s, named_default.as_slice()) {
-                policies.default_max_age_s = Some(*only);
+            if let (None, None, [only]) = (&default_dn, policies.default, named_default.as_slice()) {
+                policies.default = Some(*only);
             }
         }
         Ok(policies)
@@ -311,8 +312,16 @@ impl Delta for OpenLdap {
         Box::pin(self.changes(watermark, pages))
     }
 
+    fn read_identities(
+        &self,
+        external_ids: Vec<String>,
+        pages: mpsc::Sender<Page>,
+    ) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.read_again(Subject::Identity, external_ids, pages))
+    }
+
     fn read_groups(&self, external_ids: Vec<String>, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(self.read_groups_again(external_ids, pages))
+        Box::pin(self.read_again(Subject::Group, external_ids, pages))
     }
 
     fn watch<'a>(

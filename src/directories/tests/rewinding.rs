@@ -101,6 +101,9 @@ async fn a_copy_is_taken_back_by_a_plan_that_waits_and_is_on_the_record() {
     let page = console.get(&format!("/runs/{run}")).await;
     assert!(page.text(".notice--warning").contains(&format!("right after run {first}")), "{}", page.text(".notice"));
     assert!(page.text("#lines").contains("Anna Berg"));
+    // The note stands apart from the figures above it.
+    assert!(page.text("p.section").contains(&format!("right after run {first}")), "{}", page.text("p.section"));
+    assert!(page.text(".notice--warning").contains("For a day the directory is not read on schedule"));
     let name = "SELECT count(*) FROM identity WHERE display_name = 'Anna Dahl' AND sort_key = 'anna dahl'";
     assert_eq!(console.count(name).await, 1, "nothing has taken effect");
     let answer = console.api(&format!("/api/runs/{run}/approve"), &json!({"reason": "Renamed by mistake."})).await;
