@@ -10,6 +10,7 @@ mod openldap_delta;
 mod openldap_failures;
 mod openldap_guard;
 mod openldap_large;
+mod openldap_live;
 mod openldap_probe;
 mod openldap_schedule;
 mod parts_hold;
