@@ -417,3 +417,17 @@ impl RunJson {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_mode_is_refused_where_no_directory_of_the_kind_tells_changes() {
+        let live = Schedule { live: true, ..Schedule::default() };
+        assert_eq!(live.check(true), []);
+        let fields: Vec<String> = live.check(false).into_iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["schedule.live"]);
+        assert_eq!(Schedule::default().check(false), []);
+    }
+}
