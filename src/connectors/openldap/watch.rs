@@ -1,7 +1,9 @@
 //! Live mode: waiting until slapd says that something has changed (RFC 4533, refreshAndPersist).
 //!
 //! It only wakes: what has changed is read by an ordinary reading of changes, whose checks and order it would have to
-//! repeat otherwise. It must never call an entry changed that the server only says is there.
+//! repeat otherwise. It must never call an entry changed that the server only says is there, nor wake for what reading
+//! itself does: a server may write each bind down in the entry that binds (slapd's `lastbind`), and then each run would
+//! lead to the next. What else changes in that entry, the next run for another reason reads.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -19,6 +21,7 @@ use crate::connectors::{
     ldap::{
         Client, Connection, Endpoint, Trust,
         answer::{Violation, control_value},
+        dn,
         errors::{self, Operation, ServerResult},
         inbox::{Look, RawEntry},
         reader::Listened,
@@ -105,7 +108,8 @@ impl OpenLdap {
         let request = self.request(mark.base.clone(), &filter, &["1.1".to_owned()]);
         let control = sync::request(Mode::RefreshAndPersist, mark.cookie.as_bytes());
         let id = connection.ask(&request, 0, &[control]).await?;
-        let mut look = Changed::default();
+        let own = dn::normalise(&self.client.credentials.bind_dn).ok();
+        let mut look = Changed { own, ..Changed::default() };
         let mut is_on = false;
         loop {
             let listened = connection.listen(id, &mut look, PATIENCE).await?;
@@ -147,11 +151,20 @@ fn not_offered(server: &str) -> WatchStop {
 /// What came, as far as anybody has to know.
 #[derive(Default)]
 struct Changed {
+    /// The normalised DN of the entry that reads.
+    own: Option<String>,
     is_changed: bool,
     /// The server has said anything at all about the sync: it has taken the search on.
     is_answered: bool,
     /// That was passed on.
     is_told: bool,
+}
+
+impl Changed {
+    fn is_own(&self, dn: &[u8]) -> bool {
+        let Some(own) = &self.own else { return false };
+        std::str::from_utf8(dn).is_ok_and(|dn| dn::normalise(dn).is_ok_and(|dn| dn == *own))
+    }
 }
 
 impl Look for Changed {
@@ -161,8 +174,12 @@ impl Look for Changed {
         let value = control_value(entry.controls, sync::SYNC_STATE);
         let state = sync::entry_state(value.ok_or(Violation::Shape("an entry of a sync has no Sync State control"))?)?;
         self.is_answered = true;
-        self.is_changed |= state.state != State::Present;
-        entry.walk(|_, _| ())?;
+        let entry = entry.walk(|_, _| ())?;
+        self.is_changed |= match state.state {
+            State::Present => false,
+            State::Delete => true,
+            State::Add | State::Modify => !self.is_own(entry.dn),
+        };
         Ok(None)
     }
 
