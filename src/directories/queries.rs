@@ -430,13 +430,14 @@ pub(super) fn watermark(connection: &Connection, directory: i64) -> Result<Optio
         .query_row([directory], |row| row.get(0))?)
 }
 
+/// What [`live`] asks every second.
+pub(super) const LIVE: &str = "SELECT id, account_id, settings, read_credentials, watermark IS NOT NULL FROM directory
+     WHERE json_extract(schedule, '$.live') = 1 AND removed_at IS NULL
+       AND json_extract(schedule, '$.paused') IS NOT 1 AND applied_run_id IS NOT NULL";
+
 /// The directories that are switched to live, not paused, and have been applied.
 pub(super) fn live(connection: &Connection) -> Result<Vec<Wanted>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, account_id, settings, read_credentials, watermark IS NOT NULL FROM directory
-         WHERE json_extract(schedule, '$.live') = 1 AND removed_at IS NULL
-           AND json_extract(schedule, '$.paused') IS NOT 1 AND applied_run_id IS NOT NULL",
-    )?;
+    let mut statement = connection.prepare_cached(LIVE)?;
     let rows = statement.query_map([], |row| {
         Ok(Wanted {
             directory: row.get(0)?,

@@ -278,6 +278,27 @@ async fn a_server_that_writes_our_own_binds_down_is_not_read_in_a_loop() {
 }
 
 #[tokio::test]
+async fn a_copy_that_was_taken_back_stays_so_until_the_next_full_run() {
+    let watched = Watched::watching(Options::small()).await;
+    watched.retitle(200, "Taken back");
+    watched.person(&uid(200), PATIENCE, |person| person["title"] == "Taken back").await;
+    watched.at_rest(2).await;
+    let runs = watched.runs().await;
+    let first = text(runs.last().expect("the first"), "id");
+    let run = watched.api().post(&format!("{}/rewind", watched.path), &json!({"toRun": first})).await.expect(202);
+    let run = text(&run, "id");
+    watched.api().wait_for(&run, PATIENCE, |state| state == "parked").await;
+    watched.api().post(&format!("/api/runs/{run}/approve"), &json!({"reason": "To look."})).await.ok();
+    watched.api().wait_for(&run, PATIENCE, |state| state == "applied").await;
+    let shown = watched.stands("off").await;
+    assert!(text(&shown, "reason").contains("next full run"), "{shown}");
+    watched.until("closed", PATIENCE, async |this| (this.connections() == 0).then_some(())).await;
+    watched.person(&uid(200), PATIENCE, |person| person["title"] != "Taken back").await;
+    watched.api().run_applied(&watched.directory).await;
+    watched.stands("watching").await;
+}
+
+#[tokio::test]
 async fn settings_that_lose_the_watermark_are_read_once_and_wait() {
     let watched = Watched::watching(Options::small()).await;
     let mut settings = watched.api().get(&watched.path).await["settings"].clone();

@@ -22,6 +22,8 @@ use crate::{
         Connector, Delta, DeltaEnd, DeltaStop, Failure, FailureKind, Heard, Page, ProbeReport, ReadEnd, Sample,
         WatchStop,
     },
+    db::Db,
+    directories::queries,
     error::Result,
     kernel::BoxFuture,
 };
@@ -347,6 +349,19 @@ async fn what_comes_while_a_run_goes_on_is_one_more_run() {
     };
     tokio::join!(until(&ground, &FAST, |ground| ground.runs() >= 3), acting);
     assert_eq!(ground.watches(), 1);
+}
+
+#[test]
+fn looking_for_live_directories_touches_no_other_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let db = Db::open(&Db::file(dir.path()), true).expect("a database");
+    let plan = db.read_blocking(|c| {
+        let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {}", queries::LIVE))?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(3))?;
+        Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.join("; "))
+    });
+    let plan = plan.expect("a plan");
+    assert!(plan.contains("directory_live"), "{plan}");
 }
 
 proptest! {

@@ -24,11 +24,12 @@ use crate::{
 pub struct Timing {
     /// From the first word of a change to the run: a burst is one run.
     pub gather: Duration,
-    /// From the end of a run to the next one; doubled for each run in a row that found nothing, up to `idle_max`...
+    /// From the end of a run to the next one.
     pub pause: Duration,
-    /// (a server may tell changes of what nobody reads, and reading itself may be such a change)
+    /// The pause is doubled for each run in a row that found nothing, up to this: a server may tell changes of what
+    /// nobody reads, and it may change something whenever it is read.
     pub idle_max: Duration,
-    /// ... and for each whose plan waits for a person, up to this.
+    /// The same for each run in a row whose plan waits for a person.
     pub waiting_max: Duration,
     /// Before the first new try; doubled for each that fails, up to `retry_max`.
     pub retry: Duration,
