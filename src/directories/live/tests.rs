@@ -258,7 +258,9 @@ async fn a_server_that_ends_or_fails_at_once_is_tried_more_and_more_rarely() {
         let ground = Scripted::new(&[deed], FOUND);
         let took = until(&ground, &FAST, |ground| ground.watches() >= 8).await;
         assert!(took >= EIGHT_TRIES, "{deed:?}: {took:?}");
-        assert_eq!(ground.runs(), 0, "{deed:?}: what was told is told again when it can be read");
+        // What was told is told again by the next watch: a run in between is allowed where there is the time for one.
+        let runs_most = if deed == Deed::TellsAndEnds { ground.watches() } else { 0 };
+        assert!(ground.runs() <= runs_most, "{deed:?}: {} runs", ground.runs());
         let state = ground.state();
         assert_eq!(state.state, LiveState::Retrying, "{deed:?}");
         assert!(state.reason.is_some_and(|reason| !reason.is_empty()), "{deed:?}");
