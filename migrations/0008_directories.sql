@@ -32,6 +32,8 @@ CREATE TABLE directory (
 
 CREATE UNIQUE INDEX directory_name ON directory (account_id, name) WHERE removed_at IS NULL;
 CREATE INDEX directory_removed ON directory (removed_at) WHERE removed_at IS NOT NULL;
+-- Looked at every second.
+CREATE INDEX directory_live ON directory (id) WHERE json_extract(schedule, '$.live') = 1 AND removed_at IS NULL;
 
 CREATE TABLE run (
     id              INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     dashboard,
     db::{self, Db},
-    directories::{self, Runner},
+    directories::{self, Live, Runner},
     error::{Error, Result},
     identities,
     kernel::{BoxFuture, Kernel},
@@ -60,7 +60,7 @@ fn routes() -> Routes {
 fn jobs(app: &App) {
     every(app, Duration::from_secs(600), "sessions", sessions::purge);
     every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
-    let (kernel, runner) = (app.kernel.clone(), app.runner.clone());
+    let (kernel, runner, live) = (app.kernel.clone(), app.runner.clone(), app.live.clone());
     tokio::spawn(async move {
         // Before anything runs: what ends from here on is counted on top.
         if let Err(error) = directories::begin_measuring(&kernel).await {
@@ -79,14 +79,17 @@ fn jobs(app: &App) {
         if let Err(error) = schedule::start(kernel, jobs).await {
             tracing::error!(%error, "the schedule could not be started: nothing runs by itself");
         }
+        live.supervise().await;
     });
-    let kernel = app.kernel.clone();
+    let (kernel, live) = (app.kernel.clone(), app.live.clone());
     tokio::spawn(async move {
         let mut interval = tokio::time::interval(Duration::from_secs(30));
         loop {
             interval.tick().await;
-            if let Err(error) = directories::refresh_measures(&kernel).await {
-                tracing::warn!(error = %error.chain(), "the measurements could not be refreshed");
+            for refreshed in [directories::refresh_measures(&kernel).await, live.measure().await] {
+                if let Err(error) = refreshed {
+                    tracing::warn!(error = %error.chain(), "the measurements could not be refreshed");
+                }
             }
             // Without this, measurements pile up until somebody reads them.
             recorder().run_upkeep();
@@ -149,6 +152,7 @@ pub struct App {
     pub kernel: Kernel,
     pub passwords: Passwords,
     pub runner: Runner,
+    pub live: Live,
     routes: Arc<Routes>,
 }
 
@@ -157,7 +161,8 @@ impl App {
     pub fn open(config: Config, clock: Clock, create: bool) -> Result<Self, StartError> {
         let kernel = open_kernel(config, clock, create)?;
         let runner = Runner::new(kernel.clone());
-        Ok(Self { kernel, passwords: Passwords::default(), runner, routes: Arc::new(routes()) })
+        let live = Live::new(runner.clone());
+        Ok(Self { kernel, passwords: Passwords::default(), runner, live, routes: Arc::new(routes()) })
     }
 
     /// All routes, for the access test.
@@ -185,8 +190,9 @@ impl App {
         let gate = Arc::new(Door { kernel: self.kernel.clone(), keys: Keys::default(), denials: Flood::default() });
         let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
+        let live = Data::new(self.live.clone());
         let bound = web::bind(web, self.routes.clone(), move |state| {
-            state.app_data(passwords.clone()).app_data(runner.clone());
+            state.app_data(passwords.clone()).app_data(runner.clone()).app_data(live.clone());
         })?;
         jobs(self);
         Ok(bound)

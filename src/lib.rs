@@ -28,7 +28,8 @@
 //! # Three walks
 //!
 //! **A sync run.** [`schedule`] finds `directory-full` or `directory-delta` due and claims it, or somebody posts to
-//! `/api/directories/{id}/runs`: both call [`directories::start_run`], whose row a unique index keeps from doubling.
+//! `/api/directories/{id}/runs`, or the server of a directory in live mode says that something has changed
+//! ([`directories::Live`]): all call [`directories::start_run`], whose row a unique index keeps from doubling.
 //! [`directories::Runner`] opens the connector with the unsealed credentials; [`connectors::Connector::read_full`] (or
 //! [`connectors::Delta::read_changes`], from the watermark of the last applied run) sends pages of sightings through a
 //! bounded channel to the planner, on its own thread. An object whose source the copy knows is not looked at any closer;

@@ -223,6 +223,11 @@ impl Principal {
         Self::bare(PrincipalKind::Scheduler, region, Some(account), "scheduler", Rights::all(Level::Operate))
     }
 
+    /// Live mode acting for one account: a server said that something has changed.
+    pub fn live(region: &str, account: AccountId) -> Self {
+        Self::bare(PrincipalKind::Scheduler, region, Some(account), "live", Rights::all(Level::Operate))
+    }
+
     /// Somebody at the machine's command line, named by their operating-system user.
     pub fn command_line(region: &str, account: Option<AccountId>, os_user: &str) -> Self {
         Self::bare(PrincipalKind::CommandLine, region, account, os_user, Rights::all(Level::Full))

@@ -17,7 +17,7 @@ pub mod openldap;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use crate::kernel::BoxFuture;
 use crate::{clock::Time, error::FieldError, secret::Secret};
@@ -40,6 +40,14 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Openldap => "OpenLDAP",
+        }
+    }
+
+    /// Whether directories of this kind may be able to say when something changes ([`Delta::watch`]). Whether a server
+    /// does is known once it is asked.
+    pub fn can_be_watched(self) -> bool {
+        match self {
+            Self::Openldap => true,
         }
     }
 }
@@ -86,18 +94,26 @@ pub trait Delta: Send + Sync {
     /// are not found are not sent.
     fn read_groups(&self, external_ids: Vec<String>, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<(), Failure>>;
 
-    /// Waits for changes after `watermark` and says so each time; what has changed is [`Delta::read_changes`]' business.
-    /// `changed` should have room for one: what does not fit is not said twice. Ends well when the receiver is gone, or
-    /// after some minutes in which nothing happened: call it again with the watermark of then. `None` where the
-    /// directory can't do this.
+    /// Waits for changes after `watermark` and counts them in `heard`; what has changed is [`Delta::read_changes`]'
+    /// business. Ends well when the receiver is gone, or after some minutes in which nothing happened: call it again with
+    /// the watermark of then. `None` where the directory can't do this.
     fn watch<'a>(
         &'a self,
         watermark: &'a str,
-        changed: mpsc::Sender<()>,
-    ) -> Option<BoxFuture<'a, Result<(), DeltaStop>>> {
-        let _ = (watermark, changed);
+        heard: watch::Sender<Heard>,
+    ) -> Option<BoxFuture<'a, Result<(), WatchStop>>> {
+        let _ = (watermark, heard);
         None
     }
+}
+
+/// What a watch has heard so far. Counted, not queued: whoever listens late misses nothing and nothing piles up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The directory has taken the watch on; every change from here on is told.
+    pub is_listening: bool,
+    /// How often something may have changed.
+    pub changes: u64,
 }
 
 /// The key of a distinguished name as written; `None` when it is not one.
@@ -220,6 +236,32 @@ pub enum DeltaStop {
     Failed(Failure),
     /// The watermark is of no use any more, a full reading is needed; the reason is a sentence.
     WatermarkLost { reason: String },
+}
+
+/// Why a directory is not watched any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchStop {
+    /// A later try may do.
+    Failed(Failure),
+    /// As in [`DeltaStop`].
+    WatermarkLost { reason: String },
+    /// The server does not tell changes; the reason is a sentence.
+    NotOffered { reason: String },
+}
+
+impl From<Failure> for WatchStop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<DeltaStop> for WatchStop {
+    fn from(stop: DeltaStop) -> Self {
+        match stop {
+            DeltaStop::Failed(failure) => Self::Failed(failure),
+            DeltaStop::WatermarkLost { reason } => Self::WatermarkLost { reason },
+        }
+    }
 }
 
 impl From<Failure> for DeltaStop {

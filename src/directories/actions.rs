@@ -83,7 +83,7 @@ const OTHER_WAY: &str = "The servers or their encryption are different from the 
 
 /// The default: everything once a day.
 fn default_schedule() -> Schedule {
-    Schedule { full: Some(SpecInput::every("24h")), delta: None, paused: false }
+    Schedule { full: Some(SpecInput::every("24h")), ..Schedule::default() }
 }
 
 pub(super) fn check_name(name: &str) -> Vec<FieldError> {
@@ -129,7 +129,7 @@ pub async fn create(kernel: &Kernel, principal: &Principal, input: CreateInput) 
     let schedule = input.schedule.unwrap_or_else(default_schedule);
     let guard = input.guard.unwrap_or_default();
     let mut errors = check_name(&input.name);
-    errors.extend(schedule.check());
+    errors.extend(schedule.check(input.kind.can_be_watched()));
     errors.extend(guard.check());
     let credentials = match input.credentials.read {
         Some(credentials) => credentials,
@@ -207,7 +207,7 @@ pub async fn update(kernel: &Kernel, principal: &Principal, id: i64, input: Upda
         after.name = name.trim().to_owned();
     }
     if let Some(schedule) = input.schedule {
-        errors.extend(schedule.check());
+        errors.extend(schedule.check(after.kind.can_be_watched()));
         after.schedule = schedule;
     }
     if let Some(guard) = input.guard {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{
     actions::{self, CreateInput, PreviewInput, RunInput, TrialInput, UpdateInput},
+    live::Live,
     model::{Directory, DirectoryJson, QuarantineJson, Run, RunJson, RunState},
     plan_export, queries,
     review::{self, ApproveInput, DiscardInput},
@@ -24,7 +25,7 @@ use crate::{
 /// The account's directories, by name.
 #[utoipa::path(get, path = "/api/directories", tag = "directories", params(ListQuery),
     responses((status = 200, description = "`{\"directories\": […], \"next\"}`", body = [DirectoryJson])))]
-pub(super) async fn list(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpResponse> {
+pub(super) async fn list(ctx: Ctx, query: Query<ListQuery>, live: Data<Live>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let (limit, after) = (query.0.limit()?, query.0.position::<String>()?.unwrap_or_default());
     let rows = ctx
@@ -37,35 +38,40 @@ pub(super) async fn list(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpRespon
         .await?;
     let now = ctx.kernel.clock.now();
     let listing = Listing::cut(rows, limit, |(_, directory)| directory.name.clone());
-    Ok(listing.map(|(parked, row)| DirectoryJson::new(row, parked.as_ref(), now)).json("directories"))
+    let listing = listing.map(|(parked, row)| {
+        let standing = live.standing(&row);
+        DirectoryJson::new(row, parked.as_ref(), standing, now)
+    });
+    Ok(listing.json("directories"))
 }
 
 /// A directory as it stands now.
-async fn standing(ctx: &Ctx, directory: Directory) -> Result<DirectoryJson> {
+async fn standing(ctx: &Ctx, live: &Live, directory: Directory) -> Result<DirectoryJson> {
     let (directory, parked) = ctx
         .kernel
         .db
         .read(move |c| Ok((review::parked_run(c, &directory)?, directory)))
         .await
         .map(|(run, of)| (of, run))?;
-    Ok(DirectoryJson::new(directory, parked.as_ref(), ctx.kernel.clock.now()))
+    let standing = live.standing(&directory);
+    Ok(DirectoryJson::new(directory, parked.as_ref(), standing, ctx.kernel.clock.now()))
 }
 
 /// Connects a directory. Nothing is read yet: start a run, or wait for the schedule.
 #[utoipa::path(post, path = "/api/directories", tag = "directories", request_body = CreateInput,
     responses((status = 201, body = DirectoryJson)))]
-pub(super) async fn create(ctx: Ctx, input: Json<CreateInput>) -> Result<HttpResponse> {
+pub(super) async fn create(ctx: Ctx, input: Json<CreateInput>, live: Data<Live>) -> Result<HttpResponse> {
     let directory = actions::create(&ctx.kernel, &ctx.principal, input.0).await?;
     let location = format!("/api/directories/{}", directory.id);
-    Ok(HttpResponse::Created().insert_header(("location", location)).json(standing(&ctx, directory).await?))
+    Ok(HttpResponse::Created().insert_header(("location", location)).json(standing(&ctx, &live, directory).await?))
 }
 
 /// One directory.
 #[utoipa::path(get, path = "/api/directories/{id}", tag = "directories", params(("id" = String, Path)),
     responses((status = 200, body = DirectoryJson)))]
-pub(super) async fn get(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
+pub(super) async fn get(ctx: Ctx, id: PathId<i64>, live: Data<Live>) -> Result<HttpResponse> {
     let directory = actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
-    Ok(HttpResponse::Ok().json(standing(&ctx, directory).await?))
+    Ok(HttpResponse::Ok().json(standing(&ctx, &live, directory).await?))
 }
 
 /// Changes a directory: absent fields stay, `settings` and `credentials.read` are replaced as a whole. Other `servers`,
@@ -73,9 +79,14 @@ pub(super) async fn get(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
 /// servers, and in the way, it was given for.
 #[utoipa::path(post, path = "/api/directories/{id}", tag = "directories", params(("id" = String, Path)),
     request_body = UpdateInput, responses((status = 200, body = DirectoryJson)))]
-pub(super) async fn update(ctx: Ctx, id: PathId<i64>, input: Json<UpdateInput>) -> Result<HttpResponse> {
+pub(super) async fn update(
+    ctx: Ctx,
+    id: PathId<i64>,
+    input: Json<UpdateInput>,
+    live: Data<Live>,
+) -> Result<HttpResponse> {
     let directory = actions::update(&ctx.kernel, &ctx.principal, id.0, input.0).await?;
-    Ok(HttpResponse::Ok().json(standing(&ctx, directory).await?))
+    Ok(HttpResponse::Ok().json(standing(&ctx, &live, directory).await?))
 }
 
 /// Disconnects a directory and deletes its copy. The directory itself is not touched.

@@ -81,6 +81,7 @@ pub(super) struct Fields {
     pub cron: String,
     pub time_zone: String,
     pub paused: String,
+    pub live: String,
     // The guard: counts, shares in per cent; empty ones have the default.
     pub removals_count: String,
     pub removals_share: String,
@@ -170,6 +171,7 @@ impl Fields {
             mapping_title: text(&settings.mapping.title),
             mapping_manager: text(&settings.mapping.manager),
             paused: if directory.schedule.paused { "on".into() } else { String::new() },
+            live: if directory.schedule.live { "on".into() } else { String::new() },
             ..Self::fresh(principal)
         }
         .with_guard(&directory.guard);
@@ -229,6 +231,7 @@ impl Fields {
             // Not in this form: delta runs come with connectors that can.
             delta: stored.and_then(|directory| directory.schedule.delta.clone()),
             paused: is_ticked(&self.paused),
+            live: is_ticked(&self.live),
         }
     }
 
@@ -324,7 +327,7 @@ impl Read {
         }
         let mut errors = actions::check_name(&self.name);
         errors.extend(self.errors.iter().cloned());
-        errors.extend(self.schedule.check());
+        errors.extend(self.schedule.check(Kind::Openldap.can_be_watched()));
         errors.extend(self.guard.check());
         let more = self.settings.check();
         errors.extend(more.into_iter().map(|e| FieldError::new(format!("settings.{}", e.field), e.message)));
@@ -354,6 +357,7 @@ fn own_name(field: &str) -> &str {
         "schedule.full.every" => "every",
         "schedule.full.cron" => "cron",
         "schedule.full.timeZone" => "timeZone",
+        "schedule.live" => "live",
         "settings.startTls" => "tls",
         field if field.starts_with("guard.") => form_guard::own_name(field),
         _ => {
@@ -365,7 +369,7 @@ fn own_name(field: &str) -> &str {
     }
 }
 
-const LABELS: [(&str, &str); 30] = [
+const LABELS: [(&str, &str); 31] = [
     ("name", "Name"),
     ("kind", "Kind"),
     ("servers", "Servers"),
@@ -385,6 +389,7 @@ const LABELS: [(&str, &str); 30] = [
     ("every", "Every"),
     ("cron", "Cron line"),
     ("timeZone", "Time zone"),
+    ("live", "Live mode"),
     ("attributes", "Attributes"),
     ("removalsCount", "Going missing, count"),
     ("removalsShare", "Going missing, share"),

@@ -17,6 +17,7 @@ mod form_views;
 mod guard;
 #[cfg(test)]
 mod history_tests;
+mod live;
 mod measures;
 mod model;
 mod pages;
@@ -42,6 +43,7 @@ pub mod words;
 use std::sync::Arc;
 
 pub use actions::{CreateInput, CredentialsInput, RunInput, create, start_run};
+pub use live::{Live, LiveJson, LiveState};
 pub use measures::{begin as begin_measuring, refresh as refresh_measures};
 pub use model::{Directory, Mode, Run, RunState, Schedule};
 pub use run::Runner;

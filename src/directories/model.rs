@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     guard::Guard,
+    live::LiveJson,
     plan::Counts,
     progress::Figures,
     review::{DecisionJson, Review, TripJson},
@@ -23,17 +24,26 @@ pub struct Schedule {
     pub delta: Option<SpecInput>,
     /// No run starts by itself.
     pub paused: bool,
+    /// Waits at the server for changes and reads them within seconds, beside the schedules. Needs a server that tells
+    /// changes; `live` of the directory says whether it does.
+    pub live: bool,
 }
 
 impl Schedule {
-    pub fn check(&self) -> Vec<FieldError> {
-        [("schedule.full", &self.full), ("schedule.delta", &self.delta)]
+    /// `can_be_live`: directories of this kind may be able to tell changes ([`Kind::can_be_watched`]).
+    pub fn check(&self, can_be_live: bool) -> Vec<FieldError> {
+        let mut errors: Vec<FieldError> = [("schedule.full", &self.full), ("schedule.delta", &self.delta)]
             .into_iter()
             .filter_map(|(field, spec)| {
                 let spec = spec.as_ref()?;
                 too_long(field, spec).or_else(|| spec.check(field).err())
             })
-            .collect()
+            .collect();
+        if self.live && !can_be_live {
+            let message = "Directories of this kind do not tell changes. Leave live mode off and set a schedule.";
+            errors.push(FieldError::new("schedule.live", message));
+        }
+        errors
     }
 }
 
@@ -104,6 +114,8 @@ pub struct DirectoryJson {
     /// The run whose plan waits for approval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parked_run_id: Option<String>,
+    /// How live mode stands.
+    pub live: LiveJson,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
     #[schema(value_type = String, format = DateTime)]
@@ -112,8 +124,9 @@ pub struct DirectoryJson {
 
 impl DirectoryJson {
     /// With the run whose plan waits for approval, as it stands `now`.
-    pub fn new(directory: Directory, parked: Option<&Run>, now: Time) -> Self {
+    pub fn new(directory: Directory, parked: Option<&Run>, live: LiveJson, now: Time) -> Self {
         Self {
+            live,
             stale_since: staleness::stale_since(&directory, now),
             parked_run_id: parked.map(|run| run.id.to_string()),
             id: directory.id.to_string(),
@@ -402,5 +415,19 @@ impl RunJson {
             started_at: run.started_at,
             finished_at: run.finished_at,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_mode_is_refused_where_no_directory_of_the_kind_tells_changes() {
+        let live = Schedule { live: true, ..Schedule::default() };
+        assert_eq!(live.check(true), []);
+        let fields: Vec<String> = live.check(false).into_iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["schedule.live"]);
+        assert_eq!(Schedule::default().check(false), []);
     }
 }

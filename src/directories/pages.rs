@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{
     actions::{self, RunInput},
     form_guard::GuardView,
+    live::{Live, LiveJson, LiveState},
     model::{Directory, Mode, Run, RunState},
     queries, review,
     run::Runner,
@@ -249,6 +250,37 @@ impl ProbeView {
     }
 }
 
+/// Live mode as the page shows it.
+struct LiveView {
+    word: &'static str,
+    /// Why, and what to do; empty when there is nothing to say.
+    why: String,
+    since: When,
+    last_change: When,
+    next_try: When,
+}
+
+impl LiveView {
+    fn new(live: LiveJson) -> Self {
+        let word = match live.state {
+            LiveState::Off if live.reason.is_some() => "waiting",
+            LiveState::Off => "off",
+            LiveState::Connecting => "connecting",
+            LiveState::Watching => "on: changes arrive within seconds",
+            LiveState::Retrying => "interrupted",
+            LiveState::NotOffered => "not offered by the server",
+        };
+        let why: Vec<String> = [live.reason, live.next_step].into_iter().flatten().collect();
+        Self {
+            word,
+            why: why.join(" "),
+            since: live.since.into(),
+            last_change: live.last_change_at.into(),
+            next_try: live.next_try_at.into(),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "directories/detail.html", blocks = ["probe"])]
 struct DetailPage {
@@ -260,6 +292,7 @@ struct DetailPage {
     is_plain: bool,
     encryption: String,
     schedule: String,
+    live: LiveView,
     identities: String,
     groups: String,
     last_success: When,
@@ -278,7 +311,7 @@ impl DetailPage {
 /// Runs shown on a directory's own page.
 const RECENT_RUNS: usize = 10;
 
-async fn detail_page(ctx: &Ctx, id: i64, probe: Option<ProbeView>) -> Result<DetailPage> {
+async fn detail_page(ctx: &Ctx, live: &Live, id: i64, probe: Option<ProbeView>) -> Result<DetailPage> {
     let account = ctx.principal.account()?;
     let (directory, runs, health) = ctx
         .kernel
@@ -299,6 +332,7 @@ async fn detail_page(ctx: &Ctx, id: i64, probe: Option<ProbeView>) -> Result<Det
         is_plain: is_plain(&settings),
         encryption: encryption(&settings),
         schedule: words::schedule(&directory.schedule),
+        live: LiveView::new(live.standing(&directory)),
         identities: words::number(directory.identity_count),
         groups: words::number(directory.group_count),
         last_success: directory.applied_at.into(),
@@ -312,8 +346,8 @@ async fn detail_page(ctx: &Ctx, id: i64, probe: Option<ProbeView>) -> Result<Det
 }
 
 /// `GET /directories/{id}`.
-pub(super) async fn detail(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
-    html(&detail_page(&ctx, id.0, None).await?)
+pub(super) async fn detail(ctx: Ctx, id: PathId<i64>, live: Data<Live>) -> Result<HttpResponse> {
+    html(&detail_page(&ctx, &live, id.0, None).await?)
 }
 
 /// A form without fields of its own. Anything else in it is refused.
@@ -322,9 +356,9 @@ pub(super) async fn detail(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
 pub(super) struct NoFields {}
 
 /// `POST /directories/{id}/probe`: with htmx the card alone, without it the page with the card.
-pub(super) async fn probe(ctx: Ctx, id: PathId<i64>, _: Form<NoFields>) -> Result<HttpResponse> {
+pub(super) async fn probe(ctx: Ctx, id: PathId<i64>, _: Form<NoFields>, live: Data<Live>) -> Result<HttpResponse> {
     let report = actions::probe(&ctx.kernel, &ctx.principal, id.0).await?;
-    let page = detail_page(&ctx, id.0, Some(ProbeView::new(&report))).await?;
+    let page = detail_page(&ctx, &live, id.0, Some(ProbeView::new(&report))).await?;
     if ctx.is_fragment { html(&page.as_probe()) } else { html(&page) }
 }
 

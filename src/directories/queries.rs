@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
+    live::Wanted,
     model::{Directory, QuarantineJson, Run, RunState},
     plan::{Counts, Quarantined},
 };
@@ -427,6 +428,33 @@ pub(super) fn watermark(connection: &Connection, directory: i64) -> Result<Optio
     Ok(connection
         .prepare_cached("SELECT watermark FROM directory WHERE id = ?1")?
         .query_row([directory], |row| row.get(0))?)
+}
+
+/// What [`live`] asks every second.
+pub(super) const LIVE: &str = "SELECT id, account_id, settings, read_credentials, watermark IS NOT NULL FROM directory
+     WHERE json_extract(schedule, '$.live') = 1 AND removed_at IS NULL
+       AND json_extract(schedule, '$.paused') IS NOT 1 AND applied_run_id IS NOT NULL";
+
+/// The directories that are switched to live, not paused, and have been applied.
+pub(super) fn live(connection: &Connection) -> Result<Vec<Wanted>> {
+    let mut statement = connection.prepare_cached(LIVE)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Wanted {
+            directory: row.get(0)?,
+            account: row.get(1)?,
+            settings: row.get(2)?,
+            credentials: row.get(3)?,
+            has_watermark: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Every directory of every account.
+pub(super) fn ids(connection: &Connection) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM directory WHERE removed_at IS NULL")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn is_never_applied(connection: &Connection, directory: i64) -> Result<bool> {

@@ -80,7 +80,7 @@ mod tests {
     fn a_copy_is_stale_after_twice_the_shortest_interval() {
         let every = |text: &str| Some(SpecInput::every(text));
         let cron = |line: &str| Some(SpecInput { cron: Some(line.into()), ..SpecInput::default() });
-        let schedule = |full, delta| Schedule { full, delta, paused: false };
+        let schedule = |full, delta| Schedule { full, delta, ..Schedule::default() };
         let friday = "2026-03-06T03:10:00Z";
         for (schedule, expected) in [
             (schedule(every("6h"), None), Some("2026-03-06T15:10:00Z")),

@@ -39,6 +39,7 @@ async fn every_field_of_the_form_is_stored_and_comes_back() {
         ("cron", "0 3 * * *"),
         ("timeZone", "Europe/Berlin"),
         ("paused", "on"),
+        ("live", "on"),
     ];
     changes.extend(mapped.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let id = console.connect(&changes).await;
@@ -54,7 +55,10 @@ async fn every_field_of_the_form_is_stored_and_comes_back() {
     assert_eq!((&settings["userFilter"], &settings["groupFilter"]), (&json!("(uid=*)"), &json!("(cn=*)")));
     assert_eq!(settings["mapping"].as_object().map(serde_json::Map::len), Some(10));
     assert_eq!(settings["mapping"]["employeeId"], "x-employeeid");
-    assert_eq!(stored["schedule"], json!({"full": {"cron": "0 3 * * *", "timeZone": "Europe/Berlin"}, "paused": true}));
+    assert_eq!(
+        stored["schedule"],
+        json!({"full": {"cron": "0 3 * * *", "timeZone": "Europe/Berlin"}, "paused": true, "live": true})
+    );
     let edit = console.get(&format!("/directories/{id}/edit")).await;
     for (name, value) in [
         ("name", "Wide staff"),
@@ -68,7 +72,13 @@ async fn every_field_of_the_form_is_stored_and_comes_back() {
     ] {
         assert_eq!(edit.value(name), value, "{name}");
     }
-    for chosen in ["#tls-starttls[checked]", "#when-cron[checked]", "#paused[checked]", "option[value=one][selected]"] {
+    for chosen in [
+        "#tls-starttls[checked]",
+        "#when-cron[checked]",
+        "#paused[checked]",
+        "#live[checked]",
+        "option[value=one][selected]",
+    ] {
         assert_eq!(edit.count(chosen), 1, "{chosen}");
     }
     // Sent back as it came, it is accepted without the password and changes nothing.

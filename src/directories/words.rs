@@ -54,6 +54,7 @@ pub fn counted(count: i64, one: &str, many: &str) -> String {
 pub fn who(urn: &str) -> &str {
     match urn.rsplit_once(':').map_or(urn, |(_, last)| last) {
         "service/scheduler" => "schedule",
+        "service/live" => "live mode",
         other => other,
     }
 }

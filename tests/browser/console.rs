@@ -212,6 +212,41 @@ async fn a_stopped_plan_is_read_searched_and_discarded() {
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }
 
+/// Live mode, switched on for a server that does not tell changes: the directory's page says so, quietly.
+#[tokio::test]
+async fn live_mode_is_switched_on_in_the_form_and_explained_on_the_page() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    browser.goto(&demo.at("/directories")).await;
+    let first = browser.find("main tbody a[href^='/directories/']:not([href$='/new'])").await;
+    let directory = first.attribute("href").await.unwrap_or_default();
+    browser.goto(&demo.at(&format!("{directory}/edit"))).await;
+    browser.find("input[name=live]").await.click().await;
+    browser.find("button[name=then][value=save]:not([tabindex])").await.click().await;
+    let page = format!("location.pathname === {}", serde_json::json!(directory));
+    browser.wait_until(&page, Duration::from_secs(10)).await;
+    let mut faults = Vec::new();
+    for (width_px, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+        let scheme = if is_dark { "dark" } else { "light" };
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        for _ in 0..50 {
+            browser.goto(&demo.at(&directory)).await;
+            if !browser.find_all("#live-why").await.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let why = browser.find("#live-why").await.text().await;
+        assert!(why.contains("does not tell changes"), "{why}");
+        look(&browser, "directory-live", width_px, scheme, &mut faults).await;
+        browser.goto(&demo.at(&format!("{directory}/edit"))).await;
+        look(&browser, "directory-edit-live", width_px, scheme, &mut faults).await;
+    }
+    assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
+}
+
 /// A second run, and back to the first one: its page offers it, and the plan waits.
 #[tokio::test]
 async fn a_rewind_is_planned_on_the_page_of_an_earlier_run() {

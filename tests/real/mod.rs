@@ -12,6 +12,7 @@ mod openldap_failures;
 mod openldap_followed;
 mod openldap_guard;
 mod openldap_large;
+mod openldap_live;
 mod openldap_moved;
 mod openldap_probe;
 mod openldap_reviewed;

@@ -10,12 +10,12 @@ use std::{
 };
 
 use bailiwick::connectors::{
-    Connector, DeltaEnd, DeltaStop, Page, Sighting, Source, Subject, Unreadable,
+    Connector, DeltaEnd, DeltaStop, Heard, Page, Sighting, Source, Subject, Unreadable, WatchStop,
     ldap::Credentials,
     openldap::{OpenLdap, Settings},
 };
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::fixtures::{
     ldapsearch,
@@ -415,29 +415,57 @@ async fn people_below_a_renamed_branch_are_read_again() {
     assert_current(&slapd, &copy).await;
 }
 
+/// What a watch has heard once it is as wanted; `None` when it is not within this time.
+async fn hears(
+    told: &mut watch::Receiver<Heard>,
+    patience: Duration,
+    wanted: impl FnMut(&Heard) -> bool,
+) -> Option<Heard> {
+    let waited = tokio::time::timeout(patience, told.wait_for(wanted)).await.ok()?;
+    Some(*waited.expect("still watching"))
+}
+
 #[tokio::test]
 async fn watching_wakes_for_changes_of_people_and_groups_only() {
     let slapd = Slapd::start(plain());
     let directory = open(&slapd);
     let (mut copy, watermark) = full(&directory).await;
-    let (changed, mut woken) = mpsc::channel(1);
-    let watching = directory.delta().expect("it can").watch(&watermark, changed).expect("it can");
-    let patience = Duration::from_secs(20);
+    let (heard, mut told) = watch::channel(Heard::default());
+    let watching = directory.delta().expect("it can").watch(&watermark, heard).expect("it can");
+    let (patience, a_moment) = (Duration::from_secs(20), Duration::from_millis(500));
     let acting = async {
+        hears(&mut told, patience, |heard| heard.is_listening).await.expect("the server answers");
         // The first search of a watch tells what has happened since the watermark; nothing has.
-        let quiet = tokio::time::timeout(Duration::from_millis(500), woken.recv()).await;
-        assert!(quiet.is_err(), "nothing has changed");
+        assert_eq!(hears(&mut told, a_moment, |heard| heard.changes > 0).await, None, "nothing has changed");
+        let before = told.borrow().changes;
         slapd.modify(&format!("dn: uid=u000200,{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Woken\n\n"));
-        tokio::time::timeout(patience, woken.recv()).await.expect("woken by a change").expect("still watching");
+        let woken = hears(&mut told, patience, |heard| heard.changes > before).await.expect("woken by a change");
         slapd.delete(&format!("uid=u000201,{PEOPLE}"));
-        tokio::time::timeout(patience, woken.recv()).await.expect("woken by a deletion").expect("still watching");
+        let woken = hears(&mut told, patience, |heard| heard.changes > woken.changes).await;
+        let woken = woken.expect("woken by a deletion");
         slapd.modify(&format!("dn: ou=empty,{SUFFIX}\nchangetype: modify\nreplace: description\ndescription: x\n\n"));
-        let quiet = tokio::time::timeout(Duration::from_millis(500), woken.recv()).await;
-        assert!(quiet.is_err(), "neither a person nor a group");
-        drop(woken);
+        let more = hears(&mut told, a_moment, |heard| *heard != woken).await;
+        assert_eq!(more, None, "neither a person nor a group");
+        drop(told);
     };
     let (ended, ()) = tokio::join!(watching, acting);
     ended.expect("ends when nobody listens");
     delta(&directory, &watermark, &mut copy).await.expect("changes");
     assert_current(&slapd, &copy).await;
+}
+
+#[tokio::test]
+async fn a_server_without_syncprov_does_not_offer_to_be_watched() {
+    let with = Slapd::start(plain());
+    let without = Slapd::start(Options { sync_provider: false, ..plain() });
+    let (_, by_cookies) = full(&open(&with)).await;
+    let (_, by_times) = full(&open(&without)).await;
+    for watermark in [by_cookies, by_times] {
+        let directory = open(&without);
+        let (heard, told) = watch::channel(Heard::default());
+        let ended = directory.delta().expect("it can").watch(&watermark, heard).expect("it can").await;
+        let Err(WatchStop::NotOffered { reason }) = ended else { panic!("{ended:?}") };
+        assert!(reason.contains("syncprov"), "{reason}");
+        assert_eq!(*told.borrow(), Heard::default());
+    }
 }

@@ -24,7 +24,7 @@ mod tests;
 mod watch;
 mod watermark;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as told};
 
 pub use self::settings::{Mapping, Preset, Scope, Settings};
 use self::{
@@ -36,8 +36,8 @@ use self::{
 };
 pub use crate::connectors::ldap::Credentials;
 use crate::connectors::{
-    BoxFuture, Connector, Delta, DeltaEnd, DeltaStop, Failure, FailureKind, Page, ProbeReport, ReadEnd, Sample,
-    Sighting, Subject,
+    BoxFuture, Connector, Delta, DeltaEnd, DeltaStop, Failure, FailureKind, Heard, Page, ProbeReport, ReadEnd, Sample,
+    Sighting, Subject, WatchStop,
     ldap::{
         self, Client, Connection, Endpoint, EntryView, Limits, RootDse, Search, SearchRequest, Timeouts, Trust, dn,
         inbox::{Look, Plainly},
@@ -327,9 +327,9 @@ impl Delta for OpenLdap {
     fn watch<'a>(
         &'a self,
         watermark: &'a str,
-        changed: mpsc::Sender<()>,
-    ) -> Option<BoxFuture<'a, Result<(), DeltaStop>>> {
-        Some(Box::pin(self.wait_for_changes(watermark, changed)))
+        heard: told::Sender<Heard>,
+    ) -> Option<BoxFuture<'a, Result<(), WatchStop>>> {
+        Some(Box::pin(self.wait_for_changes(watermark, heard)))
     }
 }
 

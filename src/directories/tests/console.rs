@@ -159,9 +159,9 @@ impl Console {
         super::routes(&mut routes);
         let runner = Runner::new(kernel.clone());
         let web = Web { kernel: kernel.clone(), gate: Arc::new(OpenGate), openapi: Arc::new(String::new()) };
-        let shared = Data::new(runner.clone());
+        let (shared, live) = (Data::new(runner.clone()), Data::new(Live::new(runner.clone())));
         let bound = web::bind(web, Arc::new(routes), move |state| {
-            state.app_data(shared.clone());
+            state.app_data(shared.clone()).app_data(live.clone());
         })
         .expect("a free port");
         let base = format!("http://{}", bound.address);
