@@ -25,7 +25,7 @@ use self::{
 use super::{
     actions::{self, RunInput},
     model::{Mode, Run, RunState},
-    queries,
+    queries, review,
     run::Runner,
 };
 use crate::{
@@ -201,6 +201,11 @@ impl Place {
 
     async fn carry(&self) -> Result<Ran> {
         let live = &self.live;
+        let (id, now) = (self.directory, live.kernel.clock.now());
+        if live.kernel.db.read(move |c| review::rewind_in_review(c, id, now)).await?.is_some() {
+            // Its plan is about the copy as it stands (see `Runner::run_scheduled`).
+            return Ok(Ran::Waits);
+        }
         let principal = Principal::live(&live.kernel.config.region, self.account);
         let input = RunInput { mode: Mode::Delta, dry_run: false };
         let run = loop {

@@ -194,6 +194,14 @@ impl Delta for Server {
         Box::pin(async { Err(failure()) })
     }
 
+    fn read_identities(
+        &self,
+        _: Vec<String>,
+        _: mpsc::Sender<Page>,
+    ) -> BoxFuture<'_, std::result::Result<(), Failure>> {
+        Box::pin(async { Err(failure()) })
+    }
+
     fn watch<'a>(
         &'a self,
         _: &'a str,
