@@ -294,7 +294,7 @@ impl Planner {
         Ok(())
     }
 
-    /// What the copy, or this run, knows under an external id. `Err(Unreadable)` when it cannot be one, or when another
+    /// What the copy, or this run, knows under an external id. The inner error says why it cannot be one, or that another
     /// entry of this run has it.
     fn known(
         &mut self,
@@ -605,9 +605,8 @@ impl Planner {
                 }
                 self.counts.removed += 1;
                 self.line(subject, id, ChangeKind::Removed);
-                for key in
-                    [lookup::keys(connection, subject, id)?].iter().flat_map(|keys| [keys.dn, keys.name]).flatten()
-                {
+                let keys = lookup::keys(connection, subject, id)?;
+                for key in [keys.dn, keys.name].into_iter().flatten() {
                     self.lost.insert(key, id);
                 }
                 self.unsettled.push(id);
@@ -616,47 +615,24 @@ impl Planner {
         })
     }
 
-    fn line(&mut self, subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) {
-        self.changes.push(NewChange {
-            subject_type,
-            subject_id,
-            kind,
-            field: None,
-            before: None,
-            after: None,
-            member_id: None,
-        });
+    fn line(&mut self, subject: SubjectType, id: ObjectId, kind: ChangeKind) {
+        self.changes.push(NewChange::of(subject, id, kind));
     }
 
     /// With its name: a plan that is thrown away can still be read.
     fn added(&mut self, subject: SubjectType, id: ObjectId, name: &str) {
-        self.line(subject, id, ChangeKind::Added);
-        if let Some(line) = self.changes.last_mut() {
-            line.after = Some(serde_json::Value::from(name).to_string());
-        }
+        let after = Some(serde_json::Value::from(name).to_string());
+        self.changes.push(NewChange { after, ..NewChange::of(subject, id, ChangeKind::Added) });
     }
 
     fn member_line(&mut self, group: ObjectId, kind: ChangeKind, member: ObjectId) {
-        self.line(SubjectType::Group, group, kind);
-        if let Some(line) = self.changes.last_mut() {
-            line.member_id = Some(member);
-        }
+        self.changes.push(NewChange::member(group, kind, member));
     }
 
     fn differences(&mut self, subject: SubjectType, id: ObjectId, before: &str, after: &str) -> Result<bool> {
         let found = staged::differences(before, after)?;
         let differs = !found.is_empty();
-        for (field, before, after) in found {
-            self.changes.push(NewChange {
-                subject_type: subject,
-                subject_id: id,
-                kind: ChangeKind::Changed,
-                field: Some(field),
-                before,
-                after,
-                member_id: None,
-            });
-        }
+        self.changes.extend(found.into_iter().map(|difference| NewChange::field(subject, id, difference)));
         Ok(differs)
     }
 

@@ -134,7 +134,7 @@ pub fn plan(db: &Db, run: i64, directory: i64, at: Time, progress: &Arc<Progress
 
 impl Draft {
     fn line(&mut self, subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) -> Result<()> {
-        self.put(NewChange { subject_type, subject_id, kind, field: None, before: None, after: None, member_id: None })
+        self.put(NewChange::of(subject_type, subject_id, kind))
     }
 
     fn put(&mut self, change: NewChange) -> Result<()> {
@@ -170,9 +170,8 @@ impl Draft {
             self.counts.unchanged += 1;
             return Ok(());
         }
-        for (field, before, after) in differences {
-            let (kind, field) = (ChangeKind::Changed, Some(field));
-            self.put(NewChange { subject_type: subject, subject_id: id, kind, field, before, after, member_id: None })?;
+        for difference in differences {
+            self.put(NewChange::field(subject, id, difference))?;
         }
         self.members(id, &turned.members_now, &turned.members_then)?;
         match (goes_missing, is_back) {
@@ -204,15 +203,7 @@ impl Draft {
                     ChangeKind::MemberAdded => self.counts.members_added += 1,
                     _ => self.counts.members_removed += 1,
                 }
-                self.put(NewChange {
-                    subject_type: SubjectType::Group,
-                    subject_id: group,
-                    kind,
-                    field: None,
-                    before: None,
-                    after: None,
-                    member_id: Some(*member),
-                })?;
+                self.put(NewChange::member(group, kind, *member))?;
             }
         }
         Ok(())

@@ -1,9 +1,10 @@
 //! A run from start to end: read, plan, apply; and what happens to one that was interrupted.
 //!
-//! Owns the order of the steps and every state change of a run. Invariants: the copy is only touched in `applying`;
-//! a run that does not end with a complete reading leaves nothing but its failed row; apply can be killed anywhere
-//! and goes on at the next start, with the same moment and the same result; a failure of one run, a panic too, ends
-//! that run and nothing else.
+//! Owns the order of the steps and every state change of a run. Invariants: a copy that people see is only touched in
+//! `applying` (the first plan of a directory is written in place, where nobody sees it before it is applied); a run that
+//! does not end with a complete reading leaves nothing but its failed row; apply can be killed anywhere and goes on at
+//! the next start, with the same moment and the same result; a failure of one run, a panic too, ends that run and
+//! nothing else.
 
 use std::sync::Arc;
 

@@ -7,9 +7,9 @@
 //! Arabic, …) and for emoji two characters are a name and may stand anywhere, so there each character begins such a
 //! word of its own.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
-use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
 /// Lower case, without accents, with ligatures and a few letters written out. Idempotent.
 pub fn fold(text: &str) -> String {
@@ -17,24 +17,37 @@ pub fn fold(text: &str) -> String {
         return text.trim().to_ascii_lowercase();
     }
     let mut out = String::with_capacity(text.len());
-    for c in text.trim().nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase) {
-        match c {
-            // Letters that have no decomposition but are typed as these.
-            'ß' => out.push_str("ss"),
-            'ø' => out.push('o'),
-            'đ' | 'ð' => out.push('d'),
-            'ł' => out.push('l'),
-            'æ' => out.push_str("ae"),
-            'œ' => out.push_str("oe"),
-            'þ' => out.push_str("th"),
-            'ı' => out.push('i'),
-            'ħ' => out.push('h'),
-            c if is_combining_mark(c) => {}
-            c => out.push(c),
+    for c in text.trim().chars() {
+        if c.is_ascii() {
+            out.push(c.to_ascii_lowercase());
+            continue;
         }
+        // Character by character: what normalisation would put in order are marks, and those are dropped.
+        decompose_compatible(c, |part| {
+            if !is_combining_mark(part) {
+                part.to_lowercase().for_each(|c| push_folded(&mut out, c));
+            }
+        });
     }
     // An accent that stands alone unfolds into a blank and the accent.
     if out.trim().len() == out.len() { out } else { out.trim().to_owned() }
+}
+
+fn push_folded(out: &mut String, c: char) {
+    match c {
+        // Letters that have no decomposition but are typed as these.
+        'ß' => out.push_str("ss"),
+        'ø' => out.push('o'),
+        'đ' | 'ð' => out.push('d'),
+        'ł' => out.push('l'),
+        'æ' => out.push_str("ae"),
+        'œ' => out.push_str("oe"),
+        'þ' => out.push_str("th"),
+        'ı' => out.push('i'),
+        'ħ' => out.push('h'),
+        c if is_combining_mark(c) => {}
+        c => out.push(c),
+    }
 }
 
 /// Scripts without case, and symbols: a search for one or two of these has to look inside words.
@@ -45,32 +58,59 @@ fn is_caseless(c: char) -> bool {
 /// Characters of one value that are indexed; beyond it nobody searches, and a hostile value must not fill the index.
 const VALUE_MAX: usize = 2_000;
 
+/// Words looked through one by one; with more of them a set is faster.
+const WORDS_FEW: usize = 32;
+
+/// An index text while it is written.
+#[derive(Default)]
+struct Words {
+    text: String,
+    spans: Vec<Range<usize>>,
+    many: HashSet<String>,
+}
+
+impl Words {
+    fn add(&mut self, word: &str) {
+        let is_there = match self.spans.len() {
+            ..WORDS_FEW => self.spans.iter().any(|span| self.text.get(span.clone()) == Some(word)),
+            _ => {
+                if self.many.is_empty() {
+                    self.many =
+                        self.spans.iter().filter_map(|span| self.text.get(span.clone())).map(str::to_owned).collect();
+                }
+                !self.many.insert(word.to_owned())
+            }
+        };
+        if !is_there {
+            self.text.push_str("  ");
+            let start = self.text.len();
+            self.text.push_str(word);
+            self.spans.push(start..self.text.len());
+        }
+    }
+}
+
 /// The text that a search index keeps of these values. Each word stands in it once.
 pub(super) fn index_text<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
-    let mut seen: HashSet<String> = HashSet::new();
-    let mut text = String::new();
-    let mut add = |word: String| {
-        if !seen.contains(&word) {
-            text.push_str("  ");
-            text.push_str(&word);
-            seen.insert(word);
-        }
-    };
+    let mut words = Words::default();
     for value in values {
         let end = value.char_indices().nth(VALUE_MAX).map_or(value.len(), |(end, _)| end);
         for word in fold(value.get(..end).unwrap_or(value)).split_whitespace() {
-            add(word.to_owned());
+            words.add(word);
+            if word.is_ascii() {
+                continue;
+            }
             let mut rest = word.char_indices().peekable();
             while let Some((start, c)) = rest.next() {
                 // The word itself already begins with its first character.
                 if start > 0 && is_caseless(c) {
-                    let next = rest.peek().map(|(_, next)| *next);
-                    add([Some(c), next].into_iter().flatten().collect());
+                    let end = rest.peek().map_or(word.len(), |(at, next)| at + next.len_utf8());
+                    words.add(word.get(start..end).unwrap_or_default());
                 }
             }
         }
     }
-    text
+    words.text
 }
 
 /// A directory's number as three characters that nobody types (Unicode's private use): one trigram.
@@ -135,6 +175,8 @@ pub(super) fn match_expression(typed: &str, directories: &[i64], status: Option<
 
 #[cfg(test)]
 mod tests {
+    use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
     use super::fold;
 
     #[test]
@@ -156,7 +198,32 @@ mod tests {
         }
     }
 
+    /// Folding by the whole text's normal form, as the standard describes it.
+    fn fold_by_normal_form(text: &str) -> String {
+        let mut out = String::new();
+        for c in text.trim().nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase) {
+            super::push_folded(&mut out, c);
+        }
+        out.trim().to_owned()
+    }
+
+    #[test]
+    fn a_word_stands_once_in_an_index_text_however_many_there_are() {
+        let values: Vec<String> = (0..200).map(|i| format!("w{} W{} other", i % 100, i % 50)).collect();
+        let text = super::index_text(values.iter().map(String::as_str));
+        let mut words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(words.len(), 101);
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), 101);
+    }
+
     proptest::proptest! {
+        #[test]
+        fn folding_by_character_is_folding_by_normal_form(text in "(\\PC|\\p{M}|\\p{L}){0,40}") {
+            proptest::prop_assert_eq!(fold(&text), fold_by_normal_form(&text));
+        }
+
         #[test]
         fn folding_twice_changes_nothing(text in "\\PC{0,40}") {
             let once = fold(&text);

@@ -8,7 +8,7 @@ use scraper::{Html, Selector};
 use super::{
     api::{CompareQuery, GroupQuery, IdentityQuery, MemberQuery},
     pages, past_pages,
-    tests::{OURS, Place, Plan, THEIRS, crowd, line, person, place},
+    tests::{OURS, Place, Plan, THEIRS, crowd, person, place},
     write::NewChange,
     *,
 };
@@ -137,7 +137,7 @@ async fn a_history_of_many_lines_is_paged_without_loss() {
             field: Some("title".into()),
             before: Some(format!("\"t{i}\"")),
             after: Some(format!("\"t{}\"", i + 1)),
-            ..line(SubjectType::Identity, 200, ChangeKind::Changed)
+            ..NewChange::of(SubjectType::Identity, 200, ChangeKind::Changed)
         });
         if i % 10 == 0 {
             plan.member(502, 200, i % 20 == 0);
@@ -253,7 +253,7 @@ fn lived() -> Place {
             field: Some(field.into()),
             before: before.map(Into::into),
             after: Some(after.into()),
-            ..line(SubjectType::Identity, 1, ChangeKind::Changed)
+            ..NewChange::of(SubjectType::Identity, 1, ChangeKind::Changed)
         });
     }
     plan.identity(2, person("bo", "Bo Lind"));
@@ -346,8 +346,8 @@ async fn the_page_of_a_tombstone_says_since_when_and_keeps_its_history() {
     let mut place = lived();
     for kind in [ChangeKind::Missing, ChangeKind::Removed] {
         let mut plan = Plan::default();
-        plan.changes.push(line(SubjectType::Identity, 1, kind));
-        plan.changes.push(line(SubjectType::Group, 501, kind));
+        plan.changes.push(NewChange::of(SubjectType::Identity, 1, kind));
+        plan.changes.push(NewChange::of(SubjectType::Group, 501, kind));
         place.apply(1, plan);
     }
     let query = || Query(pages::HistoryQuery::default());

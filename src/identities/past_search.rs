@@ -80,7 +80,7 @@ mod tests {
             past,
             queries::Filter,
             staged,
-            tests::{OURS, Plan, line, place, start},
+            tests::{OURS, Plan, place, start},
             write::NewChange,
             *,
         },
@@ -114,13 +114,7 @@ mod tests {
 
     fn changed(subject: SubjectType, id: ObjectId, before: &str, after: &str) -> Vec<NewChange> {
         let differences = staged::differences(before, after).expect("differences");
-        let changes = differences.into_iter().map(|(field, before, after)| NewChange {
-            field: Some(field),
-            before,
-            after,
-            ..line(subject, id, ChangeKind::Changed)
-        });
-        changes.collect()
+        differences.into_iter().map(|difference| NewChange::field(subject, id, difference)).collect()
     }
 
     #[test]

@@ -83,10 +83,6 @@ pub(super) struct Plan {
     pub(super) changes: Vec<NewChange>,
 }
 
-pub(super) fn line(subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) -> NewChange {
-    NewChange { subject_type, subject_id, kind, field: None, before: None, after: None, member_id: None }
-}
-
 fn named(id: ObjectId, is_new: bool, keys: Keys) -> Named {
     Named { object_id: id, is_new, external_id: format!("uuid-{id}"), source: Source([1; 16]), keys }
 }
@@ -94,7 +90,7 @@ fn named(id: ObjectId, is_new: bool, keys: Keys) -> Named {
 impl Plan {
     pub(super) fn identity(&mut self, id: ObjectId, fields: IdentityFields) {
         self.put_identity(id, fields, true);
-        self.changes.push(line(SubjectType::Identity, id, ChangeKind::Added));
+        self.changes.push(NewChange::of(SubjectType::Identity, id, ChangeKind::Added));
     }
 
     /// An identity that the copy has already when it is not new.
@@ -110,7 +106,7 @@ impl Plan {
         let json = serde_json::to_string(&fields).expect("content");
         let count = i64::try_from(members.len()).expect("a count");
         self.staged.push(Staged::group(named(id, true, keys), fields, json, count));
-        self.changes.push(line(SubjectType::Group, id, ChangeKind::Added));
+        self.changes.push(NewChange::of(SubjectType::Group, id, ChangeKind::Added));
         for member in members {
             self.member(id, *member, true);
         }
@@ -125,7 +121,7 @@ impl Plan {
 
     pub(super) fn member(&mut self, group: ObjectId, member: ObjectId, joins: bool) {
         let kind = if joins { ChangeKind::MemberAdded } else { ChangeKind::MemberRemoved };
-        self.changes.push(NewChange { member_id: Some(member), ..line(SubjectType::Group, group, kind) });
+        self.changes.push(NewChange::member(group, kind, member));
     }
 }
 
@@ -401,7 +397,7 @@ fn paging_shows_every_row_once_while_rows_are_inserted() {
     crowd(&mut plan, 2_000..2_400);
     place.apply(2, plan);
     let mut plan = Plan::default();
-    plan.changes.extend((1..100).map(|id| line(SubjectType::Identity, id, ChangeKind::Missing)));
+    plan.changes.extend((1..100).map(|id| NewChange::of(SubjectType::Identity, id, ChangeKind::Missing)));
     place.apply(1, plan);
     let mut next_id = 3_000;
     for filter in filters() {
@@ -440,7 +436,7 @@ fn filters_narrow_to_what_they_say() {
     crowd(&mut plan, 1_000..1_100);
     place.apply(2, plan);
     let mut plan = Plan::default();
-    plan.changes.push(line(SubjectType::Identity, 8, ChangeKind::Missing));
+    plan.changes.push(NewChange::of(SubjectType::Identity, 8, ChangeKind::Missing));
     place.apply(1, plan);
     let ids = |directory, status: Option<&str>, group, q: &str| {
         let mut ids = place.list(&Filter { q: q.into(), directory, status: status.map(Into::into), group });
@@ -562,7 +558,7 @@ fn a_history_holds_only_what_was_applied() {
         field: Some("title".into()),
         before: None,
         after: Some("\"Chief\"".into()),
-        ..line(SubjectType::Identity, 1, ChangeKind::Changed)
+        ..NewChange::of(SubjectType::Identity, 1, ChangeKind::Changed)
     });
     let planned = place.store(1, plan);
     let kinds = |place: &Place| -> Vec<(i64, String)> {

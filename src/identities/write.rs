@@ -12,7 +12,7 @@ use super::{
     fold::directory_facet,
     lookup::{Gone, object_key},
     model::{ChangeKind, FOREVER, ObjectId, SubjectType},
-    staged::{SearchText, Staged, StagedKind},
+    staged::{Difference, SearchText, Staged, StagedKind},
 };
 use crate::{
     clock::Time,
@@ -44,6 +44,23 @@ pub struct NewChange {
     pub after: Option<String>,
     /// Who joins or leaves a group.
     pub member_id: Option<ObjectId>,
+}
+
+impl NewChange {
+    /// An object is added, missing, back or removed.
+    pub fn of(subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) -> Self {
+        Self { subject_type, subject_id, kind, field: None, before: None, after: None, member_id: None }
+    }
+
+    /// `member` joins or leaves a group.
+    pub fn member(group: ObjectId, kind: ChangeKind, member: ObjectId) -> Self {
+        Self { member_id: Some(member), ..Self::of(SubjectType::Group, group, kind) }
+    }
+
+    /// A field differs.
+    pub fn field(subject_type: SubjectType, subject_id: ObjectId, (field, before, after): Difference) -> Self {
+        Self { field: Some(field), before, after, ..Self::of(subject_type, subject_id, ChangeKind::Changed) }
+    }
 }
 
 /// Which plan is written, and where it takes effect.
@@ -240,8 +257,8 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
     Ok(())
 }
 
-/// Writes the words by which objects are found. Many at once: FTS5 writes a piece of its index for each savepoint, and
-/// pieces have to be merged.
+/// Writes the words by which objects are found. Many at once: FTS5 writes a piece of its index for each transaction that
+/// has words, and pieces have to be merged.
 pub fn write_search_texts(connection: &Connection, directory: i64, texts: &[SearchText]) -> Result<()> {
     let facet = directory_facet(directory);
     for text in texts {
