@@ -105,6 +105,11 @@ CREATE TABLE past (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX past_by_directory ON past (directory_id, kind, sort_key, object_id, until_at);
+-- Few rows each, as with the same indexes of `identity`.
+CREATE INDEX past_by_directory_status ON past (directory_id, status, sort_key, object_id, until_at)
+    WHERE status <> 'active';
+CREATE INDEX past_missing_in_directory ON past (directory_id, kind, sort_key, object_id, until_at)
+    WHERE missing_since_at IS NOT NULL;
 CREATE INDEX past_until ON past (directory_id, until_at);
 
 -- A member value that points at nothing we read (another suffix, outside the filter): kept, so that counts are true.

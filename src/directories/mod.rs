@@ -17,8 +17,10 @@ mod form_views;
 mod guard;
 #[cfg(test)]
 mod history_tests;
+mod keyed;
 mod measures;
 mod model;
+mod pace;
 mod pages;
 mod plan;
 mod plan_export;

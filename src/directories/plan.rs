@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 pub use super::counts::{Counts, Quarantined};
 use super::{
     follow::{Ahead, Seen},
+    keyed::Keyed,
     progress::Progress,
 };
 use crate::{
@@ -87,17 +88,17 @@ pub struct Planner {
     seen: Seen,
     ahead: Ahead,
     /// The ids that are new in this run: two entries with one id must not both be added.
-    new_ids: HashSet<write::Hash>,
+    new_ids: Keyed,
     /// Names that lead somewhere else since this run began: to a new object, or to one whose name changed.
-    gained: HashMap<Key, ObjectId>,
+    gained: Keyed,
     /// `new_ids` and `gained` were emptied: the rest has to be looked up.
     has_forgotten: bool,
     /// Names that objects of the copy have given up in this run.
-    lost: HashMap<Key, ObjectId>,
+    lost: Keyed,
     /// Objects whose memberships need a look, because of `lost` or because they went missing.
     unsettled: Vec<ObjectId>,
     /// Member values without an object, found or made in this run.
-    references: HashMap<Key, ObjectId>,
+    references: Keyed,
     groups: HashMap<String, GroupSeen>,
     /// Groups that must be looked at though their source is unchanged; known once all identities have been seen.
     affected: Option<BTreeSet<ObjectId>>,
@@ -137,12 +138,12 @@ impl Planner {
             numbers_block: NUMBERS_BLOCK_FIRST,
             seen: Seen::default(),
             ahead: Ahead::default(),
-            new_ids: HashSet::new(),
-            gained: HashMap::new(),
+            new_ids: Keyed::default(),
+            gained: Keyed::default(),
             has_forgotten: false,
-            lost: HashMap::new(),
+            lost: Keyed::default(),
             unsettled: Vec::new(),
-            references: HashMap::new(),
+            references: Keyed::default(),
             groups: HashMap::new(),
             affected: None,
             staged: Vec::new(),
@@ -195,28 +196,41 @@ impl Planner {
         }
         self.look(sightings, done, content.as_mut())?;
         self.progress.read(self.counts);
-        if self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES {
-            self.flush()?;
-        }
         if self.aim.in_place_at.is_some() && self.gained.len() > GAINED_MAX {
             self.flush()?;
             self.settle()?;
-            self.gained = HashMap::new();
-            self.new_ids = HashSet::new();
+            self.gained = Keyed::default();
+            self.new_ids = Keyed::default();
             self.has_forgotten = true;
         }
         Ok(())
     }
 
-    /// Takes sightings of a page from number `first` on.
+    /// Takes sightings of a page from number `first` on. No snapshot of the copy is held while parts go to the writer:
+    /// its log can't be used anew under a reader, and grew to gigabytes.
     fn look(&mut self, sightings: Vec<Sighting>, first: usize, content: &mut dyn Content) -> Result<()> {
         let db = self.db.clone();
-        db.read_blocking(|connection| {
-            for (index, sighting) in sightings.into_iter().enumerate() {
-                self.sighting(connection, sighting, first + index, content)?;
+        let mut sightings = sightings.into_iter().enumerate();
+        while sightings.len() > 0 {
+            db.read_blocking(|connection| {
+                for (index, sighting) in sightings.by_ref() {
+                    self.sighting(connection, sighting, first + index, content)?;
+                    if self.has_part() {
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+            if self.has_part() {
+                self.flush()?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
+    }
+
+    /// Enough has gathered for a part.
+    fn has_part(&self) -> bool {
+        self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES
     }
 
     fn sighting(
@@ -299,7 +313,7 @@ impl Planner {
         let mut named = Vec::with_capacity(external_id.len() + 1);
         named.push(if subject == SubjectType::Identity { b'i' } else { b'g' });
         named.extend_from_slice(external_id.as_bytes());
-        Ok(if self.new_ids.insert(write::short_hash(&named)) { Ok(None) } else { Err(TWICE) })
+        Ok(if self.new_ids.insert(write::short_hash(&named), 0) { Ok(None) } else { Err(TWICE) })
     }
 
     /// Notes what an object is referred to by from now on; `before` is what the copy knows.
@@ -309,12 +323,12 @@ impl Planner {
                 return Ok(());
             }
             for key in [before.dn, before.name].into_iter().flatten() {
-                self.lost.insert(key, id);
+                self.lost.insert(key.0, id);
             }
             self.unsettled.push(id);
         }
         for key in [keys.dn, keys.name].into_iter().flatten() {
-            self.gained.insert(key, id);
+            self.gained.insert(key.0, id);
             // Who named it before it was there named a reference.
             if self.aim.in_place_at.is_none()
                 && let Some(reference) = lookup::reference(connection, self.aim.directory, key)?
@@ -359,6 +373,7 @@ impl Planner {
         };
         self.seen.insert(id);
         let before = known.map(|known| lookup::keys(connection, subject, known.id)).transpose()?;
+        let mut words_of = None;
         match known {
             None => {
                 self.name(connection, id, keys, None)?;
@@ -372,10 +387,12 @@ impl Planner {
                 let content = lookup::content(connection, subject, id)?;
                 let differs = content != json && self.differences(subject, id, &content, &json)?;
                 self.count_known(subject, id, known.gone != Gone::Present, differs);
+                words_of = (known.gone != Gone::Removed).then_some(content);
             }
         }
         let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
-        self.staged.push(Staged::identity(named, fields, json));
+        let identity = Staged::identity(named, fields, json);
+        self.staged.push(identity.without_words_of(words_of.as_deref())?);
         Ok(())
     }
 
@@ -458,6 +475,7 @@ impl Planner {
         ids.dedup();
         let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let json = serde_json::to_string(&fields)?;
+        let mut words_of = None;
         match known {
             None => {
                 self.counts.added += 1;
@@ -481,13 +499,12 @@ impl Planner {
                     self.member_differences(id, &before, &ids);
                 }
                 self.count_known(subject, id, known.gone != Gone::Present, differs);
+                words_of = (known.gone != Gone::Removed).then_some(content);
             }
         }
         let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
-        self.staged.push(Staged::group(named, fields, json, count));
-        if self.changes.len() >= PART_CHANGES {
-            self.flush()?;
-        }
+        let group = Staged::group(named, fields, json, count);
+        self.staged.push(group.without_words_of(words_of.as_deref())?);
         Ok(())
     }
 
@@ -523,16 +540,16 @@ impl Planner {
 
     /// What a member's name leads to.
     fn resolve(&mut self, connection: &Connection, key: Key, text: String) -> Result<ObjectId> {
-        if let Some(id) = self.gained.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.gained.get(&key.0) {
+            return Ok(id);
         }
         for (_, id) in lookup::by_key(connection, self.aim.directory, key)? {
-            if self.lost.get(&key) != Some(&id) {
+            if self.lost.get(&key.0) != Some(id) {
                 return Ok(id);
             }
         }
-        if let Some(id) = self.references.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.references.get(&key.0) {
+            return Ok(id);
         }
         let id = match lookup::reference(connection, self.aim.directory, key)? {
             Some(id) => id,
@@ -542,7 +559,7 @@ impl Planner {
                 id
             }
         };
-        self.references.insert(key, id);
+        self.references.insert(key.0, id);
         Ok(id)
     }
 
@@ -587,7 +604,7 @@ impl Planner {
                 for key in
                     [lookup::keys(connection, subject, id)?].iter().flat_map(|keys| [keys.dn, keys.name]).flatten()
                 {
-                    self.lost.insert(key, id);
+                    self.lost.insert(key.0, id);
                 }
                 self.unsettled.push(id);
             }

@@ -65,31 +65,33 @@ pub fn find(connection: &Connection, directory: i64, subject: SubjectType, exter
 #[derive(Debug, Clone)]
 pub struct Held {
     pub known: Known,
-    pub subject: SubjectType,
     pub external_id: String,
 }
 
-/// Replaces `rows` with up to `limit` objects of a directory from a number on: a directory that answers in the order of
-/// last time is followed without looking anything up.
+/// Replaces `rows` with up to `limit` objects of one kind that are there in a directory, from a number on: a directory
+/// that answers in the order of last time is followed without looking anything up.
 pub fn ahead(
     connection: &Connection,
     directory: i64,
+    subject: SubjectType,
     from: ObjectId,
     limit: usize,
     rows: &mut Vec<Held>,
 ) -> Result<()> {
     rows.clear();
-    let mut statement = connection.prepare_cached(
-        "SELECT id, source, gone, kind, external_id FROM object WHERE id >= ?2 AND directory_id = +?1 ORDER BY id LIMIT ?3",
-    )?;
-    let mut found = statement.query(params![directory, from, limit])?;
+    let mut statement = connection.prepare_cached(AHEAD)?;
+    let mut found = statement.query(params![directory, subject.code(), from, limit])?;
     while let Some(row) = found.next()? {
-        let known = Known { id: row.get(0)?, source: Source(row.get(1)?), gone: Gone::of_code(row.get(2)?) };
-        let Some(subject) = SubjectType::of_code(row.get(3)?) else { continue };
-        rows.push(Held { known, subject, external_id: row.get(4)? });
+        let known = Known { id: row.get(0)?, source: Source(row.get(1)?), gone: Gone::Present };
+        rows.push(Held { known, external_id: row.get(2)? });
     }
     Ok(())
 }
+
+/// Must walk the index and stop at the limit. Sorting all that come after, once for each thousand, took nine tenths of a
+/// run over a million objects.
+const AHEAD: &str = "SELECT id, source, external_id FROM object INDEXED BY object_by_presence
+     WHERE directory_id = ?1 AND kind = ?2 AND gone = 0 AND id >= ?3 ORDER BY id LIMIT ?4";
 
 /// What an object is referred to by, as the copy has it.
 pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Result<Keys> {
@@ -220,4 +222,21 @@ pub fn counts(connection: &Connection, directory: i64) -> Result<(i64, i64)> {
 pub fn is_empty(connection: &Connection, directory: i64) -> Result<bool> {
     let sql = "SELECT 1 FROM object WHERE directory_id = ?1 UNION ALL SELECT 1 FROM reference WHERE directory_id = ?1 LIMIT 1";
     Ok(!connection.prepare_cached(sql)?.exists([directory])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AHEAD;
+
+    #[test]
+    fn what_comes_next_is_read_in_order_from_the_index() {
+        let connection = rusqlite::Connection::open_in_memory().expect("a database");
+        connection.execute_batch(include_str!("../../migrations/0009_identities.sql")).expect("the schema");
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {AHEAD}")).expect("a statement");
+        let steps = statement.query_map([1, 1, 1, 1], |row| row.get::<_, String>(3)).expect("a plan");
+        let steps: Vec<String> = steps.collect::<rusqlite::Result<_>>().expect("rows");
+        let expected =
+            "SEARCH object USING INDEX object_by_presence (directory_id=? AND kind=? AND gone=? AND rowid>?)";
+        assert_eq!(steps, [expected]);
+    }
 }

@@ -12,6 +12,7 @@ mod export;
 mod fold;
 pub mod lookup;
 mod model;
+mod nesting;
 #[cfg(test)]
 mod page_tests;
 mod pages;

@@ -5,14 +5,18 @@
 //! takes effect at the moment it is applied, never before, and a directory is seen from its first applied plan on.
 //! Reads only.
 
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque},
+};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     fold::{fold, has_words},
     lookup::Gone,
     model::{Belonging, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
+    nesting,
     queries::{self, Filter, Position},
     retention, staged,
 };
@@ -201,49 +205,42 @@ pub fn group_at(
     }
 }
 
-/// Objects of one directory that stood in the lists at a time, in the order of their names then: name and id. One
-/// literal for each way, because each walks another index.
+/// The objects of one directory in the order of their names, now and in the past, after a position: name, id, and
+/// whether that is how it stood at the time. One literal for each way, because each walks another index.
 fn walks(subject: SubjectType, status: Option<&str>) -> [&'static str; 2] {
     match (subject, status) {
-        (SubjectType::Identity, None) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, object_id LIMIT ?6",
+        (SubjectType::Identity, None | Some("active")) => [
+            "SELECT sort_key, id, listed_since_at <= ?2 AND (?5 IS NULL OR status = ?5)
+             FROM identity INDEXED BY identity_by_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
+            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 AND (?5 IS NULL OR status = ?5)
+             FROM past INDEXED BY past_by_directory
+             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
         ],
         (SubjectType::Identity, Some("missing")) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_missing_in_directory
+            "SELECT sort_key, id, listed_since_at <= ?2 AND ?5 IS NOT NULL
+             FROM identity INDEXED BY identity_missing_in_directory
              WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL
-               AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2 AND ?5 IS NOT NULL ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND missing_since_at IS NOT NULL AND ?5 IS NOT NULL ORDER BY sort_key, object_id LIMIT ?6",
-        ],
-        (SubjectType::Identity, Some("active")) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
-               AND status = ?5 ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND status = ?5 ORDER BY sort_key, object_id LIMIT ?6",
+               AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
+            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 AND ?5 IS NOT NULL
+             FROM past INDEXED BY past_missing_in_directory
+             WHERE directory_id = ?1 AND kind = 1 AND missing_since_at IS NOT NULL
+               AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
         ],
         (SubjectType::Identity, Some(_)) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory_status
+            "SELECT sort_key, id, listed_since_at <= ?2 FROM identity INDEXED BY identity_by_directory_status
              WHERE directory_id = ?1 AND removed_at IS NULL AND status <> 'active' AND status = ?5
-               AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2 ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND status = ?5 ORDER BY sort_key, object_id LIMIT ?6",
+               AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
+            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 FROM past INDEXED BY past_by_directory_status
+             WHERE directory_id = ?1 AND status <> 'active' AND status = ?5
+               AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
         ],
         (SubjectType::Group, _) => [
-            "SELECT sort_key, id FROM directory_group INDEXED BY group_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 2 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, object_id LIMIT ?6",
+            "SELECT sort_key, id, listed_since_at <= ?2 AND ?5 IS NULL FROM directory_group INDEXED BY group_by_directory
+             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
+            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 AND ?5 IS NULL
+             FROM past INDEXED BY past_by_directory
+             WHERE directory_id = ?1 AND kind = 2 AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
         ],
     }
 }
@@ -270,25 +267,36 @@ fn list(
         _ => ("", 0),
     };
     let status = filter.status.as_deref().filter(|_| subject == SubjectType::Identity);
-    // Each walk gives its first `limit`; the largest of those kept goes when a smaller one comes.
-    let mut nearest: BinaryHeap<(String, ObjectId)> = BinaryHeap::with_capacity(limit + 1);
-    for directory in directories(connection, account, filter, at)? {
-        for sql in walks(subject, status) {
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![directory, at, name, id, status, limit])?;
-            while let Some(row) = rows.next()? {
-                let found: (String, ObjectId) = (row.get(0)?, row.get(1)?);
-                if nearest.len() >= limit && nearest.peek().is_some_and(|last| found >= *last) {
-                    break;
-                }
-                nearest.push(found);
-                if nearest.len() > limit {
-                    nearest.pop();
-                }
+    let directories = directories(connection, account, filter, at)?;
+    // All at the same pace, in the order of names, whether they fit or not: where a run has changed every name, one walk
+    // alone would go to its end before it found anything.
+    let ways = directories.iter().flat_map(|directory| walks(subject, status).map(|sql| (*directory, sql)));
+    let ways: Vec<(i64, &str)> = ways.collect();
+    let mut statements =
+        ways.iter().map(|(_, sql)| connection.prepare_cached(sql)).collect::<rusqlite::Result<Vec<_>>>()?;
+    type Head = Reverse<(String, ObjectId, bool)>;
+    let read = |row: &Row<'_>| -> rusqlite::Result<Head> { Ok(Reverse((row.get(0)?, row.get(1)?, row.get(2)?))) };
+    let (mut heads, mut walks) = (BinaryHeap::new(), Vec::with_capacity(statements.len()));
+    for (number, (statement, (directory, _))) in statements.iter_mut().zip(&ways).enumerate() {
+        let mut rows = statement.query(params![directory, at, name, id, status])?;
+        let head = rows.next()?.map(read).transpose()?;
+        heads.extend(head.map(|head| (head, number)));
+        walks.push(rows);
+    }
+    let mut found = Vec::with_capacity(limit);
+    while let Some((Reverse((name, id, is_fitting)), number)) = heads.pop() {
+        if is_fitting {
+            found.push((name, id));
+            if found.len() >= limit {
+                break;
             }
         }
+        if let Some(rows) = walks.get_mut(number) {
+            let head = rows.next()?.map(read).transpose()?;
+            heads.extend(head.map(|head| (head, number)));
+        }
     }
-    Ok(nearest.into_sorted_vec())
+    Ok(found)
 }
 
 /// Objects that had another place in the lists then, and whose name then has a word of a text, or that are tombstones
@@ -548,7 +556,7 @@ fn members_then(
 ) -> Result<Vec<Member>> {
     check_readable(connection, account, at)?;
     let mut ids: BTreeSet<ObjectId> = BTreeSet::new();
-    let reached = if is_effective { groups_inside(connection, group, at)? } else { HashSet::from([group]) };
+    let reached = if is_effective { nesting::inside_at(connection, group, at)? } else { HashSet::from([group]) };
     for source in reached {
         ids.extend(member_numbers(connection, source, at, after, limit + 1)?);
     }
@@ -563,30 +571,6 @@ fn members_then(
         found.push(member);
     }
     Ok(found)
-}
-
-/// A group and everything that is a group inside it, at a time; cycles end.
-fn groups_inside(connection: &Connection, group: ObjectId, at: Time) -> Result<HashSet<ObjectId>> {
-    let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT m.group_id, g.id FROM directory_group g CROSS JOIN member m
-             ON m.member_id = g.id AND m.until_at > ?2 AND m.since_at <= ?2
-         WHERE g.directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1)",
-    )?;
-    let mut rows = statement.query(params![group, at])?;
-    while let Some(row) = rows.next()? {
-        inside.entry(row.get(0)?).or_default().push(row.get(1)?);
-    }
-    let (mut reached, mut waiting) = (HashSet::from([group]), vec![group]);
-    while let Some(next) = waiting.pop() {
-        for inner in inside.get(&next).into_iter().flatten() {
-            if !reached.contains(inner) && stand(connection, SubjectType::Group, *inner, at)?.is_some() {
-                reached.insert(*inner);
-                waiting.push(*inner);
-            }
-        }
-    }
-    Ok(reached)
 }
 
 /// The groups that an object was a member of at a time, by number: directly, or through groups.
