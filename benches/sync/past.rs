@@ -1,6 +1,6 @@
 //! Lists as of a time, and effective members, in a copy where a run has changed everybody's name.
 //!
-//! A run that changes every name is the worst there is for a list as of a time: nobody stands where they stood then.
+//! A run that changes every name is the hardest thing for a list as of a time: nobody stands where they stood then.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::{
 const REQUESTS: usize = 200;
 const LIMIT_MS: f64 = 50.0;
 
-/// Has the shown names mapped from the mail addresses, reads everything again, and has the plan approved and applied.
+/// Has the family names shown instead of the whole names, reads everything again, and has the plan approved and applied.
 /// Answers moments before it, and one after it, as the API writes them.
 pub async fn rename_everybody(appliance: &Appliance, directory: &str, draft: &Value) -> Vec<String> {
     let api = &appliance.api;
@@ -35,10 +35,10 @@ pub async fn rename_everybody(appliance: &Appliance, directory: &str, draft: &Va
     moments
 }
 
-/// Maps the shown names from the mail addresses; answers the parked run that read them.
+/// Has the family names shown instead of the whole names; answers the parked run that read them.
 pub async fn plan_renaming(api: &Api, directory: &str, draft: &Value) -> Value {
     let mut settings = draft["settings"].clone();
-    settings["mapping"] = json!({"displayName": "mail"});
+    settings["mapping"] = json!({"displayName": "sn"});
     let body = json!({"settings": settings, "credentials": draft["credentials"]});
     api.post(&format!("/api/directories/{directory}"), &body).await.ok();
     let (parked, _) = run(api, directory, "full", Duration::from_millis(20)).await;

@@ -17,6 +17,7 @@ mod nesting;
 mod page_tests;
 mod pages;
 pub mod past;
+mod past_lists;
 mod past_pages;
 pub mod plans;
 pub(crate) mod queries;

@@ -5,18 +5,15 @@
 //! takes effect at the moment it is applied, never before, and a directory is seen from its first applied plan on.
 //! Reads only.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque},
-};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     fold::{fold, has_words},
-    lookup::Gone,
     model::{Belonging, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
     nesting,
+    past_lists::{list, named},
     queries::{self, Filter, Position},
     retention, staged,
 };
@@ -203,129 +200,6 @@ pub fn group_at(
         }
         None => queries::find_group(connection, account, id),
     }
-}
-
-/// The objects of one directory in the order of their names, now and in the past, after a position: name, id, and
-/// whether that is how it stood at the time. One literal for each way, because each walks another index.
-fn walks(subject: SubjectType, status: Option<&str>) -> [&'static str; 2] {
-    match (subject, status) {
-        (SubjectType::Identity, None | Some("active")) => [
-            "SELECT sort_key, id, listed_since_at <= ?2 AND (?5 IS NULL OR status = ?5)
-             FROM identity INDEXED BY identity_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
-            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 AND (?5 IS NULL OR status = ?5)
-             FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
-        ],
-        (SubjectType::Identity, Some("missing")) => [
-            "SELECT sort_key, id, listed_since_at <= ?2 AND ?5 IS NOT NULL
-             FROM identity INDEXED BY identity_missing_in_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL
-               AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
-            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 AND ?5 IS NOT NULL
-             FROM past INDEXED BY past_missing_in_directory
-             WHERE directory_id = ?1 AND kind = 1 AND missing_since_at IS NOT NULL
-               AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
-        ],
-        (SubjectType::Identity, Some(_)) => [
-            "SELECT sort_key, id, listed_since_at <= ?2 FROM identity INDEXED BY identity_by_directory_status
-             WHERE directory_id = ?1 AND removed_at IS NULL AND status <> 'active' AND status = ?5
-               AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
-            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 FROM past INDEXED BY past_by_directory_status
-             WHERE directory_id = ?1 AND status <> 'active' AND status = ?5
-               AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
-        ],
-        (SubjectType::Group, _) => [
-            "SELECT sort_key, id, listed_since_at <= ?2 AND ?5 IS NULL FROM directory_group INDEXED BY group_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) ORDER BY sort_key, id",
-            "SELECT sort_key, object_id, until_at > ?2 AND since_at <= ?2 AND ?5 IS NULL
-             FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 2 AND (sort_key, object_id) > (?3, ?4) ORDER BY sort_key, object_id",
-        ],
-    }
-}
-
-/// Directories of an account that were seen at a time, narrowed to one when a filter says so.
-fn directories(connection: &Connection, account: AccountId, filter: &Filter, at: Time) -> Result<Vec<i64>> {
-    let mut ids = queries::directories_seen(connection, account, at)?;
-    ids.retain(|id| filter.directory.is_none_or(|chosen| chosen == *id));
-    Ok(ids)
-}
-
-/// The first `limit` objects after a position by the names they had at a time.
-fn list(
-    connection: &Connection,
-    account: AccountId,
-    subject: SubjectType,
-    filter: &Filter,
-    at: Time,
-    after: Option<&Position>,
-    limit: usize,
-) -> Result<Vec<(String, ObjectId)>> {
-    let (name, id) = match after {
-        Some(Position::Name(name, id)) => (name.as_str(), *id),
-        _ => ("", 0),
-    };
-    let status = filter.status.as_deref().filter(|_| subject == SubjectType::Identity);
-    let directories = directories(connection, account, filter, at)?;
-    // All at the same pace, in the order of names, whether they fit or not: where a run has changed every name, one walk
-    // alone would go to its end before it found anything.
-    let ways = directories.iter().flat_map(|directory| walks(subject, status).map(|sql| (*directory, sql)));
-    let ways: Vec<(i64, &str)> = ways.collect();
-    let mut statements =
-        ways.iter().map(|(_, sql)| connection.prepare_cached(sql)).collect::<rusqlite::Result<Vec<_>>>()?;
-    type Head = Reverse<(String, ObjectId, bool)>;
-    let read = |row: &Row<'_>| -> rusqlite::Result<Head> { Ok(Reverse((row.get(0)?, row.get(1)?, row.get(2)?))) };
-    let (mut heads, mut walks) = (BinaryHeap::new(), Vec::with_capacity(statements.len()));
-    for (number, (statement, (directory, _))) in statements.iter_mut().zip(&ways).enumerate() {
-        let mut rows = statement.query(params![directory, at, name, id, status])?;
-        let head = rows.next()?.map(read).transpose()?;
-        heads.extend(head.map(|head| (head, number)));
-        walks.push(rows);
-    }
-    let mut found = Vec::with_capacity(limit);
-    while let Some((Reverse((name, id, is_fitting)), number)) = heads.pop() {
-        if is_fitting {
-            found.push((name, id));
-            if found.len() >= limit {
-                break;
-            }
-        }
-        if let Some(rows) = walks.get_mut(number) {
-            let head = rows.next()?.map(read).transpose()?;
-            heads.extend(head.map(|head| (head, number)));
-        }
-    }
-    Ok(found)
-}
-
-/// Objects that had another place in the lists then, and whose name then has a word of a text, or that are tombstones
-/// now, which no search index knows; by number. Whether one fits is decided by its content of then.
-fn named(
-    connection: &Connection,
-    account: AccountId,
-    subject: SubjectType,
-    filter: &Filter,
-    at: Time,
-    after: ObjectId,
-) -> Result<BTreeSet<ObjectId>> {
-    let folded = fold(&filter.q);
-    let words: Vec<&str> = folded.split_whitespace().collect();
-    let mut found = BTreeSet::new();
-    for directory in directories(connection, account, filter, at)? {
-        let mut statement = connection.prepare_cached(
-            "SELECT p.sort_key, p.object_id, o.gone FROM past p INDEXED BY past_until CROSS JOIN object o ON o.id = p.object_id
-             WHERE p.directory_id = ?1 AND p.until_at > ?2 AND p.since_at <= ?2 AND p.kind = ?3 AND p.object_id > ?4",
-        )?;
-        let mut rows = statement.query(params![directory, at, subject.code(), after])?;
-        while let Some(row) = rows.next()? {
-            let name = row.get_ref(0)?.as_str().unwrap_or_default();
-            if row.get::<_, i64>(2)? == Gone::Removed.code() || words.iter().any(|word| name.contains(word)) {
-                found.insert(row.get(1)?);
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Candidates that are looked at in one go.
