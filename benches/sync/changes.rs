@@ -58,7 +58,7 @@ pub async fn deltas(slapd: &Slapd, appliance: &Appliance, directory: &str, table
     table.limited("delta without a change, median", super::runs::median(&nothing), "ms", base_read + 20.0);
     let mut hundred = Times::default();
     for round in 0..ROUNDS_OF_CHANGES {
-        slapd.modify(&hundred_changes(round));
+        slapd.modify(&hundred_changes(slapd.shape(), round));
         let begun = std::time::Instant::now();
         let (ended, _) = run(api, directory, "delta", EVERY).await;
         hundred.push(begun);
@@ -68,11 +68,11 @@ pub async fn deltas(slapd: &Slapd, appliance: &Appliance, directory: &str, table
 }
 
 /// 20 people come, 30 change, 10 get another name, 10 move, 10 go; 10 groups get a member and 10 lose one.
-fn hundred_changes(round: usize) -> String {
+fn hundred_changes(shape: Shape, round: usize) -> String {
     let mut ldif = String::new();
     let person = |i: usize| format!("uid={},{PEOPLE}", uid(round * 1_000 + i * 10 + 3));
     // One of the giant group, so that what names it has to be read again.
-    let of_the_giant = |i: usize| format!("uid={},{PEOPLE}", uid(90_000 + round * 1_000 + i * 10 + 3));
+    let of_the_giant = |i: usize| format!("uid={},{PEOPLE}", uid(shape.people - 10_000 + round * 1_000 + i * 10 + 3));
     for i in 0..20 {
         let uid = format!("new-{round}-{i}");
         let _ = write!(
@@ -110,7 +110,7 @@ fn hundred_changes(round: usize) -> String {
     for i in 0..10 {
         // A leaf of the tree loses its first.
         let leaf = format!("cn=tree-{round}-{i},{GROUPS}");
-        let first = (round * 10 + i) * 2;
+        let first = (round * 10 + i) * (shape.people / shape.tree);
         let _ =
             write!(ldif, "dn: {leaf}\nchangetype: modify\ndelete: member\nmember: uid={},{PEOPLE}\n-\n\n", uid(first));
     }

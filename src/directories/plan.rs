@@ -18,14 +18,13 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-pub use super::counts::{Counts, Quarantined};
+pub use super::counts::{Aim, Counts, Listed, Quarantined};
 use super::{
     follow::{Ahead, Seen},
     keyed::Keyed,
     progress::Progress,
 };
 use crate::{
-    clock::Time,
     connectors::{self, Content, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Source, Unreadable},
     db::{Db, Share},
     error::{Error, Result},
@@ -50,31 +49,10 @@ const PART_TEXTS: usize = 4_000;
 /// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More
 /// would pile up in memory (a part is about half a megabyte).
 const PARTS_WAITING: usize = 16;
+const PARTS_BETWEEN_RESTS: usize = 48;
 const EXTERNAL_ID_BYTES_MAX: usize = 256;
 /// Unreadable objects that are listed one by one; beyond, they are only counted.
 const QUARANTINE_LISTED_MAX: usize = 10_000;
-
-/// What a plan is made for.
-#[derive(Debug, Clone, Copy)]
-pub struct Aim {
-    pub run: i64,
-    pub directory: i64,
-    /// The directory was never applied: its plan is written in place, to take effect at this moment.
-    pub in_place_at: Option<Time>,
-    /// What has been missing since this moment or longer is removed.
-    pub remove_missing_since: Option<Time>,
-}
-
-/// Which kinds of object a complete reading named all of: what of them was not seen is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    pub identities: bool,
-    pub groups: bool,
-}
-
-impl Listed {
-    pub const ALL: Self = Self { identities: true, groups: true };
-}
 
 /// Makes the plan of one run.
 pub struct Planner {
@@ -108,6 +86,8 @@ pub struct Planner {
     changes: Vec<NewChange>,
     quarantined: Vec<Quarantined>,
     waiting: VecDeque<oneshot::Receiver<Result<()>>>,
+    /// Parts sent since nothing was on its way to the writer.
+    parts: usize,
     /// The lines are hashed instead of written.
     digest: Option<Digest>,
 }
@@ -151,6 +131,7 @@ impl Planner {
             changes: Vec::new(),
             quarantined: Vec::new(),
             waiting: VecDeque::new(),
+            parts: 0,
             digest: None,
         }
     }
@@ -206,8 +187,7 @@ impl Planner {
         Ok(())
     }
 
-    /// Takes sightings of a page from number `first` on. No snapshot of the copy is held while parts go to the writer:
-    /// its log can't be used anew under a reader, and grew to gigabytes.
+    /// Takes sightings of a page from number `first` on.
     fn look(&mut self, sightings: Vec<Sighting>, first: usize, content: &mut dyn Content) -> Result<()> {
         let db = self.db.clone();
         let mut sightings = sightings.into_iter().enumerate();
@@ -223,7 +203,19 @@ impl Planner {
             })?;
             if self.has_part() {
                 self.flush()?;
+                self.rest()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Now and then, waits with no snapshot of the copy open until all is written: the writer's log can't be used anew
+    /// under a reader, and grew to gigabytes.
+    fn rest(&mut self) -> Result<()> {
+        self.parts += 1;
+        if self.parts >= PARTS_BETWEEN_RESTS {
+            self.parts = 0;
+            self.settle()?;
         }
         Ok(())
     }

@@ -109,14 +109,7 @@ pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Resu
 /// The identities and groups that are or were referred to by a key: present ones first, then missing ones. Removed
 /// objects are not found: whoever still names one points at nothing.
 pub fn by_key(connection: &Connection, directory: i64, key: Key) -> Result<Vec<(SubjectType, ObjectId)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT 1, id, missing_since_at IS NOT NULL AS gone FROM identity
-         WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL
-         UNION ALL SELECT 1, id, missing_since_at IS NOT NULL FROM identity INDEXED BY identity_by_name_key
-         WHERE directory_id = ?1 AND name_key = ?2 AND removed_at IS NULL
-         UNION ALL SELECT 2, id, missing_since_at IS NOT NULL FROM directory_group
-         WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL",
-    )?;
+    let mut statement = connection.prepare_cached(BY_KEY)?;
     let mut rows = statement.query(params![directory, key.0])?;
     let mut found: Vec<(bool, SubjectType, ObjectId)> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -126,6 +119,14 @@ pub fn by_key(connection: &Connection, directory: i64, key: Key) -> Result<Vec<(
     found.sort_by_key(|(is_missing, _, id)| (*is_missing, *id));
     Ok(found.into_iter().map(|(_, subject, id)| (subject, id)).collect())
 }
+
+/// Asked for every member of a group that is read: from the indexes alone.
+const BY_KEY: &str = "SELECT 1, id, missing_since_at IS NOT NULL AS gone FROM identity
+     WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL
+     UNION ALL SELECT 1, id, missing_since_at IS NOT NULL FROM identity INDEXED BY identity_by_name_key
+     WHERE directory_id = ?1 AND name_key = ?2 AND removed_at IS NULL
+     UNION ALL SELECT 2, id, missing_since_at IS NOT NULL FROM directory_group
+     WHERE directory_id = ?1 AND dn_key = ?2 AND removed_at IS NULL";
 
 pub fn reference(connection: &Connection, directory: i64, key: Key) -> Result<Option<ObjectId>> {
     Ok(connection
@@ -226,17 +227,28 @@ pub fn is_empty(connection: &Connection, directory: i64) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::AHEAD;
+    use super::{AHEAD, BY_KEY};
+
+    fn steps(sql: &str, values: impl rusqlite::Params) -> Vec<String> {
+        let connection = rusqlite::Connection::open_in_memory().expect("a database");
+        connection.execute_batch(include_str!("../../migrations/0009_identities.sql")).expect("the schema");
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+        let steps = statement.query_map(values, |row| row.get(3)).expect("a plan");
+        steps.collect::<rusqlite::Result<_>>().expect("rows")
+    }
 
     #[test]
     fn what_comes_next_is_read_in_order_from_the_index() {
-        let connection = rusqlite::Connection::open_in_memory().expect("a database");
-        connection.execute_batch(include_str!("../../migrations/0009_identities.sql")).expect("the schema");
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {AHEAD}")).expect("a statement");
-        let steps = statement.query_map([1, 1, 1, 1], |row| row.get::<_, String>(3)).expect("a plan");
-        let steps: Vec<String> = steps.collect::<rusqlite::Result<_>>().expect("rows");
         let expected =
             "SEARCH object USING INDEX object_by_presence (directory_id=? AND kind=? AND gone=? AND rowid>?)";
-        assert_eq!(steps, [expected]);
+        assert_eq!(steps(AHEAD, [1, 1, 1, 1]), [expected]);
+    }
+
+    #[test]
+    fn what_a_name_leads_to_is_read_from_indexes_alone() {
+        let steps = steps(BY_KEY, [1, 1]);
+        let searches: Vec<&String> = steps.iter().filter(|step| step.starts_with("SEARCH")).collect();
+        assert_eq!(searches.len(), 3, "{steps:?}");
+        assert!(searches.iter().all(|step| step.contains("COVERING INDEX")), "{steps:?}");
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     fold::{fold, has_words},
@@ -19,7 +20,6 @@ use super::{
 };
 use crate::{
     clock::Time,
-    connectors::{GroupFields, IdentityFields},
     error::{Error, Result},
     principal::AccountId,
 };
@@ -90,19 +90,38 @@ pub(super) fn missing_since(
 /// Undoes what changed of an object after a time. `content` is its JSON now.
 pub(super) fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) -> Result<serde_json::Value> {
     let mut content: serde_json::Map<String, serde_json::Value> = serde_json::from_str(content)?;
-    let mut statement = connection.prepare_cached(
-        "SELECT c.field, c.before FROM change c JOIN plan p ON p.run_id = c.run_id
-         WHERE c.subject_id = ?1 AND c.kind = 'changed' AND p.applied_at > ?2 ORDER BY c.id DESC",
-    )?;
-    let mut rows = statement.query(params![id, at])?;
-    while let Some(row) = rows.next()? {
-        let field: Option<String> = row.get(0)?;
-        let before: Option<String> = row.get(1)?;
-        if let Some(field) = field {
-            staged::undo(&mut content, &field, before.as_deref())?;
-        }
+    for (field, before) in changes_after(connection, id, at)? {
+        staged::undo(&mut content, &field, before.as_deref())?;
     }
     Ok(serde_json::Value::Object(content))
+}
+
+/// The fields that changed after a time and what they were before, the last change first.
+fn changes_after(connection: &Connection, id: ObjectId, at: Time) -> Result<Vec<(String, Option<String>)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT c.field, c.before FROM change c JOIN plan p ON p.run_id = c.run_id
+         WHERE c.subject_id = ?1 AND c.kind = 'changed' AND p.applied_at > ?2 AND c.field IS NOT NULL ORDER BY c.id DESC",
+    )?;
+    let rows = statement.query_map(params![id, at], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Takes the fields of an object back to a time. Most have not changed since and stay as they are.
+fn fields_at<T: Serialize + DeserializeOwned>(
+    connection: &Connection,
+    id: ObjectId,
+    now: &T,
+    at: Time,
+) -> Result<Option<T>> {
+    let changes = changes_after(connection, id, at)?;
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let serde_json::Value::Object(mut content) = serde_json::to_value(now)? else { return Ok(None) };
+    for (field, before) in changes {
+        staged::undo(&mut content, &field, before.as_deref())?;
+    }
+    Ok(Some(serde_json::from_value(serde_json::Value::Object(content))?))
 }
 
 /// When an object was last changed before a time. What is older than the history is kept was changed when its first
@@ -126,8 +145,7 @@ fn changed_at(connection: &Connection, id: ObjectId, at: Time, now: Time) -> Res
 /// Takes an identity of the copy back to how it was.
 fn taken_back(connection: &Connection, mut row: IdentityRow, at: Time) -> Result<Option<IdentityRow>> {
     let Some(stand) = stand(connection, SubjectType::Identity, row.id, at)? else { return Ok(None) };
-    let json = serde_json::to_string(&row.fields)?;
-    let fields: IdentityFields = serde_json::from_value(content_at(connection, row.id, &json, at)?)?;
+    let fields = fields_at(connection, row.id, &row.fields, at)?.unwrap_or_else(|| std::mem::take(&mut row.fields));
     row.missing_since_at = stand.missing_since_at;
     row.removed_at = None;
     row.changed_at = changed_at(connection, row.id, at, row.changed_at)?;
@@ -155,8 +173,7 @@ pub fn group(connection: &Connection, account: AccountId, id: ObjectId, at: Time
     if !queries::was_seen(connection, row.directory_id, at)? {
         return Ok(None);
     }
-    let json = serde_json::to_string(&row.fields)?;
-    let fields: GroupFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+    let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or_else(|| std::mem::take(&mut row.fields));
     row.missing_since_at = stand.missing_since_at;
     row.removed_at = None;
     row.changed_at = changed_at(connection, id, at, row.changed_at)?;
@@ -373,8 +390,7 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
     if let Some(row) = queries::find_identity(connection, account, id)? {
         // Who did not stand in the lists but was a member all the same was a tombstone.
         let stand = stand(connection, SubjectType::Identity, id, at)?;
-        let json = serde_json::to_string(&row.fields)?;
-        let fields: IdentityFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+        let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or(row.fields);
         let status = match stand {
             None => "removed",
             Some(Stand { missing_since_at: Some(_) }) => "missing",
@@ -386,8 +402,7 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
     }
     if let Some(row) = queries::find_group(connection, account, id)? {
         let stand = stand(connection, SubjectType::Group, id, at)?;
-        let json = serde_json::to_string(&row.fields)?;
-        let fields: GroupFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+        let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or(row.fields);
         let status = match stand {
             None => Some("removed".to_owned()),
             Some(stand) => stand.missing_since_at.map(|_| "missing".to_owned()),
