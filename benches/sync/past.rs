@@ -43,6 +43,9 @@ pub async fn plan_renaming(api: &Api, directory: &str, draft: &Value) -> Value {
     api.post(&format!("/api/directories/{directory}"), &body).await.ok();
     let (parked, _) = run(api, directory, "full", Duration::from_millis(20)).await;
     assert_eq!(parked["state"], "parked", "{parked}");
+    // Another name is no other member: what groups in groups led to the first time, they lead to now.
+    let members = (number(&parked, "/counts/membersAdded"), number(&parked, "/counts/membersRemoved"));
+    assert_eq!(members, (0, 0), "{parked}");
     assert!(number(&parked, "/counts/changed") >= number(&parked, "/counts/read") * 9 / 10, "{parked}");
     parked
 }

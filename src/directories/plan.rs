@@ -69,6 +69,7 @@ pub struct Planner {
     new_ids: Keyed,
     /// Names that lead somewhere else since this run began: to a new object, or to one whose name changed.
     gained: Keyed,
+    gained_max: usize,
     /// `new_ids` and `gained` were emptied: the rest has to be looked up.
     has_forgotten: bool,
     /// Names that objects of the copy have given up in this run.
@@ -120,6 +121,7 @@ impl Planner {
             ahead: Ahead::default(),
             new_ids: Keyed::default(),
             gained: Keyed::default(),
+            gained_max: GAINED_MAX,
             has_forgotten: false,
             lost: Keyed::default(),
             unsettled: Vec::new(),
@@ -134,6 +136,11 @@ impl Planner {
             parts: 0,
             digest: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembering(self, gained_max: usize) -> Self {
+        Self { gained_max, ..self }
     }
 
     /// A plan that is not written, only hashed: see [`Planner::digest`].
@@ -177,7 +184,8 @@ impl Planner {
         }
         self.look(sightings, done, content.as_mut())?;
         self.progress.read(self.counts);
-        if self.aim.in_place_at.is_some() && self.gained.len() > GAINED_MAX {
+        // Groups that were only seen can't be looked up before they are written: from there on nothing is forgotten.
+        if self.aim.in_place_at.is_some() && self.gained.len() > self.gained_max && self.groups.is_empty() {
             self.flush()?;
             self.settle()?;
             self.gained = Keyed::default();
