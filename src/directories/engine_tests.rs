@@ -233,8 +233,8 @@ impl Bench {
         }
         self.kernel.db.bulk_blocking(move |c| write::open_plan(c, run, DIRECTORY)).expect("a plan");
         let aim = Aim { run, directory: DIRECTORY, in_place_at, remove_missing_since: self.remove_missing_since };
-        // A large directory is not kept in memory: these are large enough for that.
-        Planner::new(self.kernel.db.clone(), aim, Arc::new(Progress::default())).remembering(8)
+        // As in a directory that is too large for the memory: with each page, all that can be looked up is forgotten.
+        Planner::new(self.kernel.db.clone(), aim, Arc::new(Progress::default())).remembering(0)
     }
 
     fn feed(planner: &mut Planner, observed: Vec<Observed>) {
