@@ -53,14 +53,17 @@ CREATE TABLE identity (
 ) STRICT;
 
 -- Lists over several directories merge these, so that what a person may not see is never walked over.
-CREATE INDEX identity_by_directory ON identity (directory_id, sort_key, id) WHERE removed_at IS NULL;
+-- Lists as of a time pass by what stood elsewhere then without reading its row; for that, SQLite wants removed_at too.
+CREATE INDEX identity_by_directory ON identity (directory_id, sort_key, id, listed_since_at, removed_at) WHERE removed_at IS NULL;
 -- Few rows, because nearly all are active and there.
 CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sort_key, id)
     WHERE removed_at IS NULL AND status <> 'active';
 CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
-CREATE INDEX identity_by_dn   ON identity (dn_head);
-CREATE INDEX identity_by_name ON identity (name_head) WHERE name_head IS NOT NULL;
+-- With all that is asked of a member, so that the wide row need not be read for each: a group has up to a million.
+CREATE INDEX identity_by_dn ON identity (dn_head, dn_key, directory_id, removed_at, missing_since_at);
+CREATE INDEX identity_by_name ON identity (name_head, name_key, directory_id, removed_at, missing_since_at)
+    WHERE name_head IS NOT NULL;
 
 -- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
 -- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
@@ -88,10 +91,10 @@ CREATE TABLE directory_group (
     removed_at       INTEGER
 ) STRICT;
 
-CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id) WHERE removed_at IS NULL;
+CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id, listed_since_at, removed_at) WHERE removed_at IS NULL;
 CREATE INDEX group_missing_in_directory ON directory_group (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
-CREATE INDEX group_by_dn        ON directory_group (dn_head);
+CREATE INDEX group_by_dn ON directory_group (dn_head, dn_key, directory_id, removed_at, missing_since_at);
 
 CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
 
@@ -110,7 +113,12 @@ CREATE TABLE past (
     PRIMARY KEY (object_id, until_at)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX past_by_directory ON past (directory_id, kind, sort_key, object_id, until_at);
+CREATE INDEX past_by_directory ON past (directory_id, kind, sort_key, object_id, until_at, since_at);
+-- Few rows each, as with the same indexes of `identity`.
+CREATE INDEX past_by_directory_status ON past (directory_id, status, sort_key, object_id, until_at)
+    WHERE status <> 'active';
+CREATE INDEX past_missing_in_directory ON past (directory_id, kind, sort_key, object_id, until_at)
+    WHERE missing_since_at IS NOT NULL;
 CREATE INDEX past_until ON past (directory_id, until_at);
 
 -- A member value that points at nothing we read (another suffix, outside the filter): kept, so that counts are true.

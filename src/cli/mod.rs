@@ -7,6 +7,7 @@
 mod ask;
 mod demo;
 mod flags;
+mod heaps;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -210,6 +211,7 @@ fn command(cli: Cli) -> Result<(), Failure> {
     let config = cli.settings.config()?;
     match cli.command {
         Command::Serve => {
+            heaps::keep_few();
             start_log(&config, None);
             serve(config)
         }

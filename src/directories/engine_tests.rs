@@ -240,7 +240,8 @@ impl Bench {
         }
         self.kernel.db.bulk_blocking(move |c| write::open_plan(c, run, DIRECTORY)).expect("a plan");
         let aim = Aim { run, directory: DIRECTORY, in_place_at, remove_missing_since: self.remove_missing_since };
-        Planner::new(self.kernel.db.clone(), aim, Arc::new(Progress::default()))
+        // As in a directory that is too large for the memory: with each page, all that can be looked up is forgotten.
+        Planner::new(self.kernel.db.clone(), aim, Arc::new(Progress::default())).remembering(0)
     }
 
     fn feed(planner: &mut Planner, observed: Vec<Observed>) {

@@ -54,15 +54,20 @@ impl Seen {
 /// looked up one by one.
 #[derive(Default)]
 pub(super) struct Ahead {
+    subject: Option<SubjectType>,
     rows: Vec<Held>,
     at: usize,
     /// Where the next rows begin.
     from: ObjectId,
+    /// Right guesses since the last wrong one: the more there were, the more rows are read at once. So a delta, which
+    /// names objects here and there, does not read a thousand rows for each.
+    right: usize,
     /// Wrong guesses one after the other: beyond [`GUESSES_MAX`], the order is another one.
     wrong: usize,
 }
 
-const AHEAD_ROWS: usize = 1_000;
+const AHEAD_ROWS_MIN: usize = 8;
+const AHEAD_ROWS_MAX: usize = 1_000;
 const GUESSES_MAX: usize = 200;
 
 impl Ahead {
@@ -76,29 +81,36 @@ impl Ahead {
         if self.wrong > GUESSES_MAX {
             return lookup::find(connection, directory, subject, external_id);
         }
+        if self.subject != Some(subject) {
+            // Groups come after identities, and have numbers of their own.
+            *self = Self { subject: Some(subject), wrong: self.wrong, ..Self::default() };
+        }
         if self.at >= self.rows.len() {
-            lookup::ahead(connection, directory, self.from, AHEAD_ROWS, &mut self.rows)?;
+            let limit = self.right.clamp(AHEAD_ROWS_MIN, AHEAD_ROWS_MAX);
+            lookup::ahead(connection, directory, subject, self.from, limit, &mut self.rows)?;
             self.at = 0;
             self.from = self.rows.last().map_or(self.from, |last| last.known.id + 1);
         }
         if let Some(next) = self.rows.get(self.at)
-            && next.subject == subject
             && next.external_id == external_id
         {
             self.at += 1;
+            self.right += 1;
             self.wrong = 0;
             return Ok(Some(next.known));
         }
         self.wrong += 1;
+        self.right = 0;
         let found = lookup::find(connection, directory, subject, external_id)?;
         if let Some(found) = found {
             // Go on behind it.
-            match self.rows.binary_search_by_key(&found.id, |row| row.known.id) {
-                Ok(at) => self.at = at + 1,
-                Err(_) => {
-                    self.rows.clear();
-                    (self.at, self.from) = (0, found.id + 1);
-                }
+            let at = self.rows.partition_point(|row| row.known.id <= found.id);
+            let is_before_all = self.rows.first().is_none_or(|first| found.id < first.known.id);
+            if is_before_all || at >= self.rows.len() {
+                self.rows.clear();
+                (self.at, self.from) = (0, found.id + 1);
+            } else {
+                self.at = at;
             }
         }
         Ok(found)

@@ -17,9 +17,11 @@ mod form_views;
 mod guard;
 #[cfg(test)]
 mod history_tests;
+mod keyed;
 mod live;
 mod measures;
 mod model;
+mod pace;
 mod pages;
 mod plan;
 mod plan_export;

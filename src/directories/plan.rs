@@ -19,13 +19,13 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-pub use super::counts::{Counts, Quarantined};
+pub use super::counts::{Aim, Counts, Listed, Quarantined};
 use super::{
     follow::{Ahead, Seen, Unread},
+    keyed::Keyed,
     progress::Progress,
 };
 use crate::{
-    clock::Time,
     connectors::{self, Content, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Source, Unreadable},
     db::{Db, Share},
     error::{Error, Result},
@@ -54,28 +54,6 @@ const EXTERNAL_ID_BYTES_MAX: usize = 256;
 /// Unreadable objects that are listed one by one; beyond, they are only counted.
 const QUARANTINE_LISTED_MAX: usize = 10_000;
 
-/// What a plan is made for.
-#[derive(Debug, Clone, Copy)]
-pub struct Aim {
-    pub run: i64,
-    pub directory: i64,
-    /// The directory was never applied: its plan is written in place, to take effect at this moment.
-    pub in_place_at: Option<Time>,
-    /// What has been missing since this moment or longer is removed.
-    pub remove_missing_since: Option<Time>,
-}
-
-/// Which kinds of object a complete reading named all of: what of them was not seen is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    pub identities: bool,
-    pub groups: bool,
-}
-
-impl Listed {
-    pub const ALL: Self = Self { identities: true, groups: true };
-}
-
 /// Makes the plan of one run.
 pub struct Planner {
     db: Db,
@@ -91,17 +69,18 @@ pub struct Planner {
     ahead: Ahead,
     pub(super) unread: Unread,
     /// The ids that are new in this run: two entries with one id must not both be added.
-    new_ids: HashSet<write::Hash>,
+    new_ids: Keyed,
     /// Names that lead somewhere else since this run began: to a new object, or to one whose name changed.
-    gained: HashMap<Key, ObjectId>,
+    gained: Keyed,
+    gained_max: usize,
     /// `new_ids` and `gained` were emptied: the rest has to be looked up.
     has_forgotten: bool,
     /// Names that objects of the copy have given up in this run.
-    lost: HashMap<Key, ObjectId>,
+    lost: Keyed,
     /// Objects whose memberships need a look, because of `lost` or because they went missing.
     unsettled: Vec<ObjectId>,
     /// Member values without an object, found or made in this run.
-    references: HashMap<Key, ObjectId>,
+    references: Keyed,
     groups: HashMap<String, GroupSeen>,
     /// Groups that must be looked at though their source is unchanged; known once all identities have been seen.
     affected: Option<BTreeSet<ObjectId>>,
@@ -143,12 +122,13 @@ impl Planner {
             seen: Seen::default(),
             ahead: Ahead::default(),
             unread: Unread::default(),
-            new_ids: HashSet::new(),
-            gained: HashMap::new(),
+            new_ids: Keyed::default(),
+            gained: Keyed::default(),
+            gained_max: GAINED_MAX,
             has_forgotten: false,
-            lost: HashMap::new(),
+            lost: Keyed::default(),
             unsettled: Vec::new(),
-            references: HashMap::new(),
+            references: Keyed::default(),
             groups: HashMap::new(),
             affected: None,
             staged: Vec::new(),
@@ -158,6 +138,11 @@ impl Planner {
             waiting: VecDeque::new(),
             digest: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembering(self, gained_max: usize) -> Self {
+        Self { gained_max, ..self }
     }
 
     /// A plan that is not written, only hashed: see [`Planner::digest`].
@@ -213,14 +198,12 @@ impl Planner {
         }
         self.look(sightings, done, content.as_mut())?;
         self.progress.read(self.counts);
-        if self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES {
-            self.flush()?;
-        }
-        if self.aim.in_place_at.is_some() && self.gained.len() > GAINED_MAX {
+        // Groups that were only seen can't be looked up before they are written: from there on nothing is forgotten.
+        if self.aim.in_place_at.is_some() && self.gained.len() > self.gained_max && self.groups.is_empty() {
             self.flush()?;
             self.settle()?;
-            self.gained = HashMap::new();
-            self.new_ids = HashSet::new();
+            self.gained = Keyed::default();
+            self.new_ids = Keyed::default();
             self.has_forgotten = true;
         }
         Ok(())
@@ -229,12 +212,28 @@ impl Planner {
     /// Takes sightings of a page from number `first` on.
     fn look(&mut self, sightings: Vec<Sighting>, first: usize, content: &mut dyn Content) -> Result<()> {
         let db = self.db.clone();
-        db.read_blocking(|connection| {
-            for (index, sighting) in sightings.into_iter().enumerate() {
-                self.sighting(connection, sighting, first + index, content)?;
+        let mut sightings = sightings.into_iter().enumerate();
+        while sightings.len() > 0 {
+            db.read_blocking(|connection| {
+                for (index, sighting) in sightings.by_ref() {
+                    self.sighting(connection, sighting, first + index, content)?;
+                    if self.has_part() {
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+            if self.has_part() {
+                // With no snapshot of the copy open: the log can't be started anew under a reader (see `db`).
+                self.flush()?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
+    }
+
+    /// Enough has gathered for a part.
+    fn has_part(&self) -> bool {
+        self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES
     }
 
     fn sighting(
@@ -319,7 +318,7 @@ impl Planner {
         let mut named = Vec::with_capacity(external_id.len() + 1);
         named.push(if subject == SubjectType::Identity { b'i' } else { b'g' });
         named.extend_from_slice(external_id.as_bytes());
-        Ok(if self.new_ids.insert(write::short_hash(&named)) { Ok(None) } else { Err(TWICE) })
+        Ok(if self.new_ids.insert(write::short_hash(&named), 0) { Ok(None) } else { Err(TWICE) })
     }
 
     /// Notes what an object is referred to by from now on; `before` is what the copy knows.
@@ -329,13 +328,13 @@ impl Planner {
                 return Ok(());
             }
             for key in [before.dn, before.name].into_iter().flatten() {
-                self.lost.insert(key, id);
+                self.lost.insert(key.0, id);
             }
             self.unsettled.push(id);
         }
         self.unread.renamed(|| self.groups.values().any(|group| group.is_read));
         for key in [keys.dn, keys.name].into_iter().flatten() {
-            self.gained.insert(key, id);
+            self.gained.insert(key.0, id);
             // Who named it before it was there named a reference.
             if self.aim.in_place_at.is_none()
                 && let Some(reference) = lookup::reference(connection, self.aim.directory, key)?
@@ -380,6 +379,7 @@ impl Planner {
         };
         self.seen.insert(id);
         let before = known.map(|known| lookup::keys(connection, subject, known.id)).transpose()?;
+        let mut words_of = None;
         match known {
             None => {
                 self.name(connection, id, keys, None)?;
@@ -393,10 +393,12 @@ impl Planner {
                 let content = lookup::content(connection, subject, id)?;
                 let differs = content != json && self.differences(subject, id, &content, &json)?;
                 self.count_known(subject, id, known.gone != Gone::Present, differs);
+                words_of = (known.gone != Gone::Removed).then_some(content);
             }
         }
         let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
-        self.staged.push(Staged::identity(named, fields, json));
+        let identity = Staged::identity(named, fields, json);
+        self.staged.push(identity.without_words_of(words_of.as_deref())?);
         Ok(())
     }
 
@@ -479,6 +481,7 @@ impl Planner {
         ids.dedup();
         let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let json = serde_json::to_string(&fields)?;
+        let mut words_of = None;
         match known {
             None => {
                 self.counts.added += 1;
@@ -502,13 +505,12 @@ impl Planner {
                     self.member_differences(id, &before, &ids);
                 }
                 self.count_known(subject, id, known.gone != Gone::Present, differs);
+                words_of = (known.gone != Gone::Removed).then_some(content);
             }
         }
         let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
-        self.staged.push(Staged::group(named, fields, json, count));
-        if self.changes.len() >= PART_CHANGES {
-            self.flush()?;
-        }
+        let group = Staged::group(named, fields, json, count);
+        self.staged.push(group.without_words_of(words_of.as_deref())?);
         Ok(())
     }
 
@@ -544,16 +546,16 @@ impl Planner {
 
     /// What a member's name leads to.
     fn resolve(&mut self, connection: &Connection, key: Key, text: String) -> Result<ObjectId> {
-        if let Some(id) = self.gained.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.gained.get(&key.0) {
+            return Ok(id);
         }
         for (_, id) in lookup::by_key(connection, self.aim.directory, key)? {
-            if self.lost.get(&key) != Some(&id) {
+            if self.lost.get(&key.0) != Some(id) {
                 return Ok(id);
             }
         }
-        if let Some(id) = self.references.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.references.get(&key.0) {
+            return Ok(id);
         }
         let id = match lookup::reference(connection, self.aim.directory, key)? {
             Some(id) => id,
@@ -563,7 +565,7 @@ impl Planner {
                 id
             }
         };
-        self.references.insert(key, id);
+        self.references.insert(key.0, id);
         Ok(id)
     }
 
@@ -607,7 +609,7 @@ impl Planner {
                 self.line(subject, id, ChangeKind::Removed);
                 let keys = lookup::keys(connection, subject, id)?;
                 for key in [keys.dn, keys.name].into_iter().flatten() {
-                    self.lost.insert(key, id);
+                    self.lost.insert(key.0, id);
                 }
                 self.unsettled.push(id);
             }

@@ -8,9 +8,12 @@
 
 use std::sync::Arc;
 
+use rusqlite::Connection;
+
 use super::{
     actions, guard, measures,
     model::{Directory, Mode, Run, RunState},
+    pace::Pace,
     plan::{Aim, Counts, Listed, Planner, Quarantined},
     progress::{Board, Phase, Progress},
     queries,
@@ -21,7 +24,7 @@ use crate::{
     audit::{self, Entry, Outcome},
     clock::{DAY, Time},
     connectors::{Connector, Failure, FailureKind},
-    db::Step,
+    db::{Db, Step},
     error::{Error, Result},
     identities::{
         lookup, past, undoing,
@@ -31,10 +34,10 @@ use crate::{
     principal::{AccountId, Principal, urn},
 };
 
-/// Objects and change rows of one apply transaction (well under 50 ms).
+/// Objects and change rows of one step at most; [`Pace`] takes fewer where they take longer.
 const APPLY_OBJECTS: i64 = 1_000;
-const APPLY_CHANGES: i64 = 2_000;
-const FORGET_ROWS: i64 = 2_000;
+const APPLY_CHANGES: i64 = 4_000;
+const FORGET_ROWS: i64 = 4_000;
 const FORGET_OBJECTS: i64 = 200;
 const WAIT_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
@@ -437,17 +440,20 @@ impl Runner {
         let dropped = tokio::task::spawn_blocking(move || -> Result<Vec<i64>> {
             let figures = live.clone();
             let is_in_place = started.is_in_place;
+            let mut pace = Pace::up_to(APPLY_OBJECTS);
             kernel.db.bulk_steps_blocking(move |c| {
-                let done = if is_in_place { 0 } else { write::apply_staged(c, target, APPLY_OBJECTS)? };
+                let done = if is_in_place { 0 } else { pace.step(|rows| write::apply_staged(c, target, rows))? };
                 figures.applied(i64::try_from(done).unwrap_or(0));
                 Ok(if done == 0 { Step::Done(()) } else { Step::More })
             })?;
             let mut applied_to = started.applied_to.unwrap_or(0);
+            let mut pace = Pace::up_to(APPLY_CHANGES);
             kernel.db.bulk_steps_blocking(move |c| {
                 if is_in_place {
                     return Ok(Step::Done(()));
                 }
-                let Some((last, count)) = write::apply_changes(c, target, applied_to, APPLY_CHANGES)? else {
+                let step = pace.step(|rows| write::apply_changes(c, target, applied_to, rows))?;
+                let Some((last, count)) = step else {
                     return Ok(Step::Done(()));
                 };
                 queries::set_applied_to(c, target.run, last)?;
@@ -458,7 +464,7 @@ impl Runner {
             let now = kernel.clock.now();
             let entry = entry.detail("counts", super::model::CountsJson::from(counts));
             // The last transaction: state, history and record together, synchronously on disk.
-            let (identities, groups) = kernel.db.read_blocking(|c| lookup::counts(c, target.directory))?;
+            let (identities, groups) = kernel.db.read_blocking(|c| count(c, &applied, &counts))?;
             let who = principal.clone();
             let dropped = audit::change_blocking(&kernel, &principal, move |c| {
                 write::finish_applied(c, target)?;
@@ -528,13 +534,7 @@ impl Runner {
     /// Deletes what a run staged (and its change rows), piece by piece.
     async fn forget(&self, run: i64, with_changes: bool) {
         let db = self.kernel.db.clone();
-        let forgotten = tokio::task::spawn_blocking(move || -> Result<()> {
-            db.bulk_steps_blocking(move |c| {
-                let is_more = write::forget_plan(c, run, FORGET_ROWS, with_changes)?;
-                Ok(if is_more { Step::More } else { Step::Done(()) })
-            })
-        })
-        .await;
+        let forgotten = tokio::task::spawn_blocking(move || forget_plan(&db, run, with_changes)).await;
         if !matches!(forgotten, Ok(Ok(()))) {
             tracing::warn!(run, "a failed run's plan could not be cleaned up; the next start tries again");
         }
@@ -556,9 +556,9 @@ impl Runner {
     async fn forget_copy(&self, directory: i64) -> Result<()> {
         let db = self.kernel.db.clone();
         tokio::task::spawn_blocking(move || {
-            let mut after = 0;
+            let (mut pace, mut after) = (Pace::up_to(FORGET_OBJECTS), 0);
             db.bulk_steps_blocking(move |c| {
-                let is_more = write::forget_copy(c, directory, &mut after, FORGET_OBJECTS, false)?;
+                let is_more = pace.step(|rows| write::forget_copy(c, directory, &mut after, rows, false))?;
                 Ok(if is_more { Step::More } else { Step::Done(()) })
             })
         })
@@ -656,14 +656,11 @@ impl Runner {
             let clear = || -> Result<()> {
                 for directory in db.read_blocking(queries::removed)? {
                     for run in db.read_blocking(|c| queries::runs_of(c, directory))? {
-                        db.bulk_steps_blocking(move |c| {
-                            let is_more = write::forget_plan(c, run, FORGET_ROWS, true)?;
-                            Ok(if is_more { Step::More } else { Step::Done(()) })
-                        })?;
+                        forget_plan(&db, run, true)?;
                     }
-                    let mut after = 0;
+                    let (mut pace, mut after) = (Pace::up_to(FORGET_OBJECTS), 0);
                     db.bulk_steps_blocking(move |c| {
-                        if write::forget_copy(c, directory, &mut after, FORGET_OBJECTS, true)? {
+                        if pace.step(|rows| write::forget_copy(c, directory, &mut after, rows, true))? {
                             return Ok(Step::More);
                         }
                         queries::delete(c, directory)?;
@@ -676,5 +673,26 @@ impl Runner {
                 tracing::error!(error = %error.chain(), "the copy of a removed directory could not be deleted; the next start tries again");
             }
         });
+    }
+}
+
+/// Deletes what a run staged, and its lines with it when `with_changes`, piece by piece.
+fn forget_plan(db: &Db, run: i64, with_changes: bool) -> Result<()> {
+    let mut pace = Pace::up_to(FORGET_ROWS);
+    db.bulk_steps_blocking(move |c| {
+        let is_more = pace.step(|rows| write::forget_plan(c, run, rows, with_changes))?;
+        Ok(if is_more { Step::More } else { Step::Done(()) })
+    })
+}
+
+/// How many identities and groups a directory has once a run is applied. Counting a million takes longer than a run that
+/// finds nothing.
+fn count(connection: &Connection, run: &Run, counts: &Counts) -> Result<(i64, i64)> {
+    let is_as_before = counts.added + counts.returned + counts.removed == 0;
+    match queries::find(connection, run.account_id, run.directory_id)? {
+        Some(directory) if is_as_before && directory.applied_run_id.is_some() => {
+            Ok((directory.identity_count, directory.group_count))
+        }
+        _ => lookup::counts(connection, run.directory_id),
     }
 }

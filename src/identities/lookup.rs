@@ -76,31 +76,34 @@ pub fn find(connection: &Connection, directory: i64, subject: SubjectType, exter
 #[derive(Debug, Clone)]
 pub struct Held {
     pub known: Known,
-    pub subject: SubjectType,
     pub external_id: String,
 }
 
-/// Replaces `rows` with up to `limit` objects of a directory from a number on: a directory that answers in the order of
-/// last time is followed without looking anything up.
+/// Replaces `rows` with up to `limit` objects of one kind that are there in a directory, from a number on: a directory
+/// that answers in the order of last time is followed without looking anything up. None where the next numbers are
+/// those of other directories.
 pub fn ahead(
     connection: &Connection,
     directory: i64,
+    subject: SubjectType,
     from: ObjectId,
     limit: usize,
     rows: &mut Vec<Held>,
 ) -> Result<()> {
     rows.clear();
-    let mut statement = connection.prepare_cached(
-        "SELECT id, source, gone, kind, external_id FROM object WHERE id >= ?2 AND directory_id = +?1 ORDER BY id LIMIT ?3",
-    )?;
-    let mut found = statement.query(params![directory, from, limit])?;
+    let mut statement = connection.prepare_cached(AHEAD)?;
+    let mut found = statement.query(params![directory, subject.code(), from, limit])?;
     while let Some(row) = found.next()? {
-        let known = Known { id: row.get(0)?, source: Source(row.get(1)?), gone: Gone::of_code(row.get(2)?) };
-        let Some(subject) = SubjectType::of_code(row.get(3)?) else { continue };
-        rows.push(Held { known, subject, external_id: row.get(4)? });
+        let known = Known { id: row.get(0)?, source: Source(row.get(1)?), gone: Gone::Present };
+        rows.push(Held { known, external_id: row.get(2)? });
     }
     Ok(())
 }
+
+/// Must walk by number and stop: sorting all that come after, once for each thousand, took nine tenths of a run over a
+/// million objects. Nor does it walk on over the objects of other directories.
+const AHEAD: &str = "SELECT id, source, external_id FROM object
+     WHERE id >= ?3 AND id < ?3 + 4 * ?4 AND directory_id = ?1 AND kind = ?2 AND gone = 0 ORDER BY id LIMIT ?4";
 
 /// What an object is referred to by, as the copy has it.
 pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Result<Keys> {
@@ -118,14 +121,7 @@ pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Resu
 /// The identities and groups that are or were referred to by a key: present ones first, then missing ones. Removed
 /// objects are not found: whoever still names one points at nothing.
 pub fn by_key(connection: &Connection, directory: i64, key: Key) -> Result<Vec<(SubjectType, ObjectId)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT 1, id, missing_since_at IS NOT NULL AS gone FROM identity
-         WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL
-         UNION ALL SELECT 1, id, missing_since_at IS NOT NULL FROM identity
-         WHERE name_head = ?1 AND name_key = ?2 AND directory_id = ?3 AND removed_at IS NULL
-         UNION ALL SELECT 2, id, missing_since_at IS NOT NULL FROM directory_group
-         WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL",
-    )?;
+    let mut statement = connection.prepare_cached(BY_KEY)?;
     let mut rows = statement.query(params![key.head(), key.0, directory])?;
     let mut found: Vec<(bool, SubjectType, ObjectId)> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -135,6 +131,14 @@ pub fn by_key(connection: &Connection, directory: i64, key: Key) -> Result<Vec<(
     found.sort_by_key(|(is_missing, _, id)| (*is_missing, *id));
     Ok(found.into_iter().map(|(_, subject, id)| (subject, id)).collect())
 }
+
+/// Asked for every member of a group that is read: from the indexes alone.
+const BY_KEY: &str = "SELECT 1, id, missing_since_at IS NOT NULL AS gone FROM identity
+     WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL
+     UNION ALL SELECT 1, id, missing_since_at IS NOT NULL FROM identity
+     WHERE name_head = ?1 AND name_key = ?2 AND directory_id = ?3 AND removed_at IS NULL
+     UNION ALL SELECT 2, id, missing_since_at IS NOT NULL FROM directory_group
+     WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL";
 
 pub fn reference(connection: &Connection, directory: i64, key: Key) -> Result<Option<ObjectId>> {
     Ok(connection
@@ -233,4 +237,30 @@ pub fn counts(connection: &Connection, directory: i64) -> Result<(i64, i64)> {
 pub fn is_empty(connection: &Connection, directory: i64) -> Result<bool> {
     let sql = "SELECT 1 FROM reference WHERE directory_id = ?1 UNION ALL SELECT 1 FROM object WHERE directory_id = ?1 LIMIT 1";
     Ok(!connection.prepare_cached(sql)?.exists([directory])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AHEAD, BY_KEY};
+
+    fn steps(sql: &str, values: impl rusqlite::Params) -> Vec<String> {
+        let connection = rusqlite::Connection::open_in_memory().expect("a database");
+        connection.execute_batch(include_str!("../../migrations/0009_identities.sql")).expect("the schema");
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+        let steps = statement.query_map(values, |row| row.get(3)).expect("a plan");
+        steps.collect::<rusqlite::Result<_>>().expect("rows")
+    }
+
+    #[test]
+    fn what_comes_next_is_read_in_order_of_the_numbers() {
+        assert_eq!(steps(AHEAD, [1, 1, 1, 1]), ["SEARCH object USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]);
+    }
+
+    #[test]
+    fn what_a_name_leads_to_is_read_from_indexes_alone() {
+        let steps = steps(BY_KEY, [1, 1, 1]);
+        let searches: Vec<&String> = steps.iter().filter(|step| step.starts_with("SEARCH")).collect();
+        assert_eq!(searches.len(), 3, "{steps:?}");
+        assert!(searches.iter().all(|step| step.contains("COVERING INDEX")), "{steps:?}");
+    }
 }

@@ -12,10 +12,12 @@ mod export;
 mod fold;
 pub mod lookup;
 mod model;
+mod nesting;
 #[cfg(test)]
 mod page_tests;
 mod pages;
 pub mod past;
+mod past_lists;
 mod past_pages;
 mod past_search;
 pub mod plans;

@@ -5,20 +5,22 @@
 //! takes effect at the moment it is applied, never before, and a directory is seen from its first applied plan on.
 //! Reads only.
 
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     fold::{fold, has_words},
     model::{Belonging, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
+    nesting,
+    past_lists::{directories, list},
     past_search,
     queries::{self, Filter, Position},
     retention, staged,
 };
 use crate::{
     clock::Time,
-    connectors::{GroupFields, IdentityFields},
     error::{Error, Result},
     principal::AccountId,
 };
@@ -89,19 +91,38 @@ pub(super) fn missing_since(
 /// Undoes what changed of an object after a time. `content` is its JSON now.
 pub(super) fn content_at(connection: &Connection, id: ObjectId, content: &str, at: Time) -> Result<serde_json::Value> {
     let mut content: serde_json::Map<String, serde_json::Value> = serde_json::from_str(content)?;
-    let mut statement = connection.prepare_cached(
-        "SELECT c.field, c.before FROM change c JOIN plan p ON p.run_id = c.run_id
-         WHERE c.subject_id = ?1 AND c.kind = 'changed' AND p.applied_at > ?2 ORDER BY c.id DESC",
-    )?;
-    let mut rows = statement.query(params![id, at])?;
-    while let Some(row) = rows.next()? {
-        let field: Option<String> = row.get(0)?;
-        let before: Option<String> = row.get(1)?;
-        if let Some(field) = field {
-            staged::undo(&mut content, &field, before.as_deref())?;
-        }
+    for (field, before) in changes_after(connection, id, at)? {
+        staged::undo(&mut content, &field, before.as_deref())?;
     }
     Ok(serde_json::Value::Object(content))
+}
+
+/// The fields that changed after a time and what they were before, the last change first.
+fn changes_after(connection: &Connection, id: ObjectId, at: Time) -> Result<Vec<(String, Option<String>)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT c.field, c.before FROM change c JOIN plan p ON p.run_id = c.run_id
+         WHERE c.subject_id = ?1 AND c.kind = 'changed' AND p.applied_at > ?2 AND c.field IS NOT NULL ORDER BY c.id DESC",
+    )?;
+    let rows = statement.query_map(params![id, at], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Takes the fields of an object back to a time. Most have not changed since and stay as they are.
+fn fields_at<T: Serialize + DeserializeOwned>(
+    connection: &Connection,
+    id: ObjectId,
+    now: &T,
+    at: Time,
+) -> Result<Option<T>> {
+    let changes = changes_after(connection, id, at)?;
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let serde_json::Value::Object(mut content) = serde_json::to_value(now)? else { return Ok(None) };
+    for (field, before) in changes {
+        staged::undo(&mut content, &field, before.as_deref())?;
+    }
+    Ok(Some(serde_json::from_value(serde_json::Value::Object(content))?))
 }
 
 /// When an object was last changed before a time. What is older than the history is kept was changed when its first
@@ -125,8 +146,7 @@ fn changed_at(connection: &Connection, id: ObjectId, at: Time, now: Time) -> Res
 /// Takes an identity of the copy back to how it was.
 fn taken_back(connection: &Connection, mut row: IdentityRow, at: Time) -> Result<Option<IdentityRow>> {
     let Some(stand) = stand(connection, SubjectType::Identity, row.id, at)? else { return Ok(None) };
-    let json = serde_json::to_string(&row.fields)?;
-    let fields: IdentityFields = serde_json::from_value(content_at(connection, row.id, &json, at)?)?;
+    let fields = fields_at(connection, row.id, &row.fields, at)?.unwrap_or_else(|| std::mem::take(&mut row.fields));
     row.missing_since_at = stand.missing_since_at;
     row.removed_at = None;
     row.changed_at = changed_at(connection, row.id, at, row.changed_at)?;
@@ -154,8 +174,7 @@ pub fn group(connection: &Connection, account: AccountId, id: ObjectId, at: Time
     if !queries::was_seen(connection, row.directory_id, at)? {
         return Ok(None);
     }
-    let json = serde_json::to_string(&row.fields)?;
-    let fields: GroupFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+    let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or_else(|| std::mem::take(&mut row.fields));
     row.missing_since_at = stand.missing_since_at;
     row.removed_at = None;
     row.changed_at = changed_at(connection, id, at, row.changed_at)?;
@@ -199,96 +218,6 @@ pub fn group_at(
         }
         None => queries::find_group(connection, account, id),
     }
-}
-
-/// Objects of one directory that stood in the lists at a time, in the order of their names then: name and id. One
-/// literal for each way, because each walks another index.
-fn walks(subject: SubjectType, status: Option<&str>) -> [&'static str; 2] {
-    match (subject, status) {
-        (SubjectType::Identity, None) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, object_id LIMIT ?6",
-        ],
-        (SubjectType::Identity, Some("missing")) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_missing_in_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND missing_since_at IS NOT NULL
-               AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2 AND ?5 IS NOT NULL ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND missing_since_at IS NOT NULL AND ?5 IS NOT NULL ORDER BY sort_key, object_id LIMIT ?6",
-        ],
-        (SubjectType::Identity, Some("active")) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
-               AND status = ?5 ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND status = ?5 ORDER BY sort_key, object_id LIMIT ?6",
-        ],
-        (SubjectType::Identity, Some(_)) => [
-            "SELECT sort_key, id FROM identity INDEXED BY identity_by_directory_status
-             WHERE directory_id = ?1 AND removed_at IS NULL AND status <> 'active' AND status = ?5
-               AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2 ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 1 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND status = ?5 ORDER BY sort_key, object_id LIMIT ?6",
-        ],
-        (SubjectType::Group, _) => [
-            "SELECT sort_key, id FROM directory_group INDEXED BY group_by_directory
-             WHERE directory_id = ?1 AND removed_at IS NULL AND (sort_key, id) > (?3, ?4) AND listed_since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, id LIMIT ?6",
-            "SELECT sort_key, object_id FROM past INDEXED BY past_by_directory
-             WHERE directory_id = ?1 AND kind = 2 AND (sort_key, object_id) > (?3, ?4) AND until_at > ?2 AND since_at <= ?2
-               AND ?5 IS NULL ORDER BY sort_key, object_id LIMIT ?6",
-        ],
-    }
-}
-
-/// Directories of an account that were seen at a time, narrowed to one when a filter says so.
-fn directories(connection: &Connection, account: AccountId, filter: &Filter, at: Time) -> Result<Vec<i64>> {
-    let mut ids = queries::directories_seen(connection, account, at)?;
-    ids.retain(|id| filter.directory.is_none_or(|chosen| chosen == *id));
-    Ok(ids)
-}
-
-/// The first `limit` objects after a position by the names they had at a time.
-fn list(
-    connection: &Connection,
-    account: AccountId,
-    subject: SubjectType,
-    filter: &Filter,
-    at: Time,
-    after: Option<&Position>,
-    limit: usize,
-) -> Result<Vec<(String, ObjectId)>> {
-    let (name, id) = match after {
-        Some(Position::Name(name, id)) => (name.as_str(), *id),
-        _ => ("", 0),
-    };
-    let status = filter.status.as_deref().filter(|_| subject == SubjectType::Identity);
-    // Each walk gives its first `limit`; the largest of those kept goes when a smaller one comes.
-    let mut nearest: BinaryHeap<(String, ObjectId)> = BinaryHeap::with_capacity(limit + 1);
-    for directory in directories(connection, account, filter, at)? {
-        for sql in walks(subject, status) {
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![directory, at, name, id, status, limit])?;
-            while let Some(row) = rows.next()? {
-                let found: (String, ObjectId) = (row.get(0)?, row.get(1)?);
-                if nearest.len() >= limit && nearest.peek().is_some_and(|last| found >= *last) {
-                    break;
-                }
-                nearest.push(found);
-                if nearest.len() > limit {
-                    nearest.pop();
-                }
-            }
-        }
-    }
-    Ok(nearest.into_sorted_vec())
 }
 
 /// Candidates that are looked at in one go.
@@ -466,8 +395,7 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
     if let Some(row) = queries::find_identity(connection, account, id)? {
         // Who did not stand in the lists but was a member all the same was a tombstone.
         let stand = stand(connection, SubjectType::Identity, id, at)?;
-        let json = serde_json::to_string(&row.fields)?;
-        let fields: IdentityFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+        let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or(row.fields);
         let status = match stand {
             None => "removed",
             Some(Stand { missing_since_at: Some(_) }) => "missing",
@@ -479,8 +407,7 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
     }
     if let Some(row) = queries::find_group(connection, account, id)? {
         let stand = stand(connection, SubjectType::Group, id, at)?;
-        let json = serde_json::to_string(&row.fields)?;
-        let fields: GroupFields = serde_json::from_value(content_at(connection, id, &json, at)?)?;
+        let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or(row.fields);
         let status = match stand {
             None => Some("removed".to_owned()),
             Some(stand) => stand.missing_since_at.map(|_| "missing".to_owned()),
@@ -523,7 +450,7 @@ fn members_then(
 ) -> Result<Vec<Member>> {
     check_readable(connection, account, at)?;
     let mut ids: BTreeSet<ObjectId> = BTreeSet::new();
-    let reached = if is_effective { groups_inside(connection, group, at)? } else { HashSet::from([group]) };
+    let reached = if is_effective { nesting::inside_at(connection, group, at)? } else { HashSet::from([group]) };
     for source in reached {
         ids.extend(member_numbers(connection, source, at, after, limit + 1)?);
     }
@@ -538,30 +465,6 @@ fn members_then(
         found.push(member);
     }
     Ok(found)
-}
-
-/// A group and everything that is a group inside it, at a time; cycles end.
-fn groups_inside(connection: &Connection, group: ObjectId, at: Time) -> Result<HashSet<ObjectId>> {
-    let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT m.group_id, g.id FROM directory_group g CROSS JOIN member m
-             ON m.member_id = g.id AND m.until_at > ?2 AND m.since_at <= ?2
-         WHERE g.directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1)",
-    )?;
-    let mut rows = statement.query(params![group, at])?;
-    while let Some(row) = rows.next()? {
-        inside.entry(row.get(0)?).or_default().push(row.get(1)?);
-    }
-    let (mut reached, mut waiting) = (HashSet::from([group]), vec![group]);
-    while let Some(next) = waiting.pop() {
-        for inner in inside.get(&next).into_iter().flatten() {
-            if !reached.contains(inner) && stand(connection, SubjectType::Group, *inner, at)?.is_some() {
-                reached.insert(*inner);
-                waiting.push(*inner);
-            }
-        }
-    }
-    Ok(reached)
 }
 
 /// The groups that an object was a member of at a time, by number: directly, or through groups.

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
 };
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter};
@@ -14,6 +14,7 @@ use super::{
         Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, MembershipEvent, ObjectId,
         SubjectType, href,
     },
+    nesting,
 };
 use crate::{clock::Time, connectors::Key, error::Result, principal::AccountId};
 
@@ -529,27 +530,8 @@ pub fn effective_members(
     after: ObjectId,
     limit: usize,
 ) -> Result<Vec<Member>> {
-    // Which groups are in which, seen from the members' side: as many steps as there are groups, not members.
-    let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT m.group_id, g.id FROM directory_group g CROSS JOIN member m ON m.member_id = g.id AND m.until_at = ?2
-         WHERE g.removed_at IS NULL AND g.directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1)",
-    )?;
-    let mut rows = statement.query(params![group, FOREVER])?;
-    while let Some(row) = rows.next()? {
-        inside.entry(row.get(0)?).or_default().push(row.get(1)?);
-    }
-    let mut reached = HashSet::from([group]);
-    let mut waiting = vec![group];
-    while let Some(next) = waiting.pop() {
-        for inner in inside.get(&next).into_iter().flatten() {
-            if reached.insert(*inner) {
-                waiting.push(*inner);
-            }
-        }
-    }
     let mut ids: BTreeSet<ObjectId> = BTreeSet::new();
-    for source in &reached {
+    for source in &nesting::inside(connection, group)? {
         // One more than asked for: the group itself may be among them, and is left out.
         for id in numbers(connection, MEMBERS_AFTER, &[source, &FOREVER, &after, &(limit + 1)])? {
             let is_beyond = ids.len() >= limit && ids.last().is_some_and(|last| id > *last);

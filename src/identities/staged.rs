@@ -55,6 +55,7 @@ pub struct Staged {
     pub(super) status: Option<String>,
     /// JSON.
     pub fields: String,
+    /// Empty: the words stay as they are.
     pub(super) search_text: String,
     pub(super) member_count: i64,
 }
@@ -89,6 +90,11 @@ pub(super) fn group_text(fields: &GroupFields) -> String {
     index_text([Some(fields.name.as_str()), fields.description.as_deref()].into_iter().flatten())
 }
 
+/// Words that are none are still others than those of before.
+fn words(text: String) -> String {
+    if text.is_empty() { " ".to_owned() } else { text }
+}
+
 /// What a staged object is known by: its number, and whether the copy has it already.
 #[derive(Debug, Clone)]
 pub struct Named {
@@ -102,7 +108,7 @@ pub struct Named {
 impl Staged {
     /// An identity; `json` is `fields` as [`serde_json`] writes it.
     pub fn identity(named: Named, fields: IdentityFields, json: String) -> Self {
-        let search_text = identity_text(&fields);
+        let search_text = words(identity_text(&fields));
         let shown = fields.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&fields.user_name);
         Self {
             object_id: named.object_id,
@@ -125,7 +131,7 @@ impl Staged {
 
     /// A group; `json` is `fields` as [`serde_json`] writes it.
     pub fn group(named: Named, fields: GroupFields, json: String, member_count: i64) -> Self {
-        let search_text = group_text(&fields);
+        let search_text = words(group_text(&fields));
         Self {
             object_id: named.object_id,
             kind: StagedKind::Group,
@@ -145,9 +151,28 @@ impl Staged {
         }
     }
 
-    /// Takes out the words by which it is found; `None` for a reference.
+    /// Lets its words be as the search index has them, if they are those of `before` (the JSON of its content until now):
+    /// writing them is what takes longest, and few changes touch a name.
+    pub fn without_words_of(mut self, before: Option<&str>) -> Result<Self> {
+        let Some(before) = before else { return Ok(self) };
+        let is_same = match self.kind {
+            StagedKind::Identity => {
+                let before: IdentityFields = serde_json::from_str(before)?;
+                words(identity_text(&before)) == self.search_text
+                    && Some(before.status.as_str()) == self.status.as_deref()
+            }
+            StagedKind::Group => words(group_text(&serde_json::from_str(before)?)) == self.search_text,
+            StagedKind::Reference => false,
+        };
+        if is_same {
+            self.search_text.clear();
+        }
+        Ok(self)
+    }
+
+    /// Takes out the words by which it is found; `None` for a reference, and for what keeps the words it has.
     pub fn take_search_text(&mut self) -> Option<SearchText> {
-        (self.kind != StagedKind::Reference).then(|| SearchText {
+        (!self.search_text.is_empty()).then(|| SearchText {
             object_id: self.object_id,
             kind: self.kind,
             is_new: self.is_new,

@@ -15,7 +15,7 @@ use crate::fixtures::{
 const HOUR: i64 = 3600;
 
 fn off(clock_off_s: i64) -> Options {
-    let shape = Shape { people: 300, groups: 30, members: 12, giant: 150, odd: false, member_of: false };
+    let shape = Shape { people: 300, groups: 30, members: 12, giant: 150, tree: 0, odd: false, member_of: false };
     Options { clock_off_s, ..Options::of(shape) }
 }
 

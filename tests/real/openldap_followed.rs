@@ -14,7 +14,7 @@ use crate::fixtures::{
 };
 
 fn small() -> Options {
-    Options::of(Shape { people: 300, groups: 30, members: 12, giant: 150, odd: false, member_of: true })
+    Options::of(Shape { people: 300, groups: 30, members: 12, giant: 150, tree: 0, odd: false, member_of: true })
 }
 
 /// A hundred changes: of people and groups, of every kind that LDAP has.

@@ -17,7 +17,7 @@ use crate::fixtures::{
 
 /// Three hundred ordinary people, and groups of which nothing is kept by overlays.
 fn plain() -> Options {
-    Options::of(Shape { people: 300, groups: 30, members: 12, giant: 150, odd: false, member_of: false })
+    Options::of(Shape { people: 300, groups: 30, members: 12, giant: 150, tree: 0, odd: false, member_of: false })
 }
 
 /// Behind a wire whose far end can be put somewhere else.

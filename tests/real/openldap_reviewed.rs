@@ -16,7 +16,7 @@ use crate::fixtures::{
 };
 
 fn small() -> Options {
-    Options::of(Shape { people: 220, groups: 30, members: 12, giant: 150, odd: false, member_of: false })
+    Options::of(Shape { people: 220, groups: 30, members: 12, giant: 150, tree: 0, odd: false, member_of: false })
 }
 
 /// Every field of everybody who is there, and every member, by id.

@@ -1,0 +1,139 @@
+//! Groups in groups: which groups are reached from one, now or at a time.
+//!
+//! Owns the way down. Only memberships of groups are followed, and they are found without looking at those of people:
+//! a directory's groups are read in one go and so have numbers that follow one another, and the members of a group are
+//! kept by number. A group of fifty thousand people in another one costs as much as a group of three. Reads only.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, params};
+
+use super::{
+    lookup::Gone,
+    model::{FOREVER, ObjectId, SubjectType},
+    past,
+};
+use crate::{clock::Time, error::Result};
+
+/// The numbers of a directory's groups: first and last of each row of numbers without a gap, ascending.
+struct Groups(Vec<(ObjectId, ObjectId)>);
+
+impl Groups {
+    /// Of the directory that `group` is in.
+    fn beside(connection: &Connection, group: ObjectId, with_removed: bool) -> Result<Self> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id FROM object INDEXED BY object_by_presence
+             WHERE directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1) AND kind = ?2 AND gone = ?3
+             ORDER BY id",
+        )?;
+        let mut ids: Vec<ObjectId> = Vec::new();
+        for gone in [Gone::Present, Gone::Missing, Gone::Removed] {
+            if gone == Gone::Removed && !with_removed {
+                continue;
+            }
+            let mut rows = statement.query(params![group, SubjectType::Group.code(), gone.code()])?;
+            while let Some(row) = rows.next()? {
+                ids.push(row.get(0)?);
+            }
+        }
+        ids.sort_unstable();
+        let mut rows: Vec<(ObjectId, ObjectId)> = Vec::new();
+        for id in ids {
+            match rows.last_mut() {
+                Some((_, last)) if *last + 1 == id => *last = id,
+                _ => rows.push((id, id)),
+            }
+        }
+        Ok(Self(rows))
+    }
+
+    fn has(&self, id: ObjectId) -> bool {
+        let at = self.0.partition_point(|(first, _)| *first <= id);
+        at.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| id <= *last)
+    }
+}
+
+/// Everything reached from `group` by `inside`, itself included; cycles end.
+fn reach(
+    group: ObjectId,
+    mut inside: impl FnMut(ObjectId, &mut Vec<ObjectId>) -> Result<()>,
+) -> Result<HashSet<ObjectId>> {
+    let (mut reached, mut waiting, mut found) = (HashSet::from([group]), vec![group], Vec::new());
+    while let Some(next) = waiting.pop() {
+        inside(next, &mut found)?;
+        waiting.extend(found.drain(..).filter(|inner| reached.insert(*inner)));
+    }
+    Ok(reached)
+}
+
+/// Adds the groups among the members that a group has now.
+fn groups_in(connection: &Connection, groups: &Groups, group: ObjectId, found: &mut Vec<ObjectId>) -> Result<()> {
+    let members: Option<usize> = connection
+        .prepare_cached("SELECT member_count FROM directory_group WHERE id = ?1")?
+        .query_row([group], |row| row.get(0))
+        .ok();
+    if members.is_some_and(|members| members < groups.0.len()) {
+        let mut statement =
+            connection.prepare_cached("SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?2")?;
+        let mut rows = statement.query(params![group, FOREVER])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            if groups.has(id) {
+                found.push(id);
+            }
+        }
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?2 AND member_id >= ?3 AND member_id <= ?4",
+    )?;
+    for (first, last) in &groups.0 {
+        let mut rows = statement.query(params![group, FOREVER, first, last])?;
+        while let Some(row) = rows.next()? {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(())
+}
+
+/// A group and everything that is a group inside it.
+pub(super) fn inside(connection: &Connection, group: ObjectId) -> Result<HashSet<ObjectId>> {
+    let groups = Groups::beside(connection, group, false)?;
+    reach(group, |next, found| groups_in(connection, &groups, next, found))
+}
+
+/// [`inside`], at a time.
+pub(super) fn inside_at(connection: &Connection, group: ObjectId, at: Time) -> Result<HashSet<ObjectId>> {
+    // A tombstone was a group once.
+    let groups = Groups::beside(connection, group, true)?;
+    let mut lasting = connection.prepare_cached(
+        "SELECT member_id FROM member
+         WHERE group_id = ?1 AND until_at = ?2 AND member_id >= ?3 AND member_id <= ?4 AND since_at <= ?5",
+    )?;
+    let mut ended = connection.prepare_cached(
+        "SELECT member_id FROM member WHERE group_id = ?1 AND until_at > ?3 AND until_at < ?2 AND since_at <= ?3",
+    )?;
+    reach(group, |next, found| {
+        for (first, last) in &groups.0 {
+            let mut rows = lasting.query(params![next, FOREVER, first, last, at])?;
+            while let Some(row) = rows.next()? {
+                found.push(row.get(0)?);
+            }
+        }
+        let mut rows = ended.query(params![next, FOREVER, at])?;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            if groups.has(id) {
+                found.push(id);
+            }
+        }
+        let mut was_there = Vec::with_capacity(found.len());
+        for id in found.drain(..) {
+            if past::missing_since(connection, SubjectType::Group, id, at)?.is_some() {
+                was_there.push(id);
+            }
+        }
+        *found = was_there;
+        Ok(())
+    })
+}
