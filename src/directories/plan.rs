@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 pub use super::counts::{Aim, Counts, Listed, Quarantined};
 use super::{
-    follow::{Ahead, Seen},
+    follow::{Ahead, GroupSeen, Seen},
     keyed::Keyed,
     progress::Progress,
 };
@@ -91,12 +91,6 @@ pub struct Planner {
     parts: usize,
     /// The lines are hashed instead of written.
     digest: Option<Digest>,
-}
-
-struct GroupSeen {
-    id: ObjectId,
-    known: Option<Known>,
-    is_read: bool,
 }
 
 /// Waits for a part of the plan to be written.
@@ -463,10 +457,12 @@ impl Planner {
             (None, Some(observe)) => observe(),
             (None, None) => return Ok(()),
         };
-        let ObservedGroup { keys, fields, members, .. } = match observed {
+        let ObservedGroup { keys, fields, mut members, .. } = match observed {
             Ok(group) => group,
             Err(unreadable) => return self.unreadable(connection, unreadable),
         };
+        // In the order of the index that they are looked up in.
+        members.sort_unstable_by_key(|member| member.key);
         let mut ids = Vec::with_capacity(members.len());
         for member in members {
             ids.push(self.resolve(connection, member.key, member.text)?);
