@@ -1,7 +1,7 @@
 //! Following a reading: which objects of the copy were seen, which one probably comes next, and which have to be asked
 //! for.
 //!
-//! Owns three small structures of the planner, a few bytes per object at most. Reads the copy only.
+//! Owns the small structures of the planner, a few bytes per object at most. Reads the copy only.
 
 use rusqlite::Connection;
 
@@ -12,6 +12,13 @@ use crate::{
         lookup::{self, Gone, Held, Known},
     },
 };
+
+/// A group that was seen before any group's members are looked at.
+pub(super) struct GroupSeen {
+    pub(super) id: ObjectId,
+    pub(super) known: Option<Known>,
+    pub(super) is_read: bool,
+}
 
 /// One bit per number: which objects this run has seen.
 #[derive(Default)]

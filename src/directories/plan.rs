@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 pub use super::counts::{Aim, Counts, Listed, Quarantined};
 use super::{
-    follow::{Ahead, Seen, Unread},
+    follow::{Ahead, GroupSeen, Seen, Unread},
     keyed::Keyed,
     progress::Progress,
 };
@@ -92,12 +92,6 @@ pub struct Planner {
     waiting: VecDeque<oneshot::Receiver<Result<()>>>,
     /// The lines are hashed instead of written.
     digest: Option<Digest>,
-}
-
-struct GroupSeen {
-    id: ObjectId,
-    known: Option<Known>,
-    is_read: bool,
 }
 
 /// Waits for a part of the plan to be written.
@@ -469,10 +463,12 @@ impl Planner {
             (None, Some(observe)) => observe(),
             (None, None) => return Ok(()),
         };
-        let ObservedGroup { keys, fields, members, .. } = match observed {
+        let ObservedGroup { keys, fields, mut members, .. } = match observed {
             Ok(group) => group,
             Err(unreadable) => return self.unreadable(connection, unreadable),
         };
+        // In the order of the index that they are looked up in.
+        members.sort_unstable_by_key(|member| member.key);
         let mut ids = Vec::with_capacity(members.len());
         for member in members {
             ids.push(self.resolve(connection, member.key, member.text)?);
