@@ -25,6 +25,8 @@ CREATE TABLE object (
 ) STRICT;
 
 CREATE INDEX object_by_key ON object (key);
+-- Few rows: which objects of a directory are groups, for the way down through groups in groups.
+CREATE INDEX object_of_groups ON object (directory_id, gone) WHERE kind = 2;
 
 CREATE TABLE identity (
     id               INTEGER PRIMARY KEY,

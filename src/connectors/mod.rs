@@ -14,7 +14,7 @@
 pub mod ldap;
 pub mod openldap;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
@@ -521,8 +521,11 @@ pub struct IdentityFields {
     pub must_change_password: bool,
     /// Every attribute that was read and that the mapping keeps, by the directory's attribute name (`dn` included),
     /// values in the directory's order.
-    pub attributes: BTreeMap<String, Vec<Value>>,
+    pub attributes: Attributes,
 }
+
+/// Raw values by attribute name. The same few dozen names stand at every object, so they are shared.
+pub type Attributes = BTreeMap<Arc<str>, Vec<Value>>;
 
 /// A value of a raw attribute: text, or base64 of what is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -587,7 +590,7 @@ pub struct GroupFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Raw attributes without the members (`dn` included).
-    pub attributes: BTreeMap<String, Vec<Value>>,
+    pub attributes: Attributes,
 }
 
 /// Why a connector could not do what was asked: one plain sentence and the next step.

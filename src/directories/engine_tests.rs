@@ -64,7 +64,7 @@ impl Model {
 
     fn identity(id: u8, person: &Person) -> Observed {
         let dn = person_dn(id, person.rdn);
-        let attributes = BTreeMap::from([("dn".to_owned(), vec![Value::Text(dn.clone())])]);
+        let attributes = BTreeMap::from([("dn".into(), vec![Value::Text(dn.clone())])]);
         let fields = IdentityFields {
             user_name: format!("p{id}"),
             display_name: Some(format!("Person {}", person.name)),

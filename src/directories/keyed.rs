@@ -1,8 +1,9 @@
 //! Objects by a key of 128 bits, for as many objects as a directory has.
 //!
 //! Owns how little memory that takes: 24 bytes for each key, where a hash table of the standard library takes 27 to 54,
-//! and half as much again while it grows. Keys come one by one and in no order, so they wait in a small table and are
-//! merged in place into one sorted list.
+//! and half as much again while it grows. Keys come one by one and in no order, so they wait in a table and are merged
+//! in place into one sorted list when there are many. For as many as most directories have there is only the table,
+//! because a search in a long list costs more than everything else that is done with a key.
 
 use std::collections::HashMap;
 
@@ -11,16 +12,22 @@ use crate::identities::ObjectId;
 /// As `connectors::Key` and `identities::write::Hash` have it.
 type Bytes = [u8; 16];
 
-/// New keys that wait: merging costs a walk over all the others.
-const RECENT_MAX: usize = 32_768;
+/// New keys that wait: as many as fit a table of 2¹⁸ places (6.5 MiB).
+const RECENT_MAX: usize = 229_376;
 /// The list grows by this share of itself, not by doubling.
 const GROWTH: usize = 8;
 
-#[derive(Default)]
 pub(super) struct Keyed {
     recent: HashMap<Bytes, ObjectId>,
+    recent_max: usize,
     /// Ascending, each key once.
     sorted: Vec<(Bytes, ObjectId)>,
+}
+
+impl Default for Keyed {
+    fn default() -> Self {
+        Self { recent: HashMap::new(), recent_max: RECENT_MAX, sorted: Vec::new() }
+    }
 }
 
 impl Keyed {
@@ -37,7 +44,7 @@ impl Keyed {
             return false;
         }
         let is_new = self.recent.insert(key, id).is_none();
-        if self.recent.len() >= RECENT_MAX {
+        if self.recent.len() >= self.recent_max {
             self.merge();
         }
         is_new
@@ -89,7 +96,7 @@ mod tests {
 
     #[test]
     fn it_answers_as_a_hash_table_does() {
-        let (mut keyed, mut table) = (Keyed::default(), HashMap::new());
+        let (mut keyed, mut table) = (Keyed { recent_max: 10_000, ..Keyed::default() }, HashMap::new());
         let mut seed = 1_u64;
         for id in 0..200_000_i64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -100,7 +107,7 @@ mod tests {
             assert_eq!(keyed.get(&other), table.get(&other).copied());
         }
         assert_eq!(keyed.len(), table.len());
-        assert!(keyed.sorted.len() > 2 * RECENT_MAX, "it was merged more than once");
+        assert!(keyed.sorted.len() > 2 * keyed.recent_max, "it was merged more than once");
         assert!(table.iter().all(|(key, id)| keyed.get(key) == Some(*id)));
         assert!(keyed.sorted.is_sorted());
     }

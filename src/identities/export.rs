@@ -4,8 +4,6 @@
 //! Owns the columns. An export is on the record before its first row leaves: whoever breaks it off has read some of it
 //! all the same. Every cell is written so that a spreadsheet shows it and does not run it.
 
-use std::collections::BTreeMap;
-
 use actix_web::{HttpResponse, web::Bytes};
 use futures_util::stream;
 use rusqlite::Connection;
@@ -19,7 +17,7 @@ use super::{
 use crate::{
     audit::{self, Entry},
     clock::Time,
-    connectors::Value,
+    connectors::{Attributes, Value},
     error::{Error, Result},
     kernel::Kernel,
     principal::{AccountId, urn},
@@ -51,7 +49,7 @@ const IDENTITY_COLUMNS: &[&str] = &[
     "DN",
 ];
 
-fn dn(attributes: &BTreeMap<String, Vec<Value>>) -> String {
+fn dn(attributes: &Attributes) -> String {
     match attributes.get("dn").and_then(|values| values.first()) {
         Some(Value::Text(text)) => text.clone(),
         _ => String::new(),

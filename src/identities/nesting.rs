@@ -22,8 +22,8 @@ impl Groups {
     /// Of the directory that `group` is in.
     fn beside(connection: &Connection, group: ObjectId, with_removed: bool) -> Result<Self> {
         let mut statement = connection.prepare_cached(
-            "SELECT id FROM object INDEXED BY object_by_presence
-             WHERE directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1) AND kind = ?2 AND gone = ?3
+            "SELECT id FROM object INDEXED BY object_of_groups
+             WHERE directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1) AND kind = 2 AND gone = ?2
              ORDER BY id",
         )?;
         let mut ids: Vec<ObjectId> = Vec::new();
@@ -31,7 +31,7 @@ impl Groups {
             if gone == Gone::Removed && !with_removed {
                 continue;
             }
-            let mut rows = statement.query(params![group, SubjectType::Group.code(), gone.code()])?;
+            let mut rows = statement.query(params![group, gone.code()])?;
             while let Some(row) = rows.next()? {
                 ids.push(row.get(0)?);
             }

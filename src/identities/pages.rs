@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::Time,
-    connectors::{Status, Value},
+    connectors::{Attributes, Status, Value},
     error::{Error, Result},
     web::{Ctx, Cursor, Listing, PAGE_SIZE, Page, PathId, Query, grouped, html},
 };
@@ -299,12 +299,12 @@ const VALUES_SHOWN: usize = 20;
 /// Values of one attribute on a page at all.
 const VALUES_MAX: usize = 500;
 
-fn attributes<'a>(raw: impl IntoIterator<Item = (&'a String, &'a Vec<Value>)>) -> Vec<Attribute> {
-    raw.into_iter()
+fn attributes(raw: &Attributes) -> Vec<Attribute> {
+    raw.iter()
         .map(|(name, values)| {
             let mut shown: Vec<Shown> = values.iter().take(VALUES_MAX).map(Shown::new).collect();
             let more = if shown.len() > VALUES_SHOWN { shown.split_off(VALUES_SHOWN) } else { Vec::new() };
-            Attribute { name: name.clone(), values: shown, more }
+            Attribute { name: name.to_string(), values: shown, more }
         })
         .collect()
 }

@@ -6,7 +6,10 @@
 //!
 //! This runs once per entry, 100,000 times a run: what can be decided per attribute name is decided once per name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -15,7 +18,8 @@ use super::{
     settings::{MAPPED_FIELDS, Settings},
 };
 use crate::connectors::{
-    GroupFields, IdentityFields, Key, Keys, MemberRef, ObservedGroup, ObservedIdentity, Sighting, Unreadable, Value,
+    Attributes, GroupFields, IdentityFields, Key, Keys, MemberRef, ObservedGroup, ObservedIdentity, Sighting,
+    Unreadable, Value,
     ldap::{EntryView, dn},
 };
 
@@ -118,7 +122,7 @@ const MAIL: usize = 2;
 #[derive(Debug, Clone)]
 struct Plan {
     /// The name as the directory writes it; `None` is not kept raw.
-    keep: Option<String>,
+    keep: Option<Arc<str>>,
     /// Always base64: `;binary`.
     is_binary: bool,
     slots: Vec<Slot>,
@@ -145,6 +149,8 @@ pub struct Mapper {
     by_name: HashMap<Vec<u8>, usize>,
     policies: Policies,
     now_second: i64,
+    /// Under which the distinguished name stands among the attributes.
+    dn_name: Arc<str>,
 }
 
 /// The first values of the attributes that fields are made from.
@@ -175,6 +181,7 @@ impl Mapper {
             by_name: HashMap::new(),
             policies,
             now_second,
+            dn_name: "dn".into(),
         }
     }
 
@@ -245,7 +252,7 @@ impl Mapper {
                 _ => MemberKind::Dn,
             });
         Plan {
-            keep: (is_kept && !is_never && is_member.is_none()).then(|| text.to_owned()),
+            keep: (is_kept && !is_never && is_member.is_none()).then(|| text.into()),
             is_binary: full.split(';').skip(1).any(|option| option == "binary"),
             slots,
             is_member,
@@ -289,8 +296,8 @@ impl Mapper {
         entry: &EntryView<'a>,
         found: &mut Found<'a>,
         mut on_member: impl FnMut(MemberKind, &'a [u8]),
-    ) -> BTreeMap<String, Vec<Value>> {
-        let mut kept = BTreeMap::new();
+    ) -> Attributes {
+        let mut kept = Attributes::new();
         let mut kept_bytes = 0_usize;
         for (name, values) in entry.attributes() {
             let index = self.plan_index(name);
@@ -333,7 +340,7 @@ impl Mapper {
             [found.last_success, found.auth_timestamp].into_iter().flatten().filter_map(policy::rfc3339).max();
         let mails: Vec<String> = found.mails.iter().map(|mail| short(mail)).collect();
         let name = found.uid.filter(|_| self.has_names).map(|uid| Key::of_name(&uid.to_lowercase()));
-        attributes.insert("dn".to_owned(), vec![Value::Text(dn.to_owned())]);
+        attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
         Ok(ObservedIdentity {
             external_id,
             keys: Keys { dn: Some(key), name },
@@ -379,7 +386,7 @@ impl Mapper {
             .map(str::to_owned)
             .or_else(|| kinds.iter().find(|class| !class.eq_ignore_ascii_case("top")).map(|class| short(class)));
         let description = entry.text("description").map(short);
-        attributes.insert("dn".to_owned(), vec![Value::Text(dn.to_owned())]);
+        attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
         Ok(ObservedGroup {
             keys: Keys { dn: Some(key), name: None },
             fields: GroupFields { name: name.unwrap_or_else(|| external_id.clone()), description, kind, attributes },

@@ -77,7 +77,7 @@ fn a_person_is_mapped_with_the_defaults_of_inet_org_person() {
     assert_eq!(fields.created_at.as_deref(), Some("2025-01-02T03:04:05Z"));
     assert_eq!(fields.password_changed_at.as_deref(), Some("2025-02-03T04:05:06Z"));
     assert_eq!(fields.last_sign_in_at.as_deref(), Some("2026-02-03T04:05:06Z"));
-    let kept: Vec<&str> = fields.attributes.keys().map(String::as_str).collect();
+    let kept: Vec<&str> = fields.attributes.keys().map(|name| &**name).collect();
     assert_eq!(
         kept,
         [
@@ -137,7 +137,7 @@ fn the_mapping_and_the_list_of_attributes_are_followed() {
     assert_eq!(identity.fields.user_name, "x@y.test");
     assert_eq!(identity.fields.upn.as_deref(), Some("x@R"));
     assert_eq!(identity.keys.name, None, "these groups refer by DN only");
-    let kept: Vec<&str> = identity.fields.attributes.keys().map(String::as_str).collect();
+    let kept: Vec<&str> = identity.fields.attributes.keys().map(|name| &**name).collect();
     assert_eq!(kept, ["cn", "cn;lang-de", "dn", "entryUUID"]);
     let identity = decode(&settings, r"cn=Doe\, J,dc=x", &[UUID]);
     assert_eq!(identity.fields.user_name, "Doe, J", "the RDN's value when the mapped attribute is absent");
