@@ -105,7 +105,7 @@ impl Shared {
             self.moved.store(0, Ordering::Release);
             self.limit.store(LOG_PAGES_MAX, Ordering::Release);
         }
-        if self.is_due() {
+        if self.is_due() || self.is_behind() {
             self.lock().pass = true;
             self.ready.notify_all();
         }
@@ -159,5 +159,57 @@ fn pass(shared: &Shared, connection: &Connection) {
         let pages = shared.pages.load(Ordering::Acquire);
         let limit = if is_all_moved { pages } else { pages.saturating_add(PASS_PAGES) };
         shared.limit.store(limit.max(LOG_PAGES_MAX), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(pages: u32, moved: u32) -> Shared {
+        Shared {
+            asked: Mutex::default(),
+            ready: Condvar::new(),
+            pages: AtomicU32::new(pages),
+            moved: AtomicU32::new(moved),
+            limit: AtomicU32::new(LOG_PAGES_MAX),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
+    #[test]
+    fn a_log_beyond_its_limit_is_moved_however_little_of_it_is_left() {
+        let shared = shared(LOG_PAGES_MAX - 20, LOG_PAGES_MAX - 20);
+        shared.committed(LOG_PAGES_MAX - 10);
+        assert!(!shared.lock().pass, "little is left, and there is room");
+        shared.committed(LOG_PAGES_MAX + 1);
+        assert!(shared.is_behind() && shared.lock().pass, "bulk writes wait for this pass");
+    }
+
+    #[test]
+    fn bulk_writes_go_on_after_a_pass_whether_all_was_moved_or_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("test.db");
+        let open = || {
+            let connection = Connection::open(&path).expect("opens");
+            let mode: String = connection.query_row("PRAGMA journal_mode=wal", [], |row| row.get(0)).expect("a mode");
+            assert_eq!(mode, "wal");
+            connection
+        };
+        let (writer, beside, reader) = (open(), open(), open());
+        writer.execute_batch("CREATE TABLE t (n INTEGER) STRICT").expect("a table");
+        for is_read in [false, true] {
+            if is_read {
+                reader.execute_batch("BEGIN; SELECT count(*) FROM t").expect("a snapshot");
+                writer.execute_batch("INSERT INTO t VALUES (1)").expect("written");
+            }
+            let shared = shared(LOG_PAGES_MAX + 1, 0);
+            pass(&shared, &beside);
+            assert!(!shared.is_behind());
+            shared.committed(LOG_PAGES_MAX + 1 + PASS_PAGES);
+            assert_eq!(shared.is_behind(), !is_read, "a reader makes the log grow by one pass");
+            shared.committed(1);
+            assert_eq!(shared.limit.load(Ordering::Acquire), LOG_PAGES_MAX, "begun anew");
+        }
     }
 }
