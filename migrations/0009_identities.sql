@@ -65,6 +65,10 @@ CREATE INDEX identity_by_name_key ON identity (directory_id, name_key, removed_a
 -- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
 -- one trigram: so a common word in another account or status is skipped over instead of read.
 CREATE VIRTUAL TABLE identity_text USING fts5 (text, directory, status, content='', contentless_delete=1, tokenize='trigram');
+-- Old words go when their part of the index is merged in its turn. By default a part is merged at once, whole, as soon as
+-- a tenth of it is old: a run that changes every name then stops all writing for most of a second again and again
+-- (measured with 60,000 rows, for 700 ms at a time and 5 s in all, instead of 0.6 s).
+INSERT INTO identity_text (identity_text, rank) VALUES ('deletemerge', 0);
 
 CREATE TABLE directory_group (
     id               INTEGER PRIMARY KEY,
@@ -90,6 +94,7 @@ CREATE INDEX group_missing_in_directory ON directory_group (directory_id, sort_k
 CREATE INDEX group_by_dn ON directory_group (directory_id, dn_key, removed_at, missing_since_at);
 
 CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
+INSERT INTO group_text (group_text, rank) VALUES ('deletemerge', 0);
 
 -- How an object stood in the lists before it stood there as it does now: what lists as of a time are made of. Its
 -- other fields are found by undoing changes.
