@@ -6,9 +6,12 @@
 //! [`LOG_PAGES_MAX`] bulk writes wait ([`Checkpointer::is_behind`]); people never do. After a checkpoint has failed in
 //! the file system nothing may be written any more ([`Checkpointer::has_failed`]).
 
-use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
@@ -16,8 +19,12 @@ use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
 /// So many pages of the log (16 KiB each) are moved at once: fewer, and pages that change again and again are moved
 /// again and again.
 const PASS_PAGES: u32 = 4_000;
-/// 256 MiB.
+/// 256 MiB. A longer log takes room, and makes every reader slower.
 const LOG_PAGES_MAX: u32 = 16_384;
+/// Readers are short, and a run's own stop soon after bulk writes do: so many passes are tried, with a pause between two,
+/// before the log may grow because somebody reads from it.
+const TRIES_MAX: u32 = 20;
+const TRY_AGAIN: Duration = Duration::from_millis(25);
 
 #[derive(Default)]
 struct Asked {
@@ -122,6 +129,7 @@ impl Shared {
 }
 
 fn work(shared: &Shared, connection: &Connection, passed: &impl Fn()) {
+    let mut tries = 0;
     loop {
         {
             let mut asked = shared.lock();
@@ -133,12 +141,16 @@ fn work(shared: &Shared, connection: &Connection, passed: &impl Fn()) {
             }
             asked.pass = false;
         }
-        pass(shared, connection);
+        pass(shared, connection, &mut tries);
         passed();
+        if shared.is_behind() {
+            std::thread::sleep(TRY_AGAIN);
+        }
     }
 }
 
-fn pass(shared: &Shared, connection: &Connection) {
+/// `tries` counts the passes in a row that found somebody reading while bulk writes waited.
+fn pass(shared: &Shared, connection: &Connection, tries: &mut u32) {
     let was_behind = shared.is_behind();
     let mut is_all_moved = false;
     match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
@@ -153,12 +165,17 @@ fn pass(shared: &Shared, connection: &Connection) {
         // Somebody else (a backup, the command line) is at it, or the disk is full: what is in the log is safe there.
         Err(error) => tracing::warn!(%error, "a checkpoint was put off"),
     }
-    if was_behind {
-        // All moved: the next write starts the log anew. Otherwise somebody still reads from it, and nobody can say for
-        // how long: writing goes on, and the log grows.
-        let pages = shared.pages.load(Ordering::Acquire);
+    if !was_behind {
+        return;
+    }
+    // All moved: the next write starts the log anew. Otherwise somebody reads from it; if that goes on, nobody can say for
+    // how long: writing goes on too, and the log grows.
+    let pages = shared.pages.load(Ordering::Acquire);
+    *tries += 1;
+    if is_all_moved || *tries >= TRIES_MAX {
         let limit = if is_all_moved { pages } else { pages.saturating_add(PASS_PAGES) };
         shared.limit.store(limit.max(LOG_PAGES_MAX), Ordering::Release);
+        *tries = 0;
     }
 }
 
@@ -203,9 +220,12 @@ mod tests {
                 reader.execute_batch("BEGIN; SELECT count(*) FROM t").expect("a snapshot");
                 writer.execute_batch("INSERT INTO t VALUES (1)").expect("written");
             }
-            let shared = shared(LOG_PAGES_MAX + 1, 0);
-            pass(&shared, &beside);
-            assert!(!shared.is_behind());
+            let (shared, mut tries, mut passes) = (shared(LOG_PAGES_MAX + 1, 0), 0, 0);
+            while shared.is_behind() {
+                pass(&shared, &beside, &mut tries);
+                passes += 1;
+            }
+            assert_eq!((passes, tries), (if is_read { TRIES_MAX } else { 1 }, 0));
             shared.committed(LOG_PAGES_MAX + 1 + PASS_PAGES);
             assert_eq!(shared.is_behind(), !is_read, "a reader makes the log grow by one pass");
             shared.committed(1);
