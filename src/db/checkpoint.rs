@@ -156,7 +156,9 @@ fn pass(shared: &Shared, connection: &Connection, tries: &mut u32) {
     match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
         Ok((log, moved)) => {
             is_all_moved = moved >= log;
-            shared.moved.store(u32::try_from(moved).unwrap_or(0), Ordering::Release);
+            // The writer may have begun the log anew in the meantime: then what was moved is not of this one.
+            let moved = u32::try_from(moved).unwrap_or(0).min(shared.pages.load(Ordering::Acquire));
+            shared.moved.store(moved, Ordering::Release);
         }
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) => {
             tracing::error!(%error, "a checkpoint failed in the file system: no more writes until the next start");

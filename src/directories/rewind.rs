@@ -115,16 +115,26 @@ pub fn plan(db: &Db, run: i64, directory: i64, at: Time, progress: &Arc<Progress
         // One reading for each window: a plan of a million lines must not keep one open.
         while let Some((objects, last)) = db.read_blocking(|c| undoing::touched(c, later, after, WINDOW))? {
             after = last;
-            db.read_blocking(|c| {
-                for (subject, id) in objects {
-                    if seen.insert(id)
-                        && let Some(turned) = undoing::turned(c, subject, id, at)?
-                    {
-                        draft.object(subject, id, turned)?;
+            let mut objects = objects.into_iter();
+            while objects.len() > 0 {
+                db.read_blocking(|c| {
+                    for (subject, id) in objects.by_ref() {
+                        if seen.insert(id)
+                            && let Some(turned) = undoing::turned(c, subject, id, at)?
+                        {
+                            draft.object(subject, id, turned)?;
+                        }
+                        if draft.has_part() {
+                            break;
+                        }
                     }
+                    Ok(())
+                })?;
+                if draft.has_part() {
+                    // With no snapshot of the copy open: the log can't be started anew under a reader (see `db`).
+                    draft.flush()?;
                 }
-                Ok(())
-            })?;
+            }
             progress.read(draft.counts);
         }
     }
@@ -133,13 +143,13 @@ pub fn plan(db: &Db, run: i64, directory: i64, at: Time, progress: &Arc<Progress
 }
 
 impl Draft {
-    fn line(&mut self, subject_type: SubjectType, subject_id: ObjectId, kind: ChangeKind) -> Result<()> {
-        self.put(NewChange::of(subject_type, subject_id, kind))
+    /// Enough has gathered for a part.
+    fn has_part(&self) -> bool {
+        self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES
     }
 
-    fn put(&mut self, change: NewChange) -> Result<()> {
-        self.changes.push(change);
-        if self.changes.len() >= PART_CHANGES { self.flush() } else { Ok(()) }
+    fn line(&mut self, subject: SubjectType, id: ObjectId, kind: ChangeKind) {
+        self.changes.push(NewChange::of(subject, id, kind));
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -153,7 +163,7 @@ impl Draft {
             // It came later: without an answer of the directory that it is gone, it is missing and nothing else.
             if turned.gone == Gone::Present {
                 self.counts.missing += 1;
-                self.line(subject, id, ChangeKind::Missing)?;
+                self.line(subject, id, ChangeKind::Missing);
             } else {
                 self.counts.unchanged += 1;
             }
@@ -170,32 +180,27 @@ impl Draft {
             self.counts.unchanged += 1;
             return Ok(());
         }
-        for difference in differences {
-            self.put(NewChange::field(subject, id, difference))?;
-        }
-        self.members(id, &turned.members_now, &turned.members_then)?;
+        self.changes.extend(differences.into_iter().map(|difference| NewChange::field(subject, id, difference)));
+        self.members(id, &turned.members_now, &turned.members_then);
         match (goes_missing, is_back) {
             (true, _) => {
                 self.counts.missing += 1;
-                self.line(subject, id, ChangeKind::Missing)?;
+                self.line(subject, id, ChangeKind::Missing);
             }
             (false, true) => {
                 self.counts.returned += 1;
-                self.line(subject, id, ChangeKind::Returned)?;
+                self.line(subject, id, ChangeKind::Returned);
             }
             (false, false) => self.counts.changed += 1,
         }
         if differs || is_back {
             self.staged.push(staged(subject, id, turned)?);
-            if self.staged.len() >= PART_OBJECTS {
-                self.flush()?;
-            }
         }
         Ok(())
     }
 
     /// Both ascending and without doubles.
-    fn members(&mut self, group: ObjectId, now: &[ObjectId], then: &[ObjectId]) -> Result<()> {
+    fn members(&mut self, group: ObjectId, now: &[ObjectId], then: &[ObjectId]) {
         let sides = [(now, then, ChangeKind::MemberRemoved), (then, now, ChangeKind::MemberAdded)];
         for (of, other, kind) in sides {
             for member in of.iter().filter(|member| other.binary_search(member).is_err()) {
@@ -203,10 +208,9 @@ impl Draft {
                     ChangeKind::MemberAdded => self.counts.members_added += 1,
                     _ => self.counts.members_removed += 1,
                 }
-                self.put(NewChange::member(group, kind, *member))?;
+                self.changes.push(NewChange::member(group, kind, *member));
             }
         }
-        Ok(())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     clock::{DAY, Time},
     connectors::{Connector, Failure, FailureKind},
     db::{Db, Step},
-    error::{Error, Result},
+    error::{Error, FieldError, Result},
     identities::{
         lookup, past, undoing,
         write::{self, Target},
@@ -56,6 +56,17 @@ pub(super) enum Stop {
     Broken(Error),
 }
 
+/// A plan whose lines are written, before it is judged.
+struct Drafted {
+    planned: queries::Planned,
+    quarantined: Vec<Quarantined>,
+    /// Every object was sent or named, so that what is missing is known.
+    is_full: bool,
+    /// The run that it goes back to, and that run's moment.
+    rewind: Option<(i64, Time)>,
+    entry: Entry,
+}
+
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Broken(error)
@@ -72,14 +83,7 @@ impl Stop {
     pub(super) fn failure(self) -> Failure {
         match self {
             Self::Failed(failure) => failure,
-            Self::Broken(Error::Invalid(fields)) => Failure::new(
-                FailureKind::InvalidSettings,
-                format!(
-                    "The stored settings of this directory are no longer accepted: {}",
-                    fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join(" ")
-                ),
-                "Open the directory's settings, correct them and save.",
-            ),
+            Self::Broken(Error::Invalid(fields)) => not_accepted(&fields),
             Self::Broken(error) => {
                 tracing::error!(error = %error.chain(), "a run failed on our side");
                 Failure::new(
@@ -90,6 +94,16 @@ impl Stop {
             }
         }
     }
+}
+
+/// Settings that were stored by another version.
+pub(super) fn not_accepted(fields: &[FieldError]) -> Failure {
+    let wrong: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
+    Failure::new(
+        FailureKind::InvalidSettings,
+        format!("The stored settings of this directory are no longer accepted: {}", wrong.join(" ")),
+        "Open the directory's settings, correct them and save.",
+    )
 }
 
 impl Runner {
@@ -231,30 +245,45 @@ impl Runner {
         });
         let (at, counts) =
             planned.await.map_err(|e| Stop::Broken(Error::caused("planning a rewind panicked", e)))??;
+        let entry = self.entry("audit.run_planned.v1", run).detail("toRun", to_run.to_string());
+        let planned = queries::Planned { counts, server: None, watermark: None, counted: None, watermark_lost: None };
+        let drafted = Drafted { planned, quarantined: Vec::new(), is_full: false, rewind: Some((to_run, at)), entry };
+        self.put_down(run, drafted).await
+    }
+
+    /// Judges a plan whose lines are written, and stores what it comes to and whether it may be applied: in one
+    /// transaction, because a plan that stands as planned may be.
+    async fn put_down(&self, run: &Run, drafted: Drafted) -> Result<(), Stop> {
+        let Drafted { planned, quarantined, is_full, rewind, entry } = drafted;
+        let (id, directory, counts) = (run.id, run.directory_id, planned.counts);
+        let told = review::Told { is_full, watermark_lost: planned.watermark_lost.clone(), counted: planned.counted };
         let asked = run.clone();
-        let (base, digest, mut trips) = self
+        let (base, digest, trips) = self
             .kernel
             .db
             .read(move |c| {
-                let stored = queries::find(c, account, directory_id)?;
+                let stored = queries::find(c, asked.account_id, directory)?;
                 let stored = stored.ok_or_else(|| Error::internal("the run's directory is gone"))?;
-                let (mut facts, digest) = review::facts(c, &stored, &asked, &counts, review::Told::default())?;
+                let (mut facts, digest) = review::facts(c, &stored, &asked, &counts, told)?;
+                let Some((run, at)) = rewind else {
+                    return Ok((stored.applied_run_id, digest, guard::judge(&stored.guard, &facts)));
+                };
+                // Nothing was read, with whatever settings.
                 facts.settings_changed.clear();
-                Ok((stored.applied_run_id, digest, guard::judge(&stored.guard, &facts)))
+                let mut trips = vec![guard::Trip::Rewind { run, at }];
+                trips.extend(guard::judge(&stored.guard, &facts));
+                Ok((stored.applied_run_id, digest, trips))
             })
             .await?;
-        trips.insert(0, guard::Trip::Rewind { run: to_run, at });
         let (stored, by, now) = (run.clone(), self.principal(run), self.kernel.clock.now());
-        let entry = self
-            .entry("audit.run_planned.v1", run)
-            .detail("counts", super::model::CountsJson::from(counts))
-            .detail("toRun", to_run.to_string());
+        let entry = entry.detail("counts", super::model::CountsJson::from(counts));
         let who = by.clone();
         let dropped = audit::change(&self.kernel, &by, move |c| {
-            // The copy is going to be what that run read: the next reading is compared with how that one was read.
-            review::note_read_with(c, id, &review::read_with_of(c, to_run)?)?;
-            let planned =
-                queries::Planned { counts, server: None, watermark: None, counted: None, watermark_lost: None };
+            if let Some((to_run, _)) = rewind {
+                // The copy is going to be what that run read: the next reading is compared with how that one was read.
+                review::note_read_with(c, id, &review::read_with_of(c, to_run)?)?;
+            }
+            queries::insert_quarantine(c, directory, id, &quarantined)?;
             queries::set_planned(c, id, &planned, now)?;
             let (mut entries, dropped) = review::settle(c, &stored, base, digest, &trips, &who, now)?;
             entries.insert(0, entry);
@@ -310,46 +339,19 @@ impl Runner {
         .await
         .map_err(|e| Stop::Broken(Error::caused("the planner panicked", e)))?;
         let (read, counts, quarantined) = finished?;
-        let (id, directory, now) = (run.id, run.directory_id, self.kernel.clock.now());
-        let mut entry = self
-            .entry("audit.run_planned.v1", run)
-            .detail("counts", super::model::CountsJson::from(counts))
-            .detail("server", &read.server);
+        let mut entry = self.entry("audit.run_planned.v1", run).detail("server", &read.server);
         if let Some(reason) = &lost {
             entry = entry.detail("watermarkLost", reason);
         }
-        let (asked, by) = (run.clone(), self.principal(run));
         let is_full = read.listed == Listed::ALL;
-        let told = review::Told { is_full, watermark_lost: lost.clone(), counted: read.counted };
-        let (base, digest, trips) = self
-            .kernel
-            .db
-            .read(move |c| {
-                let stored = queries::find(c, asked.account_id, directory)?;
-                let stored = stored.ok_or_else(|| Error::internal("the run's directory is gone"))?;
-                let (facts, digest) = review::facts(c, &stored, &asked, &counts, told)?;
-                Ok((stored.applied_run_id, digest, guard::judge(&stored.guard, &facts)))
-            })
-            .await?;
-        let (stored, who) = (run.clone(), by.clone());
-        // Planned and judged in one transaction: a plan that stands as planned may be applied.
-        let dropped = audit::change(&self.kernel, &by, move |c| {
-            queries::insert_quarantine(c, directory, id, &quarantined)?;
-            let planned = queries::Planned {
-                counts,
-                server: Some(read.server),
-                watermark: read.watermark,
-                counted: read.counted,
-                watermark_lost: lost,
-            };
-            queries::set_planned(c, id, &planned, now)?;
-            let (mut entries, dropped) = review::settle(c, &stored, base, digest, &trips, &who, now)?;
-            entries.insert(0, entry);
-            Ok((dropped, entries))
-        })
-        .await?;
-        self.drop_superseded(id, dropped).await;
-        Ok(())
+        let planned = queries::Planned {
+            counts,
+            server: Some(read.server),
+            watermark: read.watermark,
+            counted: read.counted,
+            watermark_lost: lost,
+        };
+        self.put_down(run, Drafted { planned, quarantined, is_full, rewind: None, entry }).await
     }
 
     /// What earlier plans of this directory left behind and this run makes out of date; and what this one is read with.

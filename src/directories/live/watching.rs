@@ -11,7 +11,10 @@ use std::{
 
 use tokio::{sync::watch, time::sleep};
 
-use super::state::{LiveJson, LiveState};
+use super::{
+    super::run::not_accepted,
+    state::{LiveJson, LiveState},
+};
 use crate::{
     connectors::{Connector, Failure, FailureKind, Heard, WatchStop},
     error::{Error, Result},
@@ -92,15 +95,10 @@ enum End {
     Unwanted,
 }
 
-/// An error of ours, or settings that were stored by another version, as a failure to show.
+/// An error of ours as a failure to show.
 fn ours(error: Error) -> Failure {
-    if let Error::Invalid(fields) = error {
-        let wrong: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect();
-        return Failure::new(
-            FailureKind::InvalidSettings,
-            format!("The stored settings of this directory are no longer accepted: {}", wrong.join(" ")),
-            "Open the directory's settings, correct them and save.",
-        );
+    if let Error::Invalid(fields) = &error {
+        return not_accepted(fields);
     }
     tracing::error!(error = %error.chain(), "live mode failed on our side");
     Failure::new(
@@ -142,7 +140,7 @@ fn jittered(wait: Duration) -> Duration {
 
 /// How soon the next run may begin.
 #[derive(Debug, Default)]
-struct Pace {
+struct Pauses {
     idle: u32,
     waiting: u32,
     ended: Option<Instant>,
@@ -150,7 +148,7 @@ struct Pace {
     mark: Option<String>,
 }
 
-impl Pace {
+impl Pauses {
     fn ended(&mut self, ran: &Ran, mark: Option<String>) {
         self.ended = Some(Instant::now());
         self.mark = mark;
@@ -174,7 +172,7 @@ impl Pace {
 
 /// Watches a directory. Dropping the future ends the watch and closes its connections; a run that it has started goes on.
 pub async fn watch_for_ever(ground: &impl Ground, timing: &Timing) -> Infallible {
-    let mut watch = Watch { ground, timing, pace: Pace::default(), failures: 0, answered: None };
+    let mut watch = Watch { ground, timing, pauses: Pauses::default(), failures: 0, answered: None };
     watch.show(LiveState::Connecting);
     loop {
         watch.round().await;
@@ -184,7 +182,7 @@ pub async fn watch_for_ever(ground: &impl Ground, timing: &Timing) -> Infallible
 struct Watch<'g, G> {
     ground: &'g G,
     timing: &'g Timing,
-    pace: Pace,
+    pauses: Pauses,
     /// In a row.
     failures: u32,
     /// The watermark whose loss a run was made for: a plan that waits must not lead to another one.
@@ -337,10 +335,8 @@ impl<G: Ground> Watch<'_, G> {
             }
             self.ground.changed();
             sleep(self.timing.gather).await;
-            let mark = self.pace.mark.clone();
-            if self.pace.ended.is_some() {
-                self.rest(self.pace.left(self.timing), mark.as_deref()).await;
-            }
+            let mark = self.pauses.mark.clone();
+            self.rest(self.pauses.left(self.timing), mark.as_deref()).await;
             match self.ground.is_free().await {
                 Ok(true) => (),
                 Ok(false) => return End::Unwanted,
@@ -364,7 +360,7 @@ impl<G: Ground> Watch<'_, G> {
         }
         let ran = self.ground.run().await?;
         let mark = self.ground.watermark().await?;
-        self.pace.ended(&ran, mark);
+        self.pauses.ended(&ran, mark);
         Ok(Some(ran))
     }
 }
