@@ -18,7 +18,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(test)]
 mod measured {
     use std::{
-        process::{Command, ExitCode, Stdio},
+        process::ExitCode,
         time::{Duration, Instant},
     };
 
@@ -26,6 +26,7 @@ mod measured {
     use tokio::{runtime::Runtime, sync::mpsc};
 
     use super::fixtures::{
+        ldapsearch,
         people::{GROUPS, PEOPLE, SUFFIX, Shape, uid},
         slapd::{Options, SYNC_DN, SYNC_PASSWORD, Slapd},
         truth::{GROUP_FILTER, USER_FILTER},
@@ -42,10 +43,10 @@ mod measured {
         let slapd = Slapd::start(Options::of(Shape::BENCH));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        ldapsearch(&slapd);
+        search(&slapd);
         let (mut searched, mut read, mut cpu, mut encrypted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 1..=ROUNDS {
-            searched.push(ldapsearch(&slapd).as_secs_f64());
+            searched.push(search(&slapd).as_secs_f64());
             let (wall, used, _) = measure(&runtime, &slapd, false);
             read.push(wall.as_secs_f64());
             cpu.push(used);
@@ -59,7 +60,7 @@ mod measured {
         let watermark = measure(&runtime, &slapd, false).2;
         let (mut base_reads, mut nothing) = (Vec::new(), Vec::new());
         for _ in 0..20 {
-            base_reads.push(base_read(&slapd).as_secs_f64() * 1_000.0);
+            base_reads.push(ldapsearch::time(ldapsearch::base_read(&slapd)).as_secs_f64() * 1_000.0);
             let (wall, sightings) = measure_changes(&runtime, &slapd, &watermark);
             assert_eq!(sightings, 0);
             nothing.push(wall.as_secs_f64() * 1_000.0);
@@ -143,15 +144,6 @@ mod measured {
         (started.elapsed(), sightings)
     }
 
-    /// The contextCSN by `ldapsearch`.
-    fn base_read(slapd: &Slapd) -> Duration {
-        let started = Instant::now();
-        let mut command = slapd.tool("ldapsearch");
-        command.args(["-LLL", "-D", SYNC_DN, "-w", SYNC_PASSWORD, "-s", "base", "-b", SUFFIX, "contextCSN"]);
-        assert!(command.stdout(Stdio::null()).status().expect("ldapsearch is installed").success());
-        started.elapsed()
-    }
-
     fn change_a_hundred(slapd: &Slapd) {
         let person = |i: usize| {
             format!("dn: uid={},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: Changed\n\n", uid(1_000 * i))
@@ -172,31 +164,14 @@ mod measured {
     }
 
     /// The same three searches by `ldapsearch`, written to nowhere.
-    fn ldapsearch(slapd: &Slapd) -> Duration {
-        let started = Instant::now();
-        let users: &[&str] = &[
-            "*",
-            "entryUUID",
-            "createTimestamp",
-            "pwdAccountLockedTime",
-            "pwdReset",
-            "pwdChangedTime",
-            "pwdStartTime",
-            "pwdEndTime",
-            "pwdPolicySubentry",
-            "pwdLastSuccess",
-            "authTimestamp",
+    fn search(slapd: &Slapd) -> Duration {
+        let searches: [(&str, &[&str]); 3] = [
+            (USER_FILTER, &ldapsearch::ATTRIBUTES),
+            (GROUP_FILTER, &["entryUUID"]),
+            (GROUP_FILTER, &["*", "entryUUID"]),
         ];
-        for (filter, attributes) in
-            [(USER_FILTER, users), (GROUP_FILTER, &["entryUUID"][..]), (GROUP_FILTER, &["*", "entryUUID"][..])]
-        {
-            let mut command: Command = slapd.tool("ldapsearch");
-            command.args(["-LLL", "-o", "ldif-wrap=no", "-D", SYNC_DN, "-w", SYNC_PASSWORD]);
-            command.args(["-E", "pr=1000/noprompt", "-b", SUFFIX, filter]).args(attributes);
-            let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("ldapsearch is installed");
-            assert!(status.success());
-        }
-        started.elapsed()
+        let time = |(filter, attributes)| ldapsearch::time(ldapsearch::command(slapd, SUFFIX, filter, attributes));
+        searches.map(time).into_iter().sum()
     }
 }
 

@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::{
     fixtures::{
         appliance::{Appliance, number, text},
+        ldapsearch,
         people::{GROUPS, ODD_UNIT, PEOPLE, Shape, uid},
         slapd::{Options, Slapd},
     },
     past,
-    runs::{Times, run, time_base_read, time_full_run, unencrypted},
+    runs::{Times, run, time_full_run, unencrypted},
     table::{Part, Table, Wanted},
 };
 
@@ -47,7 +48,7 @@ pub async fn deltas(slapd: &Slapd, appliance: &Appliance, directory: &str, table
     let api = &appliance.api;
     let (mut base_reads, mut nothing) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS_OF_NOTHING {
-        base_reads.push(time_base_read(slapd) * 1_000.0);
+        base_reads.push(ldapsearch::time(ldapsearch::base_read(slapd)).as_secs_f64() * 1_000.0);
         let (ended, took) = run(api, directory, "delta", EVERY).await;
         assert_eq!((&ended["state"], &ended["mode"]), (&"applied".into(), &"delta".into()), "{ended}");
         assert_eq!(number(&ended, "/counts/read"), 0, "{ended}");

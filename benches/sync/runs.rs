@@ -2,10 +2,7 @@
 //!
 //! Owns how time is taken. Decides nothing about limits.
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,24 +10,10 @@ use super::fixtures::{
     appliance::{Api, draft_with, number, text},
     ldapsearch,
     people::SUFFIX,
-    slapd::{SYNC_DN, SYNC_PASSWORD, Slapd},
+    slapd::Slapd,
     truth::{GROUP_FILTER, USER_FILTER},
 };
 
-/// What the product's bulk reading asks for, so that ldapsearch moves the same bytes.
-const ATTRIBUTES: [&str; 11] = [
-    "*",
-    "entryUUID",
-    "createTimestamp",
-    "pwdAccountLockedTime",
-    "pwdReset",
-    "pwdChangedTime",
-    "pwdStartTime",
-    "pwdEndTime",
-    "pwdPolicySubentry",
-    "pwdLastSuccess",
-    "authTimestamp",
-];
 /// More than any run may take.
 pub const PATIENCE: Duration = Duration::from_secs(1_800);
 
@@ -43,21 +26,7 @@ pub fn unencrypted(slapd: &Slapd) -> Value {
 /// Seconds of one dump of the same entries and attributes.
 pub fn time_ldapsearch(slapd: &Slapd) -> f64 {
     let filter = format!("(|{USER_FILTER}{GROUP_FILTER})");
-    time(ldapsearch::command(slapd, SUFFIX, &filter, &ATTRIBUTES))
-}
-
-/// Seconds of one look at the base entry alone.
-pub fn time_base_read(slapd: &Slapd) -> f64 {
-    let mut command = slapd.tool("ldapsearch");
-    command.args(["-LLL", "-D", SYNC_DN, "-w", SYNC_PASSWORD, "-s", "base", "-b", SUFFIX, "(objectClass=*)"]);
-    time(command)
-}
-
-fn time(mut command: std::process::Command) -> f64 {
-    let begun = Instant::now();
-    let status = command.stdout(Stdio::null()).status().expect("ldapsearch is installed (apt-get install ldap-utils)");
-    assert!(status.success(), "ldapsearch ended with {status}");
-    begun.elapsed().as_secs_f64()
+    ldapsearch::time(ldapsearch::command(slapd, SUFFIX, &filter, &ldapsearch::ATTRIBUTES)).as_secs_f64()
 }
 
 /// Starts a run and waits until it ended or waits for approval; answers it, and the seconds since it was asked for. Asks

@@ -29,15 +29,17 @@ impl Wanted {
         };
         let has = |name: &str| arguments.iter().any(|argument| argument == name);
         let small = [Part::First, Part::Changes, Part::Yardstick];
-        let parts = match after("--only") {
+        let mut parts = match after("--only") {
             Some("first") => vec![Part::First],
             Some("changes") => vec![Part::Changes],
             Some("yardstick") => vec![Part::Yardstick],
             Some(other) => panic!("--only takes first, changes or yardstick, not {other}"),
-            None if has("--all") => [&small[..], &[Part::Million]].concat(),
-            None if has("--million") => vec![Part::Million],
+            None if has("--million") && !has("--all") => Vec::new(),
             None => small.to_vec(),
         };
+        if has("--million") || has("--all") {
+            parts.push(Part::Million);
+        }
         let rounds = after("--rounds").map_or(3, |text| text.parse().expect("--rounds takes a number"));
         Self { rounds, parts }
     }

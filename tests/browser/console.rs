@@ -163,16 +163,22 @@ async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }
 
+/// Opens the form of the first directory in the list; answers the path of its page.
+async fn edit_first_directory(browser: &Browser, demo: &Demo) -> String {
+    browser.goto(&demo.at("/directories")).await;
+    let first = browser.find("main tbody a[href^='/directories/']:not([href$='/new'])").await;
+    let directory = first.attribute("href").await.unwrap_or_default();
+    browser.goto(&demo.at(&format!("{directory}/edit"))).await;
+    directory
+}
+
 /// A plan that the guard stopped: a filter typo saved and run, looked at in every view, searched, and discarded.
 #[tokio::test]
 async fn a_stopped_plan_is_read_searched_and_discarded() {
     let demo = Demo::start();
     let browser = Browser::start().await;
     sign_in(&browser, &demo).await;
-    browser.goto(&demo.at("/directories")).await;
-    let first = browser.find("main tbody a[href^='/directories/']:not([href$='/new'])").await;
-    let directory = first.attribute("href").await.unwrap_or_default();
-    browser.goto(&demo.at(&format!("{directory}/edit"))).await;
+    let directory = edit_first_directory(&browser, &demo).await;
     browser.find("input[name=userFilter]").await.enter("(&(objectClass=inetOrgPerson)(uid=a*))").await;
     // Or the next run of the schedule would take the plan's place in the middle of this.
     browser.find("input[name=paused]").await.click().await;
@@ -218,10 +224,7 @@ async fn live_mode_is_switched_on_in_the_form_and_explained_on_the_page() {
     let demo = Demo::start();
     let browser = Browser::start().await;
     sign_in(&browser, &demo).await;
-    browser.goto(&demo.at("/directories")).await;
-    let first = browser.find("main tbody a[href^='/directories/']:not([href$='/new'])").await;
-    let directory = first.attribute("href").await.unwrap_or_default();
-    browser.goto(&demo.at(&format!("{directory}/edit"))).await;
+    let directory = edit_first_directory(&browser, &demo).await;
     browser.find("input[name=live]").await.click().await;
     browser.find("button[name=then][value=save]:not([tabindex])").await.click().await;
     let page = format!("location.pathname === {}", serde_json::json!(directory));
