@@ -16,27 +16,36 @@ CREATE TABLE object (
     -- 1 identity, 2 group (identities::SubjectType).
     kind         INTEGER NOT NULL,
     external_id  TEXT    NOT NULL,
-    -- 64 bits of a hash over the three above (identities::lookup): a third of the index that they would make.
-    key          INTEGER NOT NULL,
     -- connectors::Source: equal means that the directory sent the same as last time.
     source       BLOB    NOT NULL,
     -- 0 present, 1 missing, 2 removed.
     gone         INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
-CREATE INDEX object_by_key ON object (key);
 -- Few rows: which objects of a directory are groups, for the way down through groups in groups.
 CREATE INDEX object_of_groups ON object (directory_id, gone) WHERE kind = 2;
+
+-- What an object is looked up by: its external id, and the names by which others refer to it (connectors::Key), each as a
+-- hash. A table of its own, because hashes come in no order: the first plan of a directory writes them sorted, by the
+-- hundred thousand, where an index of `object` or `identity` would be touched all over for every row.
+CREATE TABLE handle (
+    -- The first and the last 64 bits.
+    head         INTEGER NOT NULL,
+    rest         INTEGER NOT NULL,
+    object_id    INTEGER NOT NULL,
+    directory_id INTEGER NOT NULL,
+    -- As in `object`: a group has up to a million members, and what a name leads to is asked for each.
+    gone         INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (head, rest, object_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE identity (
     id               INTEGER PRIMARY KEY,
     directory_id     INTEGER NOT NULL,
     external_id      TEXT    NOT NULL,
-    -- What other objects refer to it by (connectors::Key), and what they are looked up by: the first 64 bits of them.
+    -- What other objects refer to it by (connectors::Key); `handle` has the way back.
     dn_key           BLOB,
-    dn_head          INTEGER,
     name_key         BLOB,
-    name_head        INTEGER,
     user_name        TEXT    NOT NULL,
     display_name     TEXT,
     mail             TEXT,
@@ -62,10 +71,6 @@ CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sor
     WHERE removed_at IS NULL AND status <> 'active';
 CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
--- With all that is asked of a member, so that the wide row need not be read for each: a group has up to a million.
-CREATE INDEX identity_by_dn ON identity (dn_head, dn_key, directory_id, removed_at, missing_since_at);
-CREATE INDEX identity_by_name ON identity (name_head, name_key, directory_id, removed_at, missing_since_at)
-    WHERE name_head IS NOT NULL;
 
 -- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
 -- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
@@ -83,7 +88,6 @@ CREATE TABLE directory_group (
     directory_id     INTEGER NOT NULL,
     external_id      TEXT    NOT NULL,
     dn_key           BLOB,
-    dn_head          INTEGER,
     member_count     INTEGER NOT NULL,
     name             TEXT    NOT NULL,
     description      TEXT,
@@ -100,7 +104,6 @@ CREATE TABLE directory_group (
 CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id, listed_since_at, removed_at) WHERE removed_at IS NULL;
 CREATE INDEX group_missing_in_directory ON directory_group (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
-CREATE INDEX group_by_dn ON directory_group (dn_head, dn_key, directory_id, removed_at, missing_since_at);
 
 CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
 INSERT INTO group_text (group_text, rank) VALUES ('deletemerge', 0);

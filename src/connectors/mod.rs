@@ -432,14 +432,14 @@ impl Content for Mapped {
 pub struct Key(pub [u8; 16]);
 
 impl Key {
-    /// The first 64 bits, for an index: keys that share them are rare, and to be told apart by the rest.
-    pub fn head(&self) -> i64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+    /// The first and the last 64 bits, as a database compares and keeps them best.
+    pub fn halves(&self) -> (i64, i64) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        (i64::from_be_bytes([a, b, c, d, e, f, g, h]), i64::from_be_bytes([i, j, k, l, m, n, o, p]))
     }
 
     fn of(kind: &str, text: &str) -> Self {
-        let hash = crate::secret::sha256(format!("{kind}\0{text}").as_bytes());
+        let hash = crate::secret::sha256_of(&[kind.as_bytes(), b"\0", text.as_bytes()]);
         let mut key = [0_u8; 16];
         key.copy_from_slice(&hash[..16]);
         Self(key)

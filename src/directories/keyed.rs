@@ -7,10 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::identities::ObjectId;
-
-/// As `connectors::Key` and `identities::write::Hash` have it.
-type Bytes = [u8; 16];
+use crate::identities::{ObjectId, handles::Hash};
 
 /// New keys that wait: as many as fit a table of 2¹⁸ places (6.5 MiB).
 const RECENT_MAX: usize = 229_376;
@@ -18,10 +15,10 @@ const RECENT_MAX: usize = 229_376;
 const GROWTH: usize = 8;
 
 pub(super) struct Keyed {
-    recent: HashMap<Bytes, ObjectId>,
+    recent: HashMap<Hash, ObjectId>,
     recent_max: usize,
     /// Ascending, each key once.
-    sorted: Vec<(Bytes, ObjectId)>,
+    sorted: Vec<(Hash, ObjectId)>,
 }
 
 impl Default for Keyed {
@@ -31,12 +28,12 @@ impl Default for Keyed {
 }
 
 impl Keyed {
-    pub(super) fn get(&self, key: &Bytes) -> Option<ObjectId> {
+    pub(super) fn get(&self, key: &Hash) -> Option<ObjectId> {
         self.recent.get(key).copied().or_else(|| self.sorted.get(self.place(key)?).map(|(_, id)| *id))
     }
 
     /// Sets what a key stands for; `false` when it was there already.
-    pub(super) fn insert(&mut self, key: Bytes, id: ObjectId) -> bool {
+    pub(super) fn insert(&mut self, key: Hash, id: ObjectId) -> bool {
         if let Some(at) = self.place(&key)
             && let Some((_, slot)) = self.sorted.get_mut(at)
         {
@@ -54,13 +51,13 @@ impl Keyed {
         self.recent.len() + self.sorted.len()
     }
 
-    fn place(&self, key: &Bytes) -> Option<usize> {
+    fn place(&self, key: &Hash) -> Option<usize> {
         self.sorted.binary_search_by(|(other, _)| other.cmp(key)).ok()
     }
 
     /// From the back, so that the list needs no second place while it grows.
     fn merge(&mut self) {
-        let mut new: Vec<(Bytes, ObjectId)> = self.recent.drain().collect();
+        let mut new: Vec<(Hash, ObjectId)> = self.recent.drain().collect();
         new.sort_unstable();
         let old = self.sorted.len();
         let room = self.sorted.capacity() - old;
@@ -92,18 +89,19 @@ impl Keyed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identities::write::short_hash;
+    use crate::identities::{SubjectType, handles};
 
     #[test]
     fn it_answers_as_a_hash_table_does() {
+        let hash = |number: u64| handles::of_id(1, SubjectType::Identity, &number.to_string()).0;
         let (mut keyed, mut table) = (Keyed { recent_max: 10_000, ..Keyed::default() }, HashMap::new());
         let mut seed = 1_u64;
         for id in 0..200_000_i64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             // A third of them come twice.
-            let key = short_hash(&(seed % 300_000).to_be_bytes());
+            let key = hash(seed % 300_000);
             assert_eq!(keyed.insert(key, id), table.insert(key, id).is_none());
-            let other = short_hash(&(seed / 7 % 300_000).to_be_bytes());
+            let other = hash(seed / 7 % 300_000);
             assert_eq!(keyed.get(&other), table.get(&other).copied());
         }
         assert_eq!(keyed.len(), table.len());

@@ -23,6 +23,7 @@ mod measures;
 mod model;
 mod pace;
 mod pages;
+mod parts;
 mod plan;
 mod plan_export;
 mod progress;

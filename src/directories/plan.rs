@@ -11,45 +11,41 @@
 //! to a reference.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    ops::Range,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
-
-use rusqlite::Connection;
-use tokio::sync::oneshot;
 
 pub use super::counts::{Aim, Counts, Listed, Quarantined};
 use super::{
     follow::{Ahead, GroupSeen, Seen, Unread},
     keyed::Keyed,
+    parts::Parts,
     progress::Progress,
 };
 use crate::{
     connectors::{self, Content, Key, Keys, ObservedGroup, ObservedIdentity, Page, Sighting, Source, Unreadable},
-    db::{Db, Share},
+    db::Db,
     error::{Error, Result},
     identities::{
         ChangeKind, ObjectId, SubjectType,
+        handles::{self, Hash},
         lookup::{self, Gone, Known},
         plans::Digest,
         staged::{self, Named, SearchText, Staged},
         write::{self, NewChange, Target},
     },
 };
+use rusqlite::Connection;
 
-/// Numbers taken from the common space at once: few at first, then twice as many each time. What a run takes and does
-/// not use is lost, and [`Seen`] has a bit for every number there ever was.
-const NUMBERS_BLOCK_FIRST: i64 = 16;
-const NUMBERS_BLOCK_MAX: i64 = 16_384;
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
 pub(super) const PART_OBJECTS: usize = 400;
 pub(super) const PART_CHANGES: usize = 4_000;
 /// Words of objects that are written together (about 20 ms).
 const PART_TEXTS: usize = 4_000;
-/// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More
-/// would pile up in memory (a part is about half a megabyte).
-const PARTS_WAITING: usize = 16;
+/// Handles that are written together.
+const PART_HANDLES: usize = 8_000;
+/// Handles that are sorted together (10 MB): the more there are, the fewer pages of the table are touched for each.
+const HANDLES_MAX: usize = 400_000;
 const EXTERNAL_ID_BYTES_MAX: usize = 256;
 /// Unreadable objects that are listed one by one; beyond, they are only counted.
 const QUARANTINE_LISTED_MAX: usize = 10_000;
@@ -57,24 +53,22 @@ const QUARANTINE_LISTED_MAX: usize = 10_000;
 /// Makes the plan of one run.
 pub struct Planner {
     db: Db,
-    share: Share,
+    parts: Parts,
     aim: Aim,
     progress: Arc<Progress>,
     pub counts: Counts,
-    numbers: Range<ObjectId>,
-    /// The numbers after these, when they have been asked for.
-    numbers_ahead: Option<oneshot::Receiver<Result<Range<ObjectId>>>>,
-    numbers_block: i64,
     seen: Seen,
     ahead: Ahead,
     pub(super) unread: Unread,
-    /// The ids that are new in this run: two entries with one id must not both be added.
+    /// The ids that are new in this run, as handles: two entries with one id must not both be added.
     new_ids: Keyed,
     /// Names that lead somewhere else since this run began: to a new object, or to one whose name changed.
     gained: Keyed,
     gained_max: usize,
     /// `new_ids` and `gained` were emptied: the rest has to be looked up.
     has_forgotten: bool,
+    /// Handles of objects that are written in place.
+    handles: Vec<(Hash, ObjectId)>,
     /// Names that objects of the copy have given up in this run.
     lost: Keyed,
     /// Objects whose memberships need a look, because of `lost` or because they went missing.
@@ -89,14 +83,25 @@ pub struct Planner {
     texts: Vec<SearchText>,
     changes: Vec<NewChange>,
     quarantined: Vec<Quarantined>,
-    waiting: VecDeque<oneshot::Receiver<Result<()>>>,
+    scratch: Vec<u8>,
     /// The lines are hashed instead of written.
     digest: Option<Digest>,
 }
 
-/// Waits for a part of the plan to be written.
-fn answered<T>(part: oneshot::Receiver<Result<T>>) -> Result<T> {
-    part.blocking_recv().map_err(|_| Error::internal("the writer stopped in the middle of a plan"))?
+/// What there is under an external id.
+enum Found {
+    Known(Known),
+    /// Nothing yet; the handle that it makes.
+    New(Key),
+}
+
+impl Found {
+    fn known(&self) -> Option<Known> {
+        match self {
+            Self::Known(known) => Some(*known),
+            Self::New(_) => None,
+        }
+    }
 }
 
 /// New names kept in memory while their objects can be looked up in the copy instead (a plan that is written in place).
@@ -105,14 +110,11 @@ const GAINED_MAX: usize = 400_000;
 impl Planner {
     pub fn new(db: Db, aim: Aim, progress: Arc<Progress>) -> Self {
         Self {
+            parts: Parts::new(db.clone()),
             db,
-            share: Share::new(),
             aim,
             progress,
             counts: Counts::default(),
-            numbers: 0..0,
-            numbers_ahead: None,
-            numbers_block: NUMBERS_BLOCK_FIRST,
             seen: Seen::default(),
             ahead: Ahead::default(),
             unread: Unread::default(),
@@ -120,6 +122,7 @@ impl Planner {
             gained: Keyed::default(),
             gained_max: GAINED_MAX,
             has_forgotten: false,
+            handles: Vec::new(),
             lost: Keyed::default(),
             unsettled: Vec::new(),
             references: Keyed::default(),
@@ -129,7 +132,7 @@ impl Planner {
             texts: Vec::new(),
             changes: Vec::new(),
             quarantined: Vec::new(),
-            waiting: VecDeque::new(),
+            scratch: Vec::new(),
             digest: None,
         }
     }
@@ -149,29 +152,6 @@ impl Planner {
     /// The hash of a plan that is [`only_hashing`](Self::only_hashing), after [`complete`](Self::complete).
     pub fn digest(&mut self) -> Option<[u8; 32]> {
         self.digest.take().map(Digest::finish)
-    }
-
-    fn number(&mut self) -> Result<ObjectId> {
-        if self.numbers.is_empty() {
-            let reserved = match self.numbers_ahead.take() {
-                Some(reserved) => reserved,
-                None => self.reserve_numbers()?,
-            };
-            self.numbers = answered(reserved)?;
-        } else if self.numbers_ahead.is_none() && self.numbers.end - self.numbers.start <= self.numbers_block / 2 {
-            // Asked for before they are needed: the writer answers when it commits.
-            self.numbers_ahead = Some(self.reserve_numbers()?);
-        }
-        self.numbers.next().ok_or_else(|| Error::internal("no object numbers are left"))
-    }
-
-    fn reserve_numbers(&mut self) -> Result<oneshot::Receiver<Result<Range<ObjectId>>>> {
-        let count = self.numbers_block;
-        self.numbers_block = (count * 2).min(NUMBERS_BLOCK_MAX);
-        self.db.bulk_part(&self.share, move |c| {
-            let first = write::reserve_numbers(c, count)?;
-            Ok(first..first + count)
-        })
     }
 
     /// Takes one page.
@@ -195,6 +175,7 @@ impl Planner {
         // Groups that were only seen can't be looked up before they are written: from there on nothing is forgotten.
         if self.aim.in_place_at.is_some() && self.gained.len() > self.gained_max && self.groups.is_empty() {
             self.flush()?;
+            self.flush_handles()?;
             self.settle()?;
             self.gained = Keyed::default();
             self.new_ids = Keyed::default();
@@ -277,7 +258,7 @@ impl Planner {
             }
         }
         if !found && let Some(key) = connectors::dn_key(&name) {
-            for (_, id) in lookup::by_key(connection, self.aim.directory, key)? {
+            for id in lookup::by_key(connection, self.aim.directory, key)? {
                 self.seen.insert(id);
             }
         }
@@ -294,7 +275,7 @@ impl Planner {
         connection: &Connection,
         subject: SubjectType,
         external_id: &str,
-    ) -> Result<std::result::Result<Option<Known>, &'static str>> {
+    ) -> Result<std::result::Result<Found, &'static str>> {
         const TWICE: &str = "another entry of this run has the same id";
         if external_id.is_empty() || external_id.len() > EXTERNAL_ID_BYTES_MAX {
             return Ok(Err("its id is empty or longer than 256 bytes"));
@@ -307,12 +288,18 @@ impl Planner {
         };
         if let Some(known) = known {
             let is_first = self.unread.take(known.id) | self.seen.insert(known.id);
-            return Ok(if is_first { Ok(Some(known)) } else { Err(TWICE) });
+            return Ok(if is_first { Ok(Found::Known(known)) } else { Err(TWICE) });
         }
-        let mut named = Vec::with_capacity(external_id.len() + 1);
-        named.push(if subject == SubjectType::Identity { b'i' } else { b'g' });
-        named.extend_from_slice(external_id.as_bytes());
-        Ok(if self.new_ids.insert(write::short_hash(&named), 0) { Ok(None) } else { Err(TWICE) })
+        let handle = handles::of_id(self.aim.directory, subject, external_id);
+        Ok(if self.new_ids.insert(handle.0, 0) { Ok(Found::New(handle)) } else { Err(TWICE) })
+    }
+
+    /// The number of an object: a new one where there was none.
+    fn number_of(&mut self, found: &Found) -> Result<ObjectId> {
+        match found {
+            Found::Known(known) => Ok(known.id),
+            Found::New(_) => self.parts.number(),
+        }
     }
 
     /// Notes what an object is referred to by from now on; `before` is what the copy knows.
@@ -347,8 +334,8 @@ impl Planner {
         observe: impl FnOnce() -> std::result::Result<ObservedIdentity, Unreadable>,
     ) -> Result<()> {
         let subject = SubjectType::Identity;
-        let known = match self.known(connection, subject, &external_id)? {
-            Ok(known) => known,
+        let found = match self.known(connection, subject, &external_id)? {
+            Ok(found) => found,
             Err(reason) => {
                 let name = match observe() {
                     Ok(observed) => observed.fields.user_name,
@@ -358,6 +345,7 @@ impl Planner {
                 return self.unreadable(connection, unreadable);
             }
         };
+        let known = found.known();
         if known.is_some_and(|known| known.source == source && known.gone == Gone::Present) {
             self.counts.unchanged += 1;
             return Ok(());
@@ -366,11 +354,8 @@ impl Planner {
             Ok(observed) => observed,
             Err(unreadable) => return self.unreadable(connection, unreadable),
         };
-        let json = serde_json::to_string(&fields)?;
-        let id = match known {
-            Some(known) => known.id,
-            None => self.number()?,
-        };
+        let json = self.json(&fields)?;
+        let id = self.number_of(&found)?;
         self.seen.insert(id);
         let before = known.map(|known| lookup::keys(connection, subject, known.id)).transpose()?;
         let mut words_of = None;
@@ -379,7 +364,7 @@ impl Planner {
                 self.name(connection, id, keys, None)?;
                 self.counts.added += 1;
                 let name = fields.display_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&fields.user_name);
-                self.added(subject, id, name);
+                self.added(subject, id, name)?;
             }
             Some(known) => {
                 // A tombstone's name leads nowhere: it is gained when the object comes back.
@@ -389,6 +374,9 @@ impl Planner {
                 self.count_known(subject, id, known.gone != Gone::Present, differs);
                 words_of = (known.gone != Gone::Removed).then_some(content);
             }
+        }
+        if let Found::New(handle) = found {
+            self.handled(id, handle, keys);
         }
         let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
         let identity = Staged::identity(named, fields, json);
@@ -402,11 +390,8 @@ impl Planner {
             return Ok(());
         }
         // Also when its content comes: an id that cannot be one.
-        let Ok(known) = self.known(connection, SubjectType::Group, &external_id)? else { return Ok(()) };
-        let id = match known {
-            Some(known) => known.id,
-            None => self.number()?,
-        };
+        let Ok(found) = self.known(connection, SubjectType::Group, &external_id)? else { return Ok(()) };
+        let (id, known) = (self.number_of(&found)?, found.known());
         self.seen.insert(id);
         let before = match known {
             Some(known) if known.gone != Gone::Removed => Some(lookup::keys(connection, SubjectType::Group, known.id)?),
@@ -476,12 +461,12 @@ impl Planner {
         ids.sort_unstable();
         ids.dedup();
         let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-        let json = serde_json::to_string(&fields)?;
+        let json = self.json(&fields)?;
         let mut words_of = None;
         match known {
             None => {
                 self.counts.added += 1;
-                self.added(subject, id, &fields.name);
+                self.added(subject, id, &fields.name)?;
                 self.counts.members_added += count;
                 for member in ids {
                     self.member_line(id, ChangeKind::MemberAdded, member);
@@ -503,6 +488,9 @@ impl Planner {
                 self.count_known(subject, id, known.gone != Gone::Present, differs);
                 words_of = (known.gone != Gone::Removed).then_some(content);
             }
+        }
+        if known.is_none() {
+            self.handled(id, handles::of_id(self.aim.directory, subject, &external_id), keys);
         }
         let named = Named { object_id: id, is_new: known.is_none(), external_id, source, keys };
         let group = Staged::group(named, fields, json, count);
@@ -545,7 +533,7 @@ impl Planner {
         if let Some(id) = self.gained.get(&key.0) {
             return Ok(id);
         }
-        for (_, id) in lookup::by_key(connection, self.aim.directory, key)? {
+        for id in lookup::by_key(connection, self.aim.directory, key)? {
             if self.lost.get(&key.0) != Some(id) {
                 return Ok(id);
             }
@@ -556,7 +544,7 @@ impl Planner {
         let id = match lookup::reference(connection, self.aim.directory, key)? {
             Some(id) => id,
             None => {
-                let id = self.number()?;
+                let id = self.parts.number()?;
                 self.staged.push(Staged::reference(id, key, text));
                 id
             }
@@ -571,6 +559,7 @@ impl Planner {
         if self.aim.in_place_at.is_some() {
             // Names of more objects than are kept in memory are looked up, so they must be there.
             self.flush()?;
+            self.flush_handles()?;
             if self.has_forgotten {
                 self.settle()?;
             }
@@ -618,9 +607,17 @@ impl Planner {
     }
 
     /// With its name: a plan that is thrown away can still be read.
-    fn added(&mut self, subject: SubjectType, id: ObjectId, name: &str) {
-        let after = Some(serde_json::Value::from(name).to_string());
+    fn added(&mut self, subject: SubjectType, id: ObjectId, name: &str) -> Result<()> {
+        let after = Some(serde_json::to_string(name)?);
         self.changes.push(NewChange { after, ..NewChange::of(subject, id, ChangeKind::Added) });
+        Ok(())
+    }
+
+    /// JSON in memory of its own size, not of one that it grew to.
+    fn json(&mut self, fields: &impl serde::Serialize) -> Result<String> {
+        self.scratch.clear();
+        serde_json::to_writer(&mut self.scratch, fields)?;
+        Ok(std::str::from_utf8(&self.scratch).map_err(|e| Error::caused("JSON that is not UTF-8", e))?.to_owned())
     }
 
     fn member_line(&mut self, group: ObjectId, kind: ChangeKind, member: ObjectId) {
@@ -681,31 +678,42 @@ impl Planner {
             if objects.is_empty() && lines.is_empty() {
                 break;
             }
-            self.waiting.push_back(self.db.bulk_part(&self.share, move |c| match in_place_at {
+            self.parts.send(move |c| match in_place_at {
                 Some(at) => write::store_part_in_place(c, Target { run, directory, at }, &objects, &lines),
                 None => write::store_part(c, run, &objects, &lines),
-            })?);
+            })?;
         }
-        while self.waiting.len() > PARTS_WAITING {
-            self.wait_one()?;
+        if self.handles.len() >= HANDLES_MAX {
+            self.flush_handles()?;
         }
-        Ok(())
+        self.parts.pause()
     }
 
     fn flush_texts(&mut self) -> Result<()> {
         let (texts, directory) = (std::mem::take(&mut self.texts), self.aim.directory);
         if !texts.is_empty() {
-            let part = self.db.bulk_part(&self.share, move |c| write::write_search_texts(c, directory, &texts))?;
-            self.waiting.push_back(part);
+            self.parts.send(move |c| write::write_search_texts(c, directory, &texts))?;
         }
         Ok(())
     }
 
-    fn wait_one(&mut self) -> Result<()> {
-        match self.waiting.pop_front() {
-            Some(part) => answered(part),
-            None => Ok(()),
+    /// Notes what a new object is going to be looked up by, where it is written in place.
+    fn handled(&mut self, id: ObjectId, handle: Key, keys: Keys) {
+        if self.aim.in_place_at.is_some() {
+            self.handles.extend([Some(handle), keys.dn, keys.name].into_iter().flatten().map(|key| (key.0, id)));
         }
+    }
+
+    /// Writes the handles that wait, sorted; after the objects, so that no handle is ever left alone.
+    fn flush_handles(&mut self) -> Result<()> {
+        let mut handles = std::mem::take(&mut self.handles);
+        handles::sort(&mut handles);
+        let directory = self.aim.directory;
+        for part in handles.chunks(PART_HANDLES) {
+            let part = part.to_vec();
+            self.parts.send(move |c| handles::insert_sorted(c, directory, &part))?;
+        }
+        Ok(())
     }
 
     /// After a delta's last page: the external ids of groups that were not sent though their members may be others
@@ -763,6 +771,7 @@ impl Planner {
         }
         self.flush()?;
         self.flush_texts()?;
+        self.flush_handles()?;
         self.settle()?;
         self.progress.read(self.counts);
         Ok(())
@@ -770,9 +779,6 @@ impl Planner {
 
     /// Waits for everything that is on its way to the writer: also before a failed run is cleaned up.
     pub fn settle(&mut self) -> Result<()> {
-        while !self.waiting.is_empty() {
-            self.wait_one()?;
-        }
-        self.db.bulk_end_blocking(&self.share)
+        self.parts.settle()
     }
 }

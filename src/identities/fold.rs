@@ -62,7 +62,6 @@ const VALUE_MAX: usize = 2_000;
 const WORDS_FEW: usize = 32;
 
 /// An index text while it is written.
-#[derive(Default)]
 struct Words {
     text: String,
     spans: Vec<Range<usize>>,
@@ -70,30 +69,50 @@ struct Words {
 }
 
 impl Words {
+    fn new() -> Self {
+        Self { text: String::with_capacity(128), spans: Vec::with_capacity(WORDS_FEW), many: HashSet::new() }
+    }
+
+    /// Adds a word that is folded, or ASCII.
     fn add(&mut self, word: &str) {
+        let end = self.text.len();
+        self.text.push_str("  ");
+        let start = self.text.len();
+        self.text.push_str(word);
+        let (before, added) = self.text.split_at_mut(start);
+        added.make_ascii_lowercase();
+        let added: &str = added;
         let is_there = match self.spans.len() {
-            ..WORDS_FEW => self.spans.iter().any(|span| self.text.get(span.clone()) == Some(word)),
+            // What a word begins with is found by the word.
+            ..WORDS_FEW => {
+                self.spans.iter().any(|span| before.get(span.clone()).is_some_and(|other| other.starts_with(added)))
+            }
             _ => {
                 if self.many.is_empty() {
                     self.many =
-                        self.spans.iter().filter_map(|span| self.text.get(span.clone())).map(str::to_owned).collect();
+                        self.spans.iter().filter_map(|span| before.get(span.clone())).map(str::to_owned).collect();
                 }
-                !self.many.insert(word.to_owned())
+                !self.many.insert(added.to_owned())
             }
         };
-        if !is_there {
-            self.text.push_str("  ");
-            let start = self.text.len();
-            self.text.push_str(word);
+        if is_there {
+            self.text.truncate(end);
+        } else {
             self.spans.push(start..self.text.len());
         }
     }
 }
 
-/// The text that a search index keeps of these values. Each word stands in it once.
+/// The text that a search index keeps of these values. Each word stands in it once at most, and not at all where it is the
+/// beginning of one before it.
 pub(super) fn index_text<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
-    let mut words = Words::default();
+    let mut words = Words::new();
     for value in values {
+        if value.is_ascii() {
+            let value = value.get(..VALUE_MAX).unwrap_or(value);
+            value.split_whitespace().for_each(|word| words.add(word));
+            continue;
+        }
         let end = value.char_indices().nth(VALUE_MAX).map_or(value.len(), |(end, _)| end);
         for word in fold(value.get(..end).unwrap_or(value)).split_whitespace() {
             words.add(word);
@@ -124,8 +143,8 @@ pub(super) fn directory_facet(directory: i64) -> String {
 }
 
 /// A status as its first three letters, which no two share.
-fn status_facet(status: &str) -> String {
-    status.chars().take(3).collect()
+pub(super) fn status_facet(status: &str) -> &str {
+    status.get(..3).unwrap_or(status)
 }
 
 /// The words of a typed text as they stand in an index text, in any order.
@@ -216,6 +235,13 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), 101);
+    }
+
+    #[test]
+    fn the_beginning_of_a_word_is_found_by_the_word() {
+        let text = super::index_text(["Anna.Berg@Example.org", "anna.berg", "Anna", "Berg"]);
+        assert_eq!(text, "  anna.berg@example.org  berg");
+        assert!(["a", "an", "anna", "anna.b", "be", "berg"].iter().all(|typed| super::has_words(&text, typed)));
     }
 
     proptest::proptest! {

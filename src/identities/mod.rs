@@ -10,6 +10,7 @@
 mod api;
 mod export;
 mod fold;
+pub mod handles;
 pub mod lookup;
 mod model;
 mod nesting;

@@ -342,12 +342,13 @@ pub fn find_identity(connection: &Connection, account: AccountId, id: ObjectId) 
 
 /// The identity of a directory that has this distinguished name: id and shown name.
 pub fn find_by_dn(connection: &Connection, directory: i64, key: Key) -> Result<Option<(ObjectId, String)>> {
+    let (head, rest) = key.halves();
     Ok(connection
         .prepare_cached(
-            "SELECT id, coalesce(display_name, user_name) FROM identity
-             WHERE dn_head = ?1 AND dn_key = ?2 AND directory_id = ?3 AND removed_at IS NULL LIMIT 1",
+            "SELECT i.id, coalesce(i.display_name, i.user_name) FROM handle h CROSS JOIN identity i ON i.id = h.object_id
+             WHERE h.head = ?1 AND h.rest = ?2 AND h.directory_id = ?3 AND i.removed_at IS NULL LIMIT 1",
         )?
-        .query_row(params![key.head(), key.0, directory], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![head, rest, directory], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?)
 }
 

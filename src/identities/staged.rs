@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 
 use super::{
-    fold::{fold, index_text},
+    fold::{fold, index_text, status_facet},
     model::{ObjectId, SubjectType},
 };
 use crate::{
-    connectors::{GroupFields, IdentityFields, Key, Keys, Source},
+    connectors::{GroupFields, IdentityFields, Key, Keys, Source, Status},
     error::Result,
 };
 
@@ -52,7 +52,7 @@ pub struct Staged {
     pub(super) mail: Option<String>,
     pub(super) description: Option<String>,
     pub(super) sort_key: String,
-    pub(super) status: Option<String>,
+    pub(super) status: Option<Status>,
     /// JSON.
     pub fields: String,
     /// Empty: the words stay as they are.
@@ -68,21 +68,22 @@ pub struct SearchText {
     pub(super) is_new: bool,
     pub(super) text: String,
     /// As much of the status as stands beside the words.
-    pub(super) status: Option<String>,
+    pub(super) status: Option<&'static str>,
 }
 
-/// The words that an identity is found by, as the search index keeps them.
+/// The words that an identity is found by, as the search index keeps them: addresses first, which often begin with the
+/// user name.
 pub(super) fn identity_text(fields: &IdentityFields) -> String {
     let texts = [
+        fields.mail.as_deref(),
+        fields.upn.as_deref(),
+        Some(fields.user_name.as_str()),
         fields.display_name.as_deref(),
         fields.given_name.as_deref(),
         fields.family_name.as_deref(),
-        Some(fields.user_name.as_str()),
-        fields.upn.as_deref(),
-        fields.mail.as_deref(),
         fields.employee_id.as_deref(),
     ];
-    index_text(texts.into_iter().flatten().chain(fields.mails.iter().map(String::as_str)))
+    index_text(fields.mails.iter().map(String::as_str).chain(texts.into_iter().flatten()))
 }
 
 /// The words that a group is found by.
@@ -122,7 +123,7 @@ impl Staged {
             display_name: fields.display_name,
             mail: fields.mail,
             description: None,
-            status: Some(fields.status.as_str().to_owned()),
+            status: Some(fields.status),
             fields: json,
             search_text,
             member_count: 0,
@@ -158,8 +159,7 @@ impl Staged {
         let is_same = match self.kind {
             StagedKind::Identity => {
                 let before: IdentityFields = serde_json::from_str(before)?;
-                words(identity_text(&before)) == self.search_text
-                    && Some(before.status.as_str()) == self.status.as_deref()
+                words(identity_text(&before)) == self.search_text && Some(before.status) == self.status
             }
             StagedKind::Group => words(group_text(&serde_json::from_str(before)?)) == self.search_text,
             StagedKind::Reference => false,
@@ -177,7 +177,7 @@ impl Staged {
             kind: self.kind,
             is_new: self.is_new,
             text: std::mem::take(&mut self.search_text),
-            status: self.status.as_ref().map(|status| status.chars().take(3).collect()),
+            status: self.status.map(|status| status_facet(status.as_str())),
         })
     }
 

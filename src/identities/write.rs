@@ -10,26 +10,16 @@ use rusqlite::{Connection, params};
 
 use super::{
     fold::directory_facet,
-    lookup::{Gone, object_key},
+    handles::{self, Hash},
+    lookup::Gone,
     model::{ChangeKind, FOREVER, ObjectId, SubjectType},
     staged::{Difference, SearchText, Staged, StagedKind},
 };
 use crate::{
     clock::Time,
-    connectors::{Key, Keys, Source},
+    connectors::{Key, Keys, Source, Status},
     error::{Error, Result},
-    secret,
 };
-
-/// 128 bits of SHA-256.
-pub type Hash = [u8; 16];
-
-/// [`type@Hash`] of bytes.
-pub fn short_hash(bytes: &[u8]) -> Hash {
-    let mut hash = [0; 16];
-    hash.copy_from_slice(&secret::sha256(bytes)[..16]);
-    hash
-}
 
 /// One line of a plan, to be written.
 #[derive(Debug)]
@@ -94,7 +84,7 @@ pub fn store_part(connection: &Connection, run: i64, staged: &[Staged], changes:
 }
 
 /// Stores a part of a directory's first plan where it is going to be seen once the plan is applied; without the words
-/// by which objects are found ([`write_search_texts`]).
+/// by which objects are found ([`write_search_texts`]) and what they are looked up by ([`handles::insert_sorted`]).
 pub fn store_part_in_place(
     connection: &Connection,
     target: Target,
@@ -169,7 +159,7 @@ fn insert_staged(connection: &Connection, run: i64, staged: &[Staged]) -> Result
             object.mail,
             object.description,
             object.sort_key,
-            object.status,
+            object.status.map(Status::as_str),
             object.fields,
             object.search_text,
             object.member_count,
@@ -203,7 +193,7 @@ fn read_staged(connection: &Connection, run: i64, limit: i64) -> Result<Vec<Stag
             mail: row.get(9)?,
             description: row.get(10)?,
             sort_key: row.get(11)?,
-            status: row.get(12)?,
+            status: row.get::<_, Option<String>>(12)?.as_deref().and_then(Status::parse),
             fields: row.get(13)?,
             search_text: row.get(14)?,
             member_count: row.get(15)?,
@@ -212,11 +202,12 @@ fn read_staged(connection: &Connection, run: i64, limit: i64) -> Result<Vec<Stag
     Ok(staged)
 }
 
-/// Writes objects into the copy, all but the words by which they are found.
+/// Writes objects into the copy, all but the words by which they are found and their handles.
 fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> Result<()> {
+    insert_identities(connection, target, staged)?;
     for object in staged {
         match (object.kind, object.is_new) {
-            (StagedKind::Identity, true) => insert_identity(connection, target, object)?,
+            (StagedKind::Identity, true) => {}
             (StagedKind::Identity, false) => update_identity(connection, target, object)?,
             (StagedKind::Group, true) => insert_group(connection, target, object)?,
             (StagedKind::Group, false) => update_group(connection, target, object)?,
@@ -236,18 +227,16 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
     }
     // Table by table: the pages of one stay at hand.
     let mut insert = connection.prepare_cached(
-        "INSERT INTO object (id, directory_id, kind, external_id, key, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO object (id, directory_id, kind, external_id, source) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     let mut update = connection.prepare_cached("UPDATE object SET source = ?2, gone = 0 WHERE id = ?1")?;
     for object in staged.iter().filter(|object| object.kind != StagedKind::Reference) {
         if object.is_new {
-            let kind = object.kind.code();
             insert.execute(params![
                 object.object_id,
                 target.directory,
-                kind,
+                object.kind.code(),
                 object.external_id,
-                object_key(target.directory, kind, &object.external_id),
                 object.source.0
             ])?;
         } else {
@@ -261,54 +250,50 @@ fn write_objects(connection: &Connection, target: Target, staged: &[Staged]) -> 
 /// has words, and pieces have to be merged.
 pub fn write_search_texts(connection: &Connection, directory: i64, texts: &[SearchText]) -> Result<()> {
     let facet = directory_facet(directory);
+    let mut insert_identity = connection
+        .prepare_cached("INSERT INTO identity_text (rowid, text, directory, status) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut replace_identity = connection.prepare_cached(
+        "INSERT OR REPLACE INTO identity_text (rowid, text, directory, status) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    let mut insert_group =
+        connection.prepare_cached("INSERT INTO group_text (rowid, text, directory) VALUES (?1, ?2, ?3)")?;
+    let mut replace_group =
+        connection.prepare_cached("INSERT OR REPLACE INTO group_text (rowid, text, directory) VALUES (?1, ?2, ?3)")?;
     for text in texts {
         let id = text.object_id;
         match (text.kind, text.is_new) {
-            (StagedKind::Identity, is_new) => {
-                let sql = if is_new {
-                    "INSERT INTO identity_text (rowid, text, directory, status) VALUES (?1, ?2, ?3, ?4)"
-                } else {
-                    "INSERT OR REPLACE INTO identity_text (rowid, text, directory, status) VALUES (?1, ?2, ?3, ?4)"
-                };
-                connection.prepare_cached(sql)?.execute(params![id, text.text, facet, text.status])?;
-            }
-            (StagedKind::Group, is_new) => {
-                let sql = if is_new {
-                    "INSERT INTO group_text (rowid, text, directory) VALUES (?1, ?2, ?3)"
-                } else {
-                    "INSERT OR REPLACE INTO group_text (rowid, text, directory) VALUES (?1, ?2, ?3)"
-                };
-                connection.prepare_cached(sql)?.execute(params![id, text.text, facet])?;
-            }
-            (StagedKind::Reference, _) => {}
-        }
+            (StagedKind::Identity, true) => insert_identity.execute(params![id, text.text, facet, text.status])?,
+            (StagedKind::Identity, false) => replace_identity.execute(params![id, text.text, facet, text.status])?,
+            (StagedKind::Group, true) => insert_group.execute(params![id, text.text, facet])?,
+            (StagedKind::Group, false) => replace_group.execute(params![id, text.text, facet])?,
+            (StagedKind::Reference, _) => 0,
+        };
     }
     Ok(())
 }
 
-fn insert_identity(connection: &Connection, target: Target, object: &Staged) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO identity (id, directory_id, external_id, dn_key, dn_head, name_key, name_head, user_name,
-                                   display_name, mail, sort_key, status, fields, first_seen_at, changed_at, listed_since_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, ?14)",
-        )?
-        .execute(params![
+fn insert_identities(connection: &Connection, target: Target, staged: &[Staged]) -> Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO identity (id, directory_id, external_id, dn_key, name_key, user_name, display_name, mail, sort_key,
+                               status, fields, first_seen_at, changed_at, listed_since_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?12)",
+    )?;
+    for object in staged.iter().filter(|object| object.kind == StagedKind::Identity && object.is_new) {
+        insert.execute(params![
             object.object_id,
             target.directory,
             object.external_id,
             object.keys.dn.map(|key| key.0),
-            object.keys.dn.map(|key| key.head()),
             object.keys.name.map(|key| key.0),
-            object.keys.name.map(|key| key.head()),
             object.name,
             object.display_name,
             object.mail,
             object.sort_key,
-            object.status,
+            object.status.map(Status::as_str),
             object.fields,
             target.at,
         ])?;
+    }
     Ok(())
 }
 
@@ -320,27 +305,25 @@ fn update_identity(connection: &Connection, target: Target, object: &Staged) -> 
              WHERE id = ?1 AND removed_at IS NULL AND listed_since_at < ?2
                AND (sort_key <> ?3 OR status <> ?4 OR missing_since_at IS NOT NULL)",
         )?
-        .execute(params![object.object_id, target.at, object.sort_key, object.status])?;
+        .execute(params![object.object_id, target.at, object.sort_key, object.status.map(Status::as_str)])?;
     connection
         .prepare_cached(
             "UPDATE identity SET
-                 listed_since_at = CASE WHEN sort_key <> ?9 OR status <> ?10 OR missing_since_at IS NOT NULL
-                                          OR removed_at IS NOT NULL THEN ?12 ELSE listed_since_at END,
-                 dn_key = ?2, dn_head = ?3, name_key = ?4, name_head = ?5, user_name = ?6, display_name = ?7, mail = ?8,
-                 sort_key = ?9, status = ?10, fields = ?11, changed_at = ?12, missing_since_at = NULL, removed_at = NULL
+                 listed_since_at = CASE WHEN sort_key <> ?7 OR status <> ?8 OR missing_since_at IS NOT NULL
+                                          OR removed_at IS NOT NULL THEN ?10 ELSE listed_since_at END,
+                 dn_key = ?2, name_key = ?3, user_name = ?4, display_name = ?5, mail = ?6,
+                 sort_key = ?7, status = ?8, fields = ?9, changed_at = ?10, missing_since_at = NULL, removed_at = NULL
              WHERE id = ?1",
         )?
         .execute(params![
             object.object_id,
             object.keys.dn.map(|key| key.0),
-            object.keys.dn.map(|key| key.head()),
             object.keys.name.map(|key| key.0),
-            object.keys.name.map(|key| key.head()),
             object.name,
             object.display_name,
             object.mail,
             object.sort_key,
-            object.status,
+            object.status.map(Status::as_str),
             object.fields,
             target.at,
         ])?;
@@ -350,16 +333,15 @@ fn update_identity(connection: &Connection, target: Target, object: &Staged) -> 
 fn insert_group(connection: &Connection, target: Target, object: &Staged) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO directory_group (id, directory_id, external_id, dn_key, dn_head, member_count, name, description,
+            "INSERT INTO directory_group (id, directory_id, external_id, dn_key, member_count, name, description,
                                           sort_key, fields, first_seen_at, changed_at, listed_since_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?11)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?10)",
         )?
         .execute(params![
             object.object_id,
             target.directory,
             object.external_id,
             object.keys.dn.map(|key| key.0),
-            object.keys.dn.map(|key| key.head()),
             object.member_count,
             object.name,
             object.description,
@@ -382,16 +364,15 @@ fn update_group(connection: &Connection, target: Target, object: &Staged) -> Res
     connection
         .prepare_cached(
             "UPDATE directory_group SET
-                 listed_since_at = CASE WHEN sort_key <> ?7 OR missing_since_at IS NOT NULL OR removed_at IS NOT NULL
-                                        THEN ?9 ELSE listed_since_at END,
-                 dn_key = ?2, dn_head = ?3, member_count = ?4, name = ?5, description = ?6, sort_key = ?7, fields = ?8,
-                 changed_at = ?9, missing_since_at = NULL, removed_at = NULL
+                 listed_since_at = CASE WHEN sort_key <> ?6 OR missing_since_at IS NOT NULL OR removed_at IS NOT NULL
+                                        THEN ?8 ELSE listed_since_at END,
+                 dn_key = ?2, member_count = ?3, name = ?4, description = ?5, sort_key = ?6, fields = ?7,
+                 changed_at = ?8, missing_since_at = NULL, removed_at = NULL
              WHERE id = ?1",
         )?
         .execute(params![
             object.object_id,
             object.keys.dn.map(|key| key.0),
-            object.keys.dn.map(|key| key.head()),
             object.member_count,
             object.name,
             object.description,
@@ -406,6 +387,7 @@ fn update_group(connection: &Connection, target: Target, object: &Staged) -> Res
 pub fn apply_staged(connection: &Connection, target: Target, limit: i64) -> Result<usize> {
     let mut staged = read_staged(connection, target.run, limit)?;
     let Some(last) = staged.last().map(|object| object.object_id) else { return Ok(0) };
+    handles::follow(connection, target.directory, &staged)?;
     write_objects(connection, target, &staged)?;
     let texts: Vec<SearchText> = staged.iter_mut().filter_map(Staged::take_search_text).collect();
     write_search_texts(connection, target.directory, &texts)?;
@@ -483,6 +465,7 @@ fn set_gone(connection: &Connection, target: Target, subject: SubjectType, id: O
     connection.prepare_cached(keep_past)?.execute(params![id, target.at])?;
     connection.prepare_cached(if is_removed { removed } else { missing })?.execute(params![id, target.at])?;
     connection.prepare_cached("UPDATE object SET gone = ?2 WHERE id = ?1")?.execute(params![id, gone.code()])?;
+    handles::set_gone(connection, id, gone)?;
     if is_removed {
         let sql = match subject {
             SubjectType::Identity => "DELETE FROM identity_text WHERE rowid = ?1",
@@ -578,6 +561,7 @@ pub fn forget_copy(
             }
             _ => ("DELETE FROM identity_text WHERE rowid = ?1", "DELETE FROM identity WHERE id = ?1"),
         };
+        handles::forget(connection, id)?;
         if with_changes {
             connection.prepare_cached("DELETE FROM change WHERE subject_id = ?1")?.execute([id])?;
         }

@@ -264,14 +264,14 @@ const EIGHT_TRIES: Duration = ms(4 + 4 + 8 + 16 + 20 + 20 + 20);
 async fn a_server_that_ends_or_fails_at_once_is_tried_more_and_more_rarely() {
     for deed in [Deed::EndsAtOnce, Deed::FailsAtOnce, Deed::TellsAndEnds] {
         let ground = Scripted::new(&[deed], FOUND);
-        let took = until(&ground, &FAST, |ground| ground.watches() >= 8).await;
+        // The eighth watch has ended too: while it goes on, nothing is tried again.
+        let has_ended = |ground: &Scripted| ground.watches() >= 8 && ground.state().state == LiveState::Retrying;
+        let took = until(&ground, &FAST, has_ended).await;
         assert!(took >= EIGHT_TRIES, "{deed:?}: {took:?}");
         // What was told is told again by the next watch: a run in between is allowed where there is the time for one.
         let runs_most = if deed == Deed::TellsAndEnds { ground.watches() } else { 0 };
         assert!(ground.runs() <= runs_most, "{deed:?}: {} runs", ground.runs());
-        let state = ground.state();
-        assert_eq!(state.state, LiveState::Retrying, "{deed:?}");
-        assert!(state.reason.is_some_and(|reason| !reason.is_empty()), "{deed:?}");
+        assert!(ground.state().reason.is_some_and(|reason| !reason.is_empty()), "{deed:?}");
     }
 }
 
