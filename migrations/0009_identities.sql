@@ -82,6 +82,11 @@ INSERT INTO identity_text (identity_text, rank) VALUES ('hashsize', 8388608);
 -- a tenth of it is old: a run that changes every name then stops all writing for most of a second again and again
 -- (measured with 60,000 rows, for 700 ms at a time and 5 s in all, instead of 0.6 s).
 INSERT INTO identity_text (identity_text, rank) VALUES ('deletemerge', 0);
+-- Nor are parts merged in the middle of a commit, where that takes as long as it takes: a run does it itself, in steps
+-- (identities::write::merge_search_texts).
+INSERT INTO identity_text (identity_text, rank) VALUES ('automerge', 0);
+INSERT INTO identity_text (identity_text, rank) VALUES ('crisismerge', 1999);
+INSERT INTO identity_text (identity_text, rank) VALUES ('usermerge', 16);
 
 CREATE TABLE directory_group (
     id               INTEGER PRIMARY KEY,
@@ -107,6 +112,9 @@ CREATE INDEX group_missing_in_directory ON directory_group (directory_id, sort_k
 
 CREATE VIRTUAL TABLE group_text USING fts5 (text, directory, content='', contentless_delete=1, tokenize='trigram');
 INSERT INTO group_text (group_text, rank) VALUES ('deletemerge', 0);
+INSERT INTO group_text (group_text, rank) VALUES ('automerge', 0);
+INSERT INTO group_text (group_text, rank) VALUES ('crisismerge', 1999);
+INSERT INTO group_text (group_text, rank) VALUES ('usermerge', 16);
 
 -- How an object stood in the lists before it stood there as it does now: what lists as of a time are made of. Its
 -- other fields are found by undoing changes.

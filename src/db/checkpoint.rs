@@ -3,15 +3,16 @@
 //! Owns how long the log may grow. It runs beside the writer (a passive checkpoint keeps nobody waiting), because a
 //! checkpoint reads and writes every page once more and waits for the disk twice. SQLite starts the log anew only when
 //! all of it was moved and nobody reads from it, which a writer that never pauses does not let happen: beyond
-//! [`LOG_PAGES_MAX`] bulk writes wait ([`Checkpointer::is_behind`]); people never do. After a checkpoint has failed in
-//! the file system nothing may be written any more ([`Checkpointer::has_failed`]).
+//! [`LOG_PAGES_MAX`] bulk writes wait ([`Checkpointer::is_behind`]) until that is so; people wait for no more than
+//! [`READERS_WAIT`]. After a checkpoint has failed in the file system nothing may be written any more
+//! ([`Checkpointer::has_failed`]).
 
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
@@ -19,12 +20,17 @@ use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
 /// So many pages of the log (16 KiB each) are moved at once: fewer, and pages that change again and again are moved
 /// again and again.
 const PASS_PAGES: u32 = 4_000;
+/// While people write: the disk is kept busy for a moment only, or their writes wait for it behind a whole pass.
+const PASS_PAGES_AMONG_PEOPLE: u32 = 500;
+const PEOPLE_FOR: Duration = Duration::from_secs(2);
 /// 256 MiB. A longer log takes room, and makes every reader slower.
 const LOG_PAGES_MAX: u32 = 16_384;
 /// Readers are short, and a run's own stop soon after bulk writes do: so many passes are tried, with a pause between two,
 /// before the log may grow because somebody reads from it.
 const TRIES_MAX: u32 = 20;
 const TRY_AGAIN: Duration = Duration::from_millis(25);
+/// For so long nobody writes while readers leave the log.
+const READERS_WAIT: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 struct Asked {
@@ -41,10 +47,24 @@ struct Shared {
     moved: AtomicU32,
     /// Bulk writes wait while the log is longer than this.
     limit: AtomicU32,
+    /// When a person last waited for a bulk write.
+    people_at: Mutex<Option<Instant>>,
     has_failed: AtomicBool,
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            asked: Mutex::default(),
+            ready: Condvar::new(),
+            pages: AtomicU32::new(0),
+            moved: AtomicU32::new(0),
+            limit: AtomicU32::new(LOG_PAGES_MAX),
+            people_at: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,19 +83,13 @@ impl Checkpointer {
         connection: Connection,
         passed: impl Fn() + Send + 'static,
     ) -> rusqlite::Result<Self> {
-        let shared = Arc::new(Shared {
-            asked: Mutex::default(),
-            ready: Condvar::new(),
-            pages: AtomicU32::new(0),
-            moved: AtomicU32::new(0),
-            limit: AtomicU32::new(LOG_PAGES_MAX),
-            has_failed: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new());
         let theirs = shared.clone();
         writer.wal_hook(Some(move |_: &mut Wal, pages| {
             theirs.committed(u32::try_from(pages).unwrap_or(0));
             Ok(())
         }))?;
+        connection.busy_timeout(READERS_WAIT)?;
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("db-checkpoint".into())
@@ -87,6 +101,16 @@ impl Checkpointer {
     /// Whether bulk writes have to wait until more of the log was moved.
     pub(super) fn is_behind(&self) -> bool {
         self.shared.is_behind()
+    }
+
+    /// A person waits for a bulk write to be committed.
+    pub(super) fn note_person(&self) {
+        *self.shared.people_at() = Some(Instant::now());
+    }
+
+    /// Whether people have waited within the last seconds.
+    pub(super) fn is_among_people(&self) -> bool {
+        self.shared.is_among_people()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -120,7 +144,15 @@ impl Shared {
 
     fn is_due(&self) -> bool {
         let (pages, moved) = (self.pages.load(Ordering::Acquire), self.moved.load(Ordering::Acquire));
-        pages.saturating_sub(moved) >= PASS_PAGES
+        pages.saturating_sub(moved) >= if self.is_among_people() { PASS_PAGES_AMONG_PEOPLE } else { PASS_PAGES }
+    }
+
+    fn people_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.people_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_among_people(&self) -> bool {
+        self.people_at().is_some_and(|at| at.elapsed() < PEOPLE_FOR)
     }
 
     fn is_behind(&self) -> bool {
@@ -152,32 +184,42 @@ fn work(shared: &Shared, connection: &Connection, passed: &impl Fn()) {
 /// `tries` counts the passes in a row that found somebody reading while bulk writes waited.
 fn pass(shared: &Shared, connection: &Connection, tries: &mut u32) {
     let was_behind = shared.is_behind();
-    let mut is_all_moved = false;
-    match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
+    let is_all_moved = checkpoint(shared, connection, CheckpointMode::PASSIVE);
+    if !was_behind {
+        return;
+    }
+    // Little is left to be moved while nobody writes. When this is done, the next write starts the log anew.
+    let is_free = is_all_moved && checkpoint(shared, connection, CheckpointMode::RESTART);
+    // Somebody reads from the log. If that goes on, nobody can say for how long: writing goes on too, and the log grows.
+    let pages = shared.pages.load(Ordering::Acquire);
+    *tries += 1;
+    if is_free || *tries >= TRIES_MAX {
+        let limit = if is_free { pages } else { pages.saturating_add(PASS_PAGES) };
+        shared.limit.store(limit.max(LOG_PAGES_MAX), Ordering::Release);
+        *tries = 0;
+    }
+}
+
+/// Whether everything was moved, and for [`CheckpointMode::RESTART`] whether nobody reads from the log.
+fn checkpoint(shared: &Shared, connection: &Connection, mode: CheckpointMode) -> bool {
+    match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), mode) {
         Ok((log, moved)) => {
-            is_all_moved = moved >= log;
             // The writer may have begun the log anew in the meantime: then what was moved is not of this one.
-            let moved = u32::try_from(moved).unwrap_or(0).min(shared.pages.load(Ordering::Acquire));
-            shared.moved.store(moved, Ordering::Release);
+            let moved_of_this = u32::try_from(moved).unwrap_or(0).min(shared.pages.load(Ordering::Acquire));
+            shared.moved.store(moved_of_this, Ordering::Release);
+            moved >= log
         }
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) => {
             tracing::error!(%error, "a checkpoint failed in the file system: no more writes until the next start");
             shared.has_failed.store(true, Ordering::Release);
+            false
         }
-        // Somebody else (a backup, the command line) is at it, or the disk is full: what is in the log is safe there.
-        Err(error) => tracing::warn!(%error, "a checkpoint was put off"),
-    }
-    if !was_behind {
-        return;
-    }
-    // All moved: the next write starts the log anew. Otherwise somebody reads from it; if that goes on, nobody can say for
-    // how long: writing goes on too, and the log grows.
-    let pages = shared.pages.load(Ordering::Acquire);
-    *tries += 1;
-    if is_all_moved || *tries >= TRIES_MAX {
-        let limit = if is_all_moved { pages } else { pages.saturating_add(PASS_PAGES) };
-        shared.limit.store(limit.max(LOG_PAGES_MAX), Ordering::Release);
-        *tries = 0;
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => false,
+        // The disk is full, say: what is in the log is safe there.
+        Err(error) => {
+            tracing::warn!(%error, "a checkpoint was put off");
+            false
+        }
     }
 }
 
@@ -186,14 +228,7 @@ mod tests {
     use super::*;
 
     fn shared(pages: u32, moved: u32) -> Shared {
-        Shared {
-            asked: Mutex::default(),
-            ready: Condvar::new(),
-            pages: AtomicU32::new(pages),
-            moved: AtomicU32::new(moved),
-            limit: AtomicU32::new(LOG_PAGES_MAX),
-            has_failed: AtomicBool::new(false),
-        }
+        Shared { pages: AtomicU32::new(pages), moved: AtomicU32::new(moved), ..Shared::new() }
     }
 
     #[test]
@@ -203,6 +238,16 @@ mod tests {
         assert!(!shared.lock().pass, "little is left, and there is room");
         shared.committed(LOG_PAGES_MAX + 1);
         assert!(shared.is_behind() && shared.lock().pass, "bulk writes wait for this pass");
+    }
+
+    #[test]
+    fn passes_are_small_while_people_write() {
+        let shared = shared(PASS_PAGES - 1, 0);
+        assert!(!shared.is_due());
+        *shared.people_at() = Some(Instant::now());
+        assert!(shared.is_due());
+        *shared.people_at() = Instant::now().checked_sub(PEOPLE_FOR);
+        assert!(!shared.is_due());
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) enum Lane {
 /// Bulk chunks share one commit for as long as nobody waits, up to this much time: each commit writes every page it
 /// touched, and small chunks spread over large indexes touch the same pages again and again.
 const BULK_TIME_MAX: Duration = Duration::from_millis(300);
+/// The same while people write: what was gathered has to be committed before the next of them is served.
+const BULK_TIME_AMONG_PEOPLE: Duration = Duration::from_millis(10);
 
 /// Bulk writes that succeed or fail together: they stand in one transaction without a savepoint around each. A savepoint
 /// copies every page that is touched within it, which costs more than the writing itself.
@@ -379,7 +381,7 @@ fn work(shared: &Shared, desk: &Desk) {
         }
         // Bulk chunks between two groups: bulk waits for people, but is never starved by them.
         if !desk.checkpointer.is_behind() {
-            commit_bulk(shared, connection, &mut is_broken);
+            commit_bulk(shared, desk, &mut is_broken);
         }
     }
 }
@@ -409,9 +411,11 @@ fn commit_group(connection: &Connection, mut waiting: VecDeque<Box<dyn Work>>, i
     }
 }
 
-fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
+fn commit_bulk(shared: &Shared, desk: &Desk, is_broken: &mut bool) {
+    let connection = &desk.connection;
     let Some((share, mut work)) = shared.lock().bulk.pop_front() else { return };
-    let until = Instant::now() + BULK_TIME_MAX;
+    let time_max = if desk.checkpointer.is_among_people() { BULK_TIME_AMONG_PEOPLE } else { BULK_TIME_MAX };
+    let until = Instant::now() + time_max;
     let mut done = Vec::new();
     let mut unfinished = None;
     let mut result = begin(connection, "NORMAL", *is_broken);
@@ -434,7 +438,11 @@ fn commit_bulk(shared: &Shared, connection: &Connection, is_broken: &mut bool) {
             if expects_more {
                 queue = shared.wait_for_more(queue, until);
             }
-            if !queue.interactive.is_empty() || Instant::now() >= until {
+            let has_people = !queue.interactive.is_empty();
+            if has_people {
+                desk.checkpointer.note_person();
+            }
+            if has_people || Instant::now() >= until {
                 break;
             }
             let is_ours = queue.bulk.front().is_some_and(|(next, _)| next.is(&share));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use rusqlite::Connection;
 
 use super::{
     plan::{Aim, Counts, Listed, Planner},
@@ -20,7 +21,11 @@ use crate::{
         Subject, Unreadable, Value,
     },
     db::Db,
-    identities::write::{self, Target},
+    error::Result,
+    identities::{
+        SubjectType, handles, lookup,
+        write::{self, Target},
+    },
     kernel::Kernel,
     secret::MasterKey,
 };
@@ -293,6 +298,7 @@ impl Bench {
         self.write_all(move |c| write::forget_plan(c, run, 3, true));
         if !self.is_applied {
             self.write_all(|c| write::forget_copy(c, DIRECTORY, &mut 0, 3, true));
+            self.kernel.db.read_blocking(assert_handles).expect("handles");
         }
     }
 
@@ -352,6 +358,7 @@ impl Bench {
         self.kernel
             .db
             .read_blocking(|c| {
+                assert_handles(c)?;
                 let mut copy = Copy::default();
                 let mut people = c.prepare(
                     "SELECT external_id, display_name, json_extract(fields, '$.title') FROM identity
@@ -385,6 +392,27 @@ impl Bench {
     fn count(&self, sql: &'static str) -> i64 {
         self.kernel.db.read_blocking(|c| Ok(c.query_row(sql, [], |r| r.get(0))?)).expect("a count")
     }
+}
+
+/// Every object has the handles of its id and its names, marked gone as it is, and there are no others.
+fn assert_handles(connection: &Connection) -> Result<()> {
+    let mut expected = BTreeSet::new();
+    let mut objects = connection.prepare("SELECT id, directory_id, kind, external_id, gone FROM object")?;
+    let mut rows = objects.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, directory, external_id, gone): (i64, i64, String, i64) =
+            (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
+        let subject = if row.get::<_, i64>(2)? == 1 { SubjectType::Identity } else { SubjectType::Group };
+        let keys = lookup::keys(connection, subject, id)?;
+        for key in [Some(handles::of_id(directory, subject, &external_id)), keys.dn, keys.name].into_iter().flatten() {
+            let (head, rest) = key.halves();
+            expected.insert((head, rest, id, directory, gone));
+        }
+    }
+    let mut stored = connection.prepare("SELECT head, rest, object_id, directory_id, gone FROM handle")?;
+    let stored = stored.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))?;
+    assert_eq!(stored.collect::<rusqlite::Result<BTreeSet<_>>>()?, expected, "handles");
+    Ok(())
 }
 
 fn small() -> Model {

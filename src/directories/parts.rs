@@ -19,8 +19,8 @@ use crate::{
 const NUMBERS_FIRST: i64 = 16;
 const NUMBERS_MAX: i64 = 16_384;
 /// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More
-/// would pile up in memory (a part is about half a megabyte).
-const WAITING_MAX: usize = 16;
+/// would pile up in memory (a part is about a quarter of a megabyte).
+const WAITING_MAX: usize = 32;
 
 pub(super) struct Parts {
     db: Db,

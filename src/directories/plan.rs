@@ -15,6 +15,8 @@ use std::{
     sync::Arc,
 };
 
+use rusqlite::Connection;
+
 pub use super::counts::{Aim, Counts, Listed, Quarantined};
 use super::{
     follow::{Ahead, GroupSeen, Seen, Unread},
@@ -35,13 +37,17 @@ use crate::{
         write::{self, NewChange, Target},
     },
 };
-use rusqlite::Connection;
 
 /// A part of the plan that goes to the writer as one transaction (well under 50 ms).
-pub(super) const PART_OBJECTS: usize = 400;
+pub(super) const PART_OBJECTS: usize = 200;
 pub(super) const PART_CHANGES: usize = 4_000;
-/// Words of objects that are written together (about 20 ms).
-const PART_TEXTS: usize = 4_000;
+/// Words of objects that are written together (about 5 ms).
+const PART_TEXTS: usize = 1_000;
+/// After so many of them pieces of the search index are merged, where there are many: about twice what was written.
+const TEXT_PARTS_PER_MERGE: usize = 16;
+const MERGES: usize = 10;
+/// Pages of one of these (about 10 ms).
+const MERGE_PAGES: i64 = 32;
 /// Handles that are written together.
 const PART_HANDLES: usize = 8_000;
 /// Handles that are sorted together (10 MB): the more there are, the fewer pages of the table are touched for each.
@@ -81,6 +87,8 @@ pub struct Planner {
     staged: Vec<Staged>,
     /// Of objects that were written in place.
     texts: Vec<SearchText>,
+    /// Parts with words since pieces of the search index were merged.
+    text_parts: usize,
     changes: Vec<NewChange>,
     quarantined: Vec<Quarantined>,
     scratch: Vec<u8>,
@@ -130,6 +138,7 @@ impl Planner {
             affected: None,
             staged: Vec::new(),
             texts: Vec::new(),
+            text_parts: 0,
             changes: Vec::new(),
             quarantined: Vec::new(),
             scratch: Vec::new(),
@@ -693,6 +702,13 @@ impl Planner {
         let (texts, directory) = (std::mem::take(&mut self.texts), self.aim.directory);
         if !texts.is_empty() {
             self.parts.send(move |c| write::write_search_texts(c, directory, &texts))?;
+            self.text_parts += 1;
+        }
+        if self.text_parts >= TEXT_PARTS_PER_MERGE {
+            self.text_parts = 0;
+            for _ in 0..MERGES {
+                self.parts.send(move |c| write::merge_search_texts(c, MERGE_PAGES).map(|_| ()))?;
+            }
         }
         Ok(())
     }

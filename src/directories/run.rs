@@ -27,7 +27,7 @@ use crate::{
     db::{Db, Step},
     error::{Error, FieldError, Result},
     identities::{
-        lookup, past, undoing,
+        lookup, past, plans, undoing,
         write::{self, Target},
     },
     kernel::Kernel,
@@ -37,6 +37,9 @@ use crate::{
 /// Objects and change rows of one step at most; [`Pace`] takes fewer where they take longer.
 const APPLY_OBJECTS: i64 = 1_000;
 const APPLY_CHANGES: i64 = 4_000;
+/// Pages of the search index that are merged in one step at most, and how many steps of writing go before such a one.
+const MERGE_PAGES: i64 = 64;
+const STEPS_PER_MERGE: usize = 4;
 const FORGET_ROWS: i64 = 4_000;
 const FORGET_OBJECTS: i64 = 200;
 const WAIT_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
@@ -442,8 +445,13 @@ impl Runner {
         let dropped = tokio::task::spawn_blocking(move || -> Result<Vec<i64>> {
             let figures = live.clone();
             let is_in_place = started.is_in_place;
-            let mut pace = Pace::up_to(APPLY_OBJECTS);
+            let (mut pace, mut merging) = (Pace::up_to(APPLY_OBJECTS), Pace::up_to(MERGE_PAGES));
+            let mut turns = 0..;
             kernel.db.bulk_steps_blocking(move |c| {
+                if turns.next().is_some_and(|turn: usize| turn % STEPS_PER_MERGE == STEPS_PER_MERGE - 1) {
+                    merging.step(|pages| write::merge_search_texts(c, pages))?;
+                    return Ok(Step::More);
+                }
                 let done = if is_in_place { 0 } else { pace.step(|rows| write::apply_staged(c, target, rows))? };
                 figures.applied(i64::try_from(done).unwrap_or(0));
                 Ok(if done == 0 { Step::Done(()) } else { Step::More })
@@ -488,7 +496,26 @@ impl Runner {
             self.drop_plan(id, true).await;
             measures::count(&self.kernel, id).await;
         }
+        if objects > 0 {
+            self.merge_search_texts().await;
+        }
         Ok(())
+    }
+
+    /// Tidies the search index up after a run that wrote to it. Whatever comes of it, the run is applied; the next one goes
+    /// on where this one stopped.
+    async fn merge_search_texts(&self) {
+        let db = self.kernel.db.clone();
+        let merged = tokio::task::spawn_blocking(move || {
+            let mut pace = Pace::up_to(MERGE_PAGES);
+            db.bulk_steps_blocking(move |c| {
+                let is_more = pace.step(|pages| write::merge_search_texts(c, pages))?;
+                Ok(if is_more { Step::More } else { Step::Done(()) })
+            })
+        });
+        if let Err(error) = merged.await.map_err(|e| Error::caused("merging panicked", e)).and_then(|merged| merged) {
+            tracing::warn!(error = %error.chain(), "the search index was not tidied up");
+        }
     }
 
     async fn fail(&self, run: &Run, stop: Stop, progress: &Arc<Progress>) {
@@ -688,12 +715,13 @@ fn forget_plan(db: &Db, run: i64, with_changes: bool) -> Result<()> {
 }
 
 /// How many identities and groups a directory has once a run is applied. Counting a million takes longer than a run that
-/// finds nothing.
+/// finds little. What came back may have been removed or only missing: then they are counted.
 fn count(connection: &Connection, run: &Run, counts: &Counts) -> Result<(i64, i64)> {
-    let is_as_before = counts.added + counts.returned + counts.removed == 0;
+    let is_small = counts.returned == 0 && counts.differences() <= APPLY_CHANGES;
     match queries::find(connection, run.account_id, run.directory_id)? {
-        Some(directory) if is_as_before && directory.applied_run_id.is_some() => {
-            Ok((directory.identity_count, directory.group_count))
+        Some(directory) if is_small && directory.applied_run_id.is_some() => {
+            let (identities, groups) = plans::balance(connection, run.id)?;
+            Ok((directory.identity_count + identities, directory.group_count + groups))
         }
         _ => lookup::counts(connection, run.directory_id),
     }

@@ -68,6 +68,16 @@ pub fn present(connection: &Connection, directory: i64, stored: (i64, i64)) -> R
     Ok(((stored.0 - missing).max(0), (stored.1 - gone).max(0), memberships))
 }
 
+/// How many more identities and groups there are after a plan that brings nothing back; its lines are read once.
+pub fn balance(connection: &Connection, run: i64) -> Result<(i64, i64)> {
+    let sql = "SELECT coalesce(sum(iif(c.kind = 'added', 1, -1)) FILTER (WHERE c.subject_type = ?2), 0),
+                      coalesce(sum(iif(c.kind = 'added', 1, -1)) FILTER (WHERE c.subject_type = ?3), 0)
+               FROM plan p CROSS JOIN change c ON c.id >= p.first_change AND c.id <= p.last_change
+               WHERE p.run_id = ?1 AND c.run_id = ?1 AND c.kind IN ('added', 'removed')";
+    let codes = params![run, SubjectType::Identity.code(), SubjectType::Group.code()];
+    Ok(connection.prepare_cached(sql)?.query_row(codes, |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
 /// The figures of a plan: its lines are read once. `watched` answers for a group's name whether its losses matter.
 pub fn figures(
     connection: &Connection,

@@ -338,6 +338,27 @@ fn a_changed_name_is_found_and_the_old_one_is_not() {
     assert_eq!((place.found("müller").len(), place.found("山田"), place.found("mueller")), (0, vec![1], vec![1]));
 }
 
+#[test]
+fn a_search_index_written_in_many_parts_is_merged_and_finds_the_same() {
+    let mut place = place();
+    for id in 1..=40 {
+        let mut plan = Plan::default();
+        plan.identity(id, person(&format!("person{id}"), "Käthe Müller"));
+        place.apply(1, plan);
+    }
+    let parts = |place: &Place| -> i64 {
+        place.read(|c| Ok(c.query_row("SELECT count(DISTINCT segid) FROM identity_text_idx", [], |row| row.get(0))?))
+    };
+    assert_eq!(parts(&place), 40, "nothing is merged while a run writes");
+    let mut steps = 0;
+    while write_to(&place.kernel, |c| write::merge_search_texts(c, 1)) {
+        steps += 1;
+        assert_eq!(place.found("müller").len(), 40);
+    }
+    assert!(steps > 0 && parts(&place) < 16, "{} parts after {steps} steps", parts(&place));
+    assert_eq!(place.found("person40"), [40]);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(64))]
     #[test]

@@ -272,6 +272,22 @@ pub fn write_search_texts(connection: &Connection, directory: i64, texts: &[Sear
     Ok(())
 }
 
+/// Merges some of the parts that the search index was written in, where there are many: about `pages` of 4 KiB for each of
+/// the two kinds. `false` when nothing was left to do.
+pub fn merge_search_texts(connection: &Connection, pages: i64) -> Result<bool> {
+    let mut has_merged = false;
+    for sql in [
+        "INSERT INTO identity_text (identity_text, rank) VALUES ('merge', ?1)",
+        "INSERT INTO group_text (group_text, rank) VALUES ('merge', ?1)",
+    ] {
+        let before = connection.total_changes();
+        connection.prepare_cached(sql)?.execute([pages])?;
+        // The statement itself counts as one (FTS5, “The 'merge' command”).
+        has_merged |= connection.total_changes().saturating_sub(before) >= 2;
+    }
+    Ok(has_merged)
+}
+
 fn insert_identities(connection: &Connection, target: Target, staged: &[Staged]) -> Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO identity (id, directory_id, external_id, dn_key, name_key, user_name, display_name, mail, sort_key,
