@@ -122,13 +122,16 @@ pub fn keys(connection: &Connection, subject: SubjectType, id: ObjectId) -> Resu
 pub fn by_key(connection: &Connection, directory: i64, key: Key) -> Result<Vec<ObjectId>> {
     let (head, rest) = key.halves();
     let mut statement = connection.prepare_cached(BY_KEY)?;
-    let rows = statement.query_map([head, rest, directory], |row| row.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let rows = statement.query_map([head, rest, directory], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut found: Vec<(i64, ObjectId)> = rows.collect::<rusqlite::Result<_>>()?;
+    found.sort_unstable();
+    Ok(found.into_iter().map(|(_, id)| id).collect())
 }
 
-/// Asked for every member of a group that is read: from one narrow table alone.
-const BY_KEY: &str = "SELECT object_id FROM handle
-     WHERE head = ?1 AND rest = ?2 AND directory_id = ?3 AND gone < 2 ORDER BY gone, object_id";
+/// Asked for every member of a group that is read: from one narrow table alone, and not sorted there, which takes longer
+/// than all the rest.
+const BY_KEY: &str =
+    "SELECT gone, object_id FROM handle WHERE head = ?1 AND rest = ?2 AND directory_id = ?3 AND gone < 2";
 
 pub fn reference(connection: &Connection, directory: i64, key: Key) -> Result<Option<ObjectId>> {
     Ok(connection
@@ -248,7 +251,6 @@ mod tests {
 
     #[test]
     fn what_a_name_leads_to_is_read_from_one_narrow_table_alone() {
-        let of_few = "USE TEMP B-TREE FOR ORDER BY";
-        assert_eq!(steps(BY_KEY, [1, 1, 1]), ["SEARCH handle USING PRIMARY KEY (head=? AND rest=?)", of_few]);
+        assert_eq!(steps(BY_KEY, [1, 1, 1]), ["SEARCH handle USING PRIMARY KEY (head=? AND rest=?)"]);
     }
 }
