@@ -12,17 +12,18 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
+
+use super::people::People;
 
 /// So many pages of the log (16 KiB each) are moved at once: fewer, and pages that change again and again are moved
 /// again and again.
 const PASS_PAGES: u32 = 4_000;
 /// While people write: the disk is kept busy for a moment only, or their writes wait for it behind a whole pass.
 const PASS_PAGES_AMONG_PEOPLE: u32 = 500;
-const PEOPLE_FOR: Duration = Duration::from_secs(2);
 /// 256 MiB. A longer log takes room, and makes every reader slower.
 const LOG_PAGES_MAX: u32 = 16_384;
 /// Readers are short, and a run's own stop soon after bulk writes do: so many passes are tried, with a pause between two,
@@ -47,20 +48,19 @@ struct Shared {
     moved: AtomicU32,
     /// Bulk writes wait while the log is longer than this.
     limit: AtomicU32,
-    /// When a person last waited for a bulk write.
-    people_at: Mutex<Option<Instant>>,
+    people: People,
     has_failed: AtomicBool,
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(people: People) -> Self {
         Self {
             asked: Mutex::default(),
             ready: Condvar::new(),
             pages: AtomicU32::new(0),
             moved: AtomicU32::new(0),
             limit: AtomicU32::new(LOG_PAGES_MAX),
-            people_at: Mutex::default(),
+            people,
             has_failed: AtomicBool::new(false),
         }
     }
@@ -81,9 +81,10 @@ impl Checkpointer {
     pub(super) fn start(
         writer: &mut Connection,
         connection: Connection,
+        people: People,
         passed: impl Fn() + Send + 'static,
     ) -> rusqlite::Result<Self> {
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(people));
         let theirs = shared.clone();
         writer.wal_hook(Some(move |_: &mut Wal, pages| {
             theirs.committed(u32::try_from(pages).unwrap_or(0));
@@ -101,16 +102,6 @@ impl Checkpointer {
     /// Whether bulk writes have to wait until more of the log was moved.
     pub(super) fn is_behind(&self) -> bool {
         self.shared.is_behind()
-    }
-
-    /// A person waits for a bulk write to be committed.
-    pub(super) fn note_person(&self) {
-        *self.shared.people_at() = Some(Instant::now());
-    }
-
-    /// Whether people have waited within the last seconds.
-    pub(super) fn is_among_people(&self) -> bool {
-        self.shared.is_among_people()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -144,15 +135,7 @@ impl Shared {
 
     fn is_due(&self) -> bool {
         let (pages, moved) = (self.pages.load(Ordering::Acquire), self.moved.load(Ordering::Acquire));
-        pages.saturating_sub(moved) >= if self.is_among_people() { PASS_PAGES_AMONG_PEOPLE } else { PASS_PAGES }
-    }
-
-    fn people_at(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.people_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_among_people(&self) -> bool {
-        self.people_at().is_some_and(|at| at.elapsed() < PEOPLE_FOR)
+        pages.saturating_sub(moved) >= if self.people.are_here() { PASS_PAGES_AMONG_PEOPLE } else { PASS_PAGES }
     }
 
     fn is_behind(&self) -> bool {
@@ -228,7 +211,7 @@ mod tests {
     use super::*;
 
     fn shared(pages: u32, moved: u32) -> Shared {
-        Shared { pages: AtomicU32::new(pages), moved: AtomicU32::new(moved), ..Shared::new() }
+        Shared { pages: AtomicU32::new(pages), moved: AtomicU32::new(moved), ..Shared::new(People::default()) }
     }
 
     #[test]
@@ -244,10 +227,8 @@ mod tests {
     fn passes_are_small_while_people_write() {
         let shared = shared(PASS_PAGES - 1, 0);
         assert!(!shared.is_due());
-        *shared.people_at() = Some(Instant::now());
+        shared.people.note();
         assert!(shared.is_due());
-        *shared.people_at() = Instant::now().checked_sub(PEOPLE_FOR);
-        assert!(!shared.is_due());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod migrations;
+mod people;
 mod readers;
 mod writer;
 
@@ -138,6 +139,11 @@ impl Db {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.writer.submit(writer::Lane::Bulk, f)
+    }
+
+    /// Whether people have waited for the writer within the last seconds: then the parts of a long write should be small.
+    pub fn is_among_people(&self) -> bool {
+        self.writer.people().are_here()
     }
 
     /// Queues a part of one long write. The receiver answers when the part has run, so that the next can be made; whether

@@ -18,7 +18,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::checkpoint::Checkpointer;
+use super::{checkpoint::Checkpointer, people::People};
 use crate::error::{Error, Result};
 
 /// Waiting interactive writes beyond this are refused with 503 instead of queued without end.
@@ -37,7 +37,7 @@ pub(super) enum Lane {
 /// touched, and small chunks spread over large indexes touch the same pages again and again.
 const BULK_TIME_MAX: Duration = Duration::from_millis(300);
 /// The same while people write: what was gathered has to be committed before the next of them is served.
-const BULK_TIME_AMONG_PEOPLE: Duration = Duration::from_millis(10);
+const BULK_TIME_AMONG_PEOPLE: Duration = Duration::from_millis(5);
 
 /// Bulk writes that succeed or fail together: they stand in one transaction without a savepoint around each. A savepoint
 /// copies every page that is touched within it, which costs more than the writing itself.
@@ -273,6 +273,7 @@ impl Drop for Owner {
 #[derive(Clone)]
 pub(super) struct Writer {
     owner: Arc<Owner>,
+    people: People,
 }
 
 impl Writer {
@@ -281,16 +282,22 @@ impl Writer {
         let shared = Arc::new(Shared { queue: Mutex::default(), ready: Condvar::new() });
         connection.execute_batch("PRAGMA cache_size=-32000")?;
         let waiting = shared.clone();
-        let checkpointer = Checkpointer::start(&mut connection, beside, move || waiting.wake())?;
+        let people = People::default();
+        let checkpointer = Checkpointer::start(&mut connection, beside, people.clone(), move || waiting.wake())?;
         let theirs = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("db-writer".into())
-            .spawn(move || work(&theirs, &Desk { connection, checkpointer }));
+        let thread = std::thread::Builder::new().name("db-writer".into()).spawn({
+            let people = people.clone();
+            move || work(&theirs, &Desk { connection, checkpointer, people })
+        });
         if let Err(error) = &thread {
             tracing::error!(%error, "the writer thread could not be started");
             shared.lock().is_closed = true;
         }
-        Ok(Self { owner: Arc::new(Owner { shared, thread: Mutex::new(thread.ok()) }) })
+        Ok(Self { owner: Arc::new(Owner { shared, thread: Mutex::new(thread.ok()) }), people })
+    }
+
+    pub(super) fn people(&self) -> &People {
+        &self.people
     }
 
     pub(super) fn submit<T, F>(&self, lane: Lane, f: F) -> Result<oneshot::Receiver<Result<T>>>
@@ -359,6 +366,7 @@ impl Writer {
 struct Desk {
     connection: Connection,
     checkpointer: Checkpointer,
+    people: People,
 }
 
 fn work(shared: &Shared, desk: &Desk) {
@@ -414,7 +422,7 @@ fn commit_group(connection: &Connection, mut waiting: VecDeque<Box<dyn Work>>, i
 fn commit_bulk(shared: &Shared, desk: &Desk, is_broken: &mut bool) {
     let connection = &desk.connection;
     let Some((share, mut work)) = shared.lock().bulk.pop_front() else { return };
-    let time_max = if desk.checkpointer.is_among_people() { BULK_TIME_AMONG_PEOPLE } else { BULK_TIME_MAX };
+    let time_max = if desk.people.are_here() { BULK_TIME_AMONG_PEOPLE } else { BULK_TIME_MAX };
     let until = Instant::now() + time_max;
     let mut done = Vec::new();
     let mut unfinished = None;
@@ -440,7 +448,7 @@ fn commit_bulk(shared: &Shared, desk: &Desk, is_broken: &mut bool) {
             }
             let has_people = !queue.interactive.is_empty();
             if has_people {
-                desk.checkpointer.note_person();
+                desk.people.note();
             }
             if has_people || Instant::now() >= until {
                 break;

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 /// What a step should take: a person who saves something waits for one step and one commit.
-const STEP: Duration = Duration::from_millis(10);
+const STEP: Duration = Duration::from_millis(5);
 const ROWS_MIN: i64 = 10;
 
 pub(super) struct Pace {

@@ -19,8 +19,13 @@ use crate::{
 const NUMBERS_FIRST: i64 = 16;
 const NUMBERS_MAX: i64 = 16_384;
 /// Parts on their way to the writer: enough that neither waits for the other while a group of them is committed. More
-/// would pile up in memory (a part is about a quarter of a megabyte).
-const WAITING_MAX: usize = 32;
+/// would pile up in memory (a part is up to half a megabyte).
+const WAITING_MAX: usize = 16;
+
+/// What goes to the writer in one piece: well under 50 ms, also over a million objects.
+pub(super) const PART_OBJECTS: usize = 400;
+pub(super) const PART_CHANGES: usize = 4_000;
+const PART_OBJECTS_AMONG_PEOPLE: usize = 100;
 
 pub(super) struct Parts {
     db: Db,
@@ -72,6 +77,11 @@ impl Parts {
             let first = write::reserve_numbers(c, count)?;
             Ok(first..first + count)
         })
+    }
+
+    /// How many objects a part should have now.
+    pub(super) fn objects_max(&self) -> usize {
+        if self.db.is_among_people() { PART_OBJECTS_AMONG_PEOPLE } else { PART_OBJECTS }
     }
 
     /// Sends one part.

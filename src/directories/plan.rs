@@ -21,7 +21,7 @@ pub use super::counts::{Aim, Counts, Listed, Quarantined};
 use super::{
     follow::{Ahead, GroupSeen, Seen, Unread},
     keyed::Keyed,
-    parts::Parts,
+    parts::{PART_CHANGES, PART_OBJECTS, Parts},
     progress::Progress,
 };
 use crate::{
@@ -38,16 +38,13 @@ use crate::{
     },
 };
 
-/// A part of the plan that goes to the writer as one transaction (well under 50 ms).
-pub(super) const PART_OBJECTS: usize = 200;
-pub(super) const PART_CHANGES: usize = 4_000;
 /// Words of objects that are written together (about 5 ms).
 const PART_TEXTS: usize = 1_000;
 /// After so many of them pieces of the search index are merged, where there are many: about twice what was written.
 const TEXT_PARTS_PER_MERGE: usize = 16;
-const MERGES: usize = 10;
-/// Pages of one of these (about 10 ms).
-const MERGE_PAGES: i64 = 32;
+const MERGES: usize = 20;
+/// Pages of one of these (about 5 ms).
+const MERGE_PAGES: i64 = 16;
 /// Handles that are written together.
 const PART_HANDLES: usize = 8_000;
 /// Handles that are sorted together (10 MB): the more there are, the fewer pages of the table are touched for each.
@@ -217,7 +214,7 @@ impl Planner {
 
     /// Enough has gathered for a part.
     fn has_part(&self) -> bool {
-        self.staged.len() >= PART_OBJECTS || self.changes.len() >= PART_CHANGES
+        self.staged.len() >= self.parts.objects_max() || self.changes.len() >= PART_CHANGES
     }
 
     fn sighting(

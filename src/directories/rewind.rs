@@ -14,7 +14,8 @@ use serde::Deserialize;
 use super::{
     follow::Seen,
     model::{Mode, Run},
-    plan::{Counts, PART_CHANGES, PART_OBJECTS},
+    parts::{PART_CHANGES, PART_OBJECTS},
+    plan::Counts,
     progress::Progress,
     queries,
     run::Runner,

@@ -717,12 +717,14 @@ fn forget_plan(db: &Db, run: i64, with_changes: bool) -> Result<()> {
 /// How many identities and groups a directory has once a run is applied. Counting a million takes longer than a run that
 /// finds little. What came back may have been removed or only missing: then they are counted.
 fn count(connection: &Connection, run: &Run, counts: &Counts) -> Result<(i64, i64)> {
+    let is_as_before = counts.added + counts.returned + counts.removed == 0;
     let is_small = counts.returned == 0 && counts.differences() <= APPLY_CHANGES;
-    match queries::find(connection, run.account_id, run.directory_id)? {
-        Some(directory) if is_small && directory.applied_run_id.is_some() => {
-            let (identities, groups) = plans::balance(connection, run.id)?;
+    let directory = queries::find(connection, run.account_id, run.directory_id)?;
+    match directory.filter(|directory| directory.applied_run_id.is_some() && (is_as_before || is_small)) {
+        Some(directory) => {
+            let (identities, groups) = if is_as_before { (0, 0) } else { plans::balance(connection, run.id)? };
             Ok((directory.identity_count + identities, directory.group_count + groups))
         }
-        _ => lookup::counts(connection, run.directory_id),
+        None => lookup::counts(connection, run.directory_id),
     }
 }

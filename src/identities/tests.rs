@@ -339,6 +339,26 @@ fn a_changed_name_is_found_and_the_old_one_is_not() {
 }
 
 #[test]
+fn what_a_plan_adds_and_removes_is_what_the_counts_differ_by() {
+    let mut place = place();
+    let mut plan = Plan::default();
+    crowd(&mut plan, 1..6);
+    place.apply(1, plan);
+    let counts = |place: &Place| place.read(|c| lookup::counts(c, 1));
+    let before = counts(&place);
+    let mut plan = Plan::default();
+    crowd(&mut plan, 6..9);
+    plan.put_identity(1, person("one", "Another Name"), false);
+    plan.group(20, "Group", &[1, 2, 3, 6]);
+    plan.changes.push(NewChange::of(SubjectType::Identity, 2, ChangeKind::Removed));
+    plan.changes.push(NewChange::of(SubjectType::Identity, 3, ChangeKind::Missing));
+    let run = place.apply(1, plan);
+    let (identities, groups) = place.read(|c| super::plans::balance(c, run));
+    assert_eq!((identities, groups), (2, 1));
+    assert_eq!(counts(&place), (before.0 + identities, before.1 + groups));
+}
+
+#[test]
 fn a_search_index_written_in_many_parts_is_merged_and_finds_the_same() {
     let mut place = place();
     for id in 1..=40 {

@@ -1,11 +1,12 @@
 //! What LDAP servers say when they refuse, in plain words with a next step.
 //!
-//! Owns the table from result codes (RFC 4511 appendix A) and slapd's common diagnostics to [`Failure`]. It must never
-//! pass control characters of a server's text on, and never put a password into a message.
+//! Owns the table from result codes (RFC 4511 appendix A) and slapd's common diagnostics to [`Failure`]; those of Active
+//! Directory are in [`windows`]. It must never pass control characters of a server's text on, and never put a password
+//! into a message.
 
 use std::time::Duration;
 
-use super::wire::seconds;
+use super::{windows, wire::seconds};
 use crate::connectors::{Failure, FailureKind};
 
 /// What was being done when a server answered.
@@ -153,8 +154,19 @@ pub fn ended_with_notice(server: &str, text: &str) -> Failure {
 }
 
 fn bind(dn: &str, server: &str, code: u32, diagnostic: &str, said: &str) -> (FailureKind, String, String) {
+    if code == 49
+        && let Some((kind, message, next_step)) = windows::bind(dn, server, diagnostic)
+    {
+        return (kind, format!("{message} ({said})."), next_step.to_owned());
+    }
     let lower = diagnostic.to_ascii_lowercase();
     match code {
+        8 if windows::demands_signing(diagnostic) => (
+            FailureKind::ConfidentialityRequired,
+            format!("{server} takes a password over an encrypted or signed connection only ({said})."),
+            "Use an ldaps:// address, or switch StartTLS on. Domain controllers that demand signing refuse plain LDAP."
+                .to_owned(),
+        ),
         // slapd also answers 49 for a bind DN that does not exist, so that the two can't be told apart.
         49 if lower.contains("locked") => (
             FailureKind::InvalidCredentials,
@@ -334,6 +346,20 @@ mod tests {
             (bind, 52, "", K::ServerBusy, "busy"),
             (bind, 10, "", K::Referral, "another server"),
             (bind, 80, "internal error", K::Other, "internal error"),
+            (
+                bind,
+                49,
+                "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 775, v4563",
+                K::InvalidCredentials,
+                "is locked after",
+            ),
+            (
+                bind,
+                8,
+                "BindSimple: Transport encryption required.",
+                K::ConfidentialityRequired,
+                "encrypted or signed connection only",
+            ),
             (search, 32, "", K::NoSuchBase, "does not exist"),
             (search, 34, "", K::InvalidSettings, "base DN"),
             (search, 50, "", K::AccessDenied, "may not read"),

@@ -30,6 +30,7 @@ pub mod reader;
 pub mod request;
 pub mod sync;
 pub mod tls;
+pub mod windows;
 pub mod wire;
 
 use std::time::Duration;
