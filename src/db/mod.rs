@@ -131,8 +131,7 @@ impl Db {
         self.writer.submit_steps(f)?.blocking_recv().map_err(|_| writer_stopped())?
     }
 
-    /// Queues `f` in the bulk lane without waiting; the receiver answers when it is done. Lets a planner read on
-    /// while the writer works.
+    /// Queues `f` in the bulk lane without waiting; the receiver answers when it is done.
     pub fn bulk_queued<T, F>(&self, f: F) -> Result<tokio::sync::oneshot::Receiver<Result<T>>>
     where
         T: Send + 'static,

@@ -144,6 +144,25 @@ fn a_step_that_fails_undoes_itself_and_keeps_the_transactions_before() {
 }
 
 #[test]
+fn people_are_noticed_where_they_wait_behind_a_bulk_write_and_only_there() {
+    let (_dir, db) = open();
+    db.write_blocking(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).expect("nobody in the way");
+    assert!(!db.is_among_people());
+    let (started, has_started) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let part = db.bulk_part(&Share::new(), move |_| {
+        started.send(()).expect("somebody listens");
+        released.recv().map_err(|e| Error::caused("nobody lets go", e))
+    });
+    has_started.recv().expect("started");
+    let waiting = db.writer.submit(writer::Lane::Interactive, |c| Ok(c.execute("INSERT INTO t VALUES (2)", [])?));
+    release.send(()).expect("somebody waits");
+    part.expect("queued").blocking_recv().expect("answered").expect("ran");
+    waiting.expect("queued").blocking_recv().expect("answered").expect("written");
+    assert!(db.is_among_people());
+}
+
+#[test]
 fn parts_of_one_write_fail_together_and_nobody_else_with_them() {
     let (_dir, db) = open();
     let (ours, theirs) = (Share::new(), Share::new());

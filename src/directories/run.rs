@@ -446,9 +446,10 @@ impl Runner {
             let figures = live.clone();
             let is_in_place = started.is_in_place;
             let (mut pace, mut merging) = (Pace::up_to(APPLY_OBJECTS), Pace::up_to(MERGE_PAGES));
-            let mut turns = 0..;
+            let mut turn = 0_usize;
             kernel.db.bulk_steps_blocking(move |c| {
-                if turns.next().is_some_and(|turn: usize| turn % STEPS_PER_MERGE == STEPS_PER_MERGE - 1) {
+                turn += 1;
+                if turn.is_multiple_of(STEPS_PER_MERGE + 1) {
                     merging.step(|pages| write::merge_search_texts(c, pages))?;
                     return Ok(Step::More);
                 }

@@ -54,12 +54,7 @@ pub struct Known {
 
 /// An object of a directory by its external id.
 pub fn find(connection: &Connection, directory: i64, subject: SubjectType, external_id: &str) -> Result<Option<Known>> {
-    find_by(connection, handles::of_id(directory, subject, external_id))
-}
-
-/// An object by the handle that its external id makes.
-pub fn find_by(connection: &Connection, handle: Key) -> Result<Option<Known>> {
-    let (head, rest) = handle.halves();
+    let (head, rest) = handles::of_id(directory, subject, external_id).halves();
     Ok(connection
         .prepare_cached(
             "SELECT o.id, o.source, o.gone FROM handle h CROSS JOIN object o ON o.id = h.object_id

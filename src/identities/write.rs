@@ -180,6 +180,10 @@ fn read_staged(connection: &Connection, run: i64, limit: i64) -> Result<Vec<Stag
     let mut staged = Vec::new();
     while let Some(row) = rows.next()? {
         let key = |index| row.get::<_, Option<Hash>>(index).map(|bytes| bytes.map(Key));
+        let status = match row.get::<_, Option<String>>(12)? {
+            Some(text) => Some(Status::parse(&text).ok_or_else(|| Error::internal("an unknown status is staged"))?),
+            None => None,
+        };
         staged.push(Staged {
             object_id: row.get(0)?,
             kind: StagedKind::of_code(row.get(1)?)
@@ -193,7 +197,7 @@ fn read_staged(connection: &Connection, run: i64, limit: i64) -> Result<Vec<Stag
             mail: row.get(9)?,
             description: row.get(10)?,
             sort_key: row.get(11)?,
-            status: row.get::<_, Option<String>>(12)?.as_deref().and_then(Status::parse),
+            status,
             fields: row.get(13)?,
             search_text: row.get(14)?,
             member_count: row.get(15)?,

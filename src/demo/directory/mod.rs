@@ -18,6 +18,8 @@ mod random;
 mod rendering;
 mod server;
 #[cfg(test)]
+mod story_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
