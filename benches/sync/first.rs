@@ -11,7 +11,7 @@ use super::{
         slapd::{Options, Slapd},
         truth::USER_FILTER,
     },
-    runs::{Dice, Times, median, mib, time_full_run, time_ldapsearch, unencrypted},
+    runs::{Dice, MEMORY_MIB, Times, median, mib, time_full_run, time_ldapsearch, unencrypted},
     table::{Part, Table, Wanted},
 };
 
@@ -52,7 +52,7 @@ pub async fn measure(wanted: &Wanted, table: &mut Table) {
     table.limited("first full run / ldapsearch", median(&first) / base, "×", 1.8);
     table.shown("unchanged full run, median", median(&unchanged), "s");
     table.limited("unchanged full run / ldapsearch", median(&unchanged) / base, "×", 0.8);
-    table.limited("peak memory of the process", peak, "MiB", 150.0);
+    table.limited("peak memory of the process", peak, "MiB", MEMORY_MIB);
 
     let (mut appliance, directory) = last.expect("at least one round");
     assert_eq!(appliance.api.identities(&directory).await.len(), Shape::BENCH.people, "everybody was read");

@@ -15,14 +15,13 @@ use super::{
         slapd::{Options, Slapd},
     },
     past,
-    runs::{mib, run, time_ldapsearch, unencrypted},
+    runs::{MEMORY_MIB, mib, run, time_ldapsearch, unencrypted},
     table::{Part, Table, Wanted},
     writes,
 };
 
 /// Room for the directory twice, and for the appliance's database with its log and history.
 const DISK_GIB: f64 = 12.0;
-const MEMORY_MIB: f64 = 150.0;
 const SAVE_MS: f64 = 100.0;
 const EVERY: Duration = Duration::from_millis(100);
 

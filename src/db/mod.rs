@@ -185,9 +185,10 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     connection
         .execute_batch(
             "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;
-             PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864; PRAGMA mmap_size=0;",
+             PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;",
         )
         .map_err(fail)?;
+    connection.pragma_update(None, "journal_size_limit", checkpoint::LOG_BYTES_KEPT).map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }

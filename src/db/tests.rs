@@ -144,6 +144,21 @@ fn a_step_that_fails_undoes_itself_and_keeps_the_transactions_before() {
 }
 
 #[test]
+fn sqlite_is_compiled_as_the_project_says() {
+    let (_dir, db) = open();
+    let options = db.read_blocking(|c| {
+        let mut statement = c.prepare("SELECT compile_options FROM pragma_compile_options")?;
+        let options = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+        Ok(options)
+    });
+    let options = options.expect("options");
+    for wanted in ["DEFAULT_MEMSTATUS=0", "DQS=0", "OMIT_LOAD_EXTENSION"] {
+        assert!(options.iter().any(|option| option == wanted), "{wanted} is lacking (.cargo/config.toml): {options:?}");
+    }
+    assert!(!options.iter().any(|option| option == "ENABLE_API_ARMOR"), "{options:?}");
+}
+
+#[test]
 fn people_are_noticed_where_they_wait_behind_a_bulk_write_and_only_there() {
     let (_dir, db) = open();
     db.write_blocking(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).expect("nobody in the way");
