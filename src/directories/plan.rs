@@ -34,7 +34,7 @@ use crate::{
         lookup::{self, Gone, Known},
         plans::Digest,
         staged::{self, Named, SearchText, Staged},
-        write::{self, NewChange, Target},
+        write::{self, Merging, NewChange, Target},
     },
 };
 
@@ -704,7 +704,7 @@ impl Planner {
         if self.text_parts >= TEXT_PARTS_PER_MERGE {
             self.text_parts = 0;
             for _ in 0..MERGES {
-                self.parts.send(move |c| write::merge_search_texts(c, MERGE_PAGES).map(|_| ()))?;
+                self.parts.send(move |c| write::merge_search_texts(c, MERGE_PAGES, Merging::Alike).map(|_| ()))?;
             }
         }
         Ok(())

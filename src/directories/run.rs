@@ -28,7 +28,7 @@ use crate::{
     error::{Error, FieldError, Result},
     identities::{
         lookup, past, plans, undoing,
-        write::{self, Target},
+        write::{self, Merging, Target},
     },
     kernel::Kernel,
     principal::{AccountId, Principal, urn},
@@ -450,7 +450,7 @@ impl Runner {
             kernel.db.bulk_steps_blocking(move |c| {
                 turn += 1;
                 if turn.is_multiple_of(STEPS_PER_MERGE + 1) {
-                    merging.step(|pages| write::merge_search_texts(c, pages))?;
+                    merging.step(|pages| write::merge_search_texts(c, pages, Merging::Alike))?;
                     return Ok(Step::More);
                 }
                 let done = if is_in_place { 0 } else { pace.step(|rows| write::apply_staged(c, target, rows))? };
@@ -508,9 +508,10 @@ impl Runner {
     async fn merge_search_texts(&self) {
         let db = self.kernel.db.clone();
         let merged = tokio::task::spawn_blocking(move || {
+            let which = db.read_blocking(write::merging_due)?;
             let mut pace = Pace::up_to(MERGE_PAGES);
             db.bulk_steps_blocking(move |c| {
-                let is_more = pace.step(|pages| write::merge_search_texts(c, pages))?;
+                let is_more = pace.step(|pages| write::merge_search_texts(c, pages, which))?;
                 Ok(if is_more { Step::More } else { Step::Done(()) })
             })
         });

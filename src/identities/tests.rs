@@ -7,7 +7,7 @@ use super::{
     model::FOREVER,
     queries::{self, Filter},
     staged::{Named, Staged},
-    write::{self, NewChange, Target},
+    write::{self, Merging, NewChange, Target},
     *,
 };
 use crate::{
@@ -361,22 +361,34 @@ fn what_a_plan_adds_and_removes_is_what_the_counts_differ_by() {
 #[test]
 fn a_search_index_written_in_many_parts_is_merged_and_finds_the_same() {
     let mut place = place();
-    for id in 1..=40 {
+    let add = |place: &mut Place, id| {
         let mut plan = Plan::default();
         plan.identity(id, person(&format!("person{id}"), "Käthe Müller"));
         place.apply(1, plan);
-    }
+    };
     let parts = |place: &Place| -> i64 {
         place.read(|c| Ok(c.query_row("SELECT count(DISTINCT segid) FROM identity_text_idx", [], |row| row.get(0))?))
     };
+    let merge = |place: &Place, which, people: usize| {
+        let mut steps = 0;
+        while write_to(&place.kernel, move |c| write::merge_search_texts(c, 1, which)) {
+            steps += 1;
+            assert_eq!(place.found("müller").len(), people);
+        }
+        steps
+    };
+    (1..=40).for_each(|id| add(&mut place, id));
     assert_eq!(parts(&place), 40, "nothing is merged while a run writes");
-    let mut steps = 0;
-    while write_to(&place.kernel, |c| write::merge_search_texts(c, 1)) {
-        steps += 1;
-        assert_eq!(place.found("müller").len(), 40);
-    }
-    assert!(steps > 0 && parts(&place) < 16, "{} parts after {steps} steps", parts(&place));
-    assert_eq!(place.found("person40"), [40]);
+    assert_eq!(place.read(write::merging_due), Merging::All);
+    assert!(merge(&place, Merging::Alike, 40) > 0);
+    assert_eq!((parts(&place), place.read(write::merging_due)), (1, Merging::Alike));
+    // A few small ones beside a large one are left, unless all are to be one.
+    (41..=44).for_each(|id| add(&mut place, id));
+    assert_eq!(merge(&place, Merging::Alike, 44), 0);
+    assert_eq!(parts(&place), 5);
+    assert!(merge(&place, Merging::All, 44) > 0);
+    assert_eq!(parts(&place), 1);
+    assert_eq!(place.found("person44"), [44]);
 }
 
 proptest::proptest! {
