@@ -21,7 +21,8 @@ use super::{
 use crate::{
     connectors::{
         Failure, Kind,
-        openldap::{Mapping, Preset, Scope, Settings, settings::MAPPED_FIELDS},
+        ldap::settings::{MAPPED_FIELDS, Mapping},
+        openldap::{Preset, Scope, Settings, settings::DEFAULT_SOURCES},
     },
     error::{Error, FieldError, Result},
     principal::Principal,
@@ -519,7 +520,7 @@ impl FormPage {
     }
 
     fn mapping(&self) -> Vec<MappingRow> {
-        let defaults = Mapping::default().sources();
+        let defaults = Mapping::default().sources(&DEFAULT_SOURCES);
         MAPPED_FIELDS
             .iter()
             .zip(MAPPED_LABELS)

@@ -23,7 +23,8 @@ use crate::{
     clock::{DAY, Time},
     connectors::{
         Failure,
-        openldap::{Scope, Settings, settings::MAPPED_FIELDS},
+        ldap::settings::MAPPED_FIELDS,
+        openldap::{Scope, Settings, settings::DEFAULT_SOURCES},
     },
     error::{Error, Result},
     identities::plans,
@@ -47,7 +48,7 @@ pub fn read_with(directory: &Directory) -> ReadWith {
     };
     let mapping: Vec<String> = MAPPED_FIELDS
         .iter()
-        .zip(settings.mapping.sources())
+        .zip(settings.mapping.sources(&DEFAULT_SOURCES))
         .map(|(field, sources)| format!("{field}: {}", sources.join(" or ")))
         .collect();
     [

@@ -20,7 +20,7 @@ use crate::{
 #[actix_web::test]
 async fn every_field_of_the_form_is_stored_and_comes_back() {
     let console = Console::open().await;
-    let mapped: Vec<(String, String)> = crate::connectors::openldap::settings::MAPPED_FIELDS
+    let mapped: Vec<(String, String)> = crate::connectors::ldap::settings::MAPPED_FIELDS
         .iter()
         .map(|field| (format!("mapping.{field}"), format!("x-{}", field.to_ascii_lowercase())))
         .collect();

@@ -26,10 +26,14 @@ pub mod filter;
 pub mod guard;
 pub mod guarded;
 pub mod inbox;
+pub mod names;
+pub mod pages;
 pub mod reader;
 pub mod request;
+pub mod settings;
 pub mod sync;
 pub mod tls;
+pub mod values;
 pub mod windows;
 pub mod wire;
 

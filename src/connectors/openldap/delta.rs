@@ -22,10 +22,7 @@ use super::{
     OpenLdap,
     cookie::Cookie,
     mapping::{self, Mapper},
-    or_cancelled,
-    pages::Pages,
     policy::{self, Policies},
-    read_all,
     scan::{Scanner, Sighter, What},
     settings::Scope,
     tolerate,
@@ -38,6 +35,7 @@ use crate::connectors::{
         answer::{Violation, control_value},
         errors::{self, Operation, ServerResult},
         inbox::{Chunk, End, Look, Plainly, RawEntry},
+        pages::{Pages, or_cancelled, read_all},
         sync::{self, Mode, State, SyncMessage, Uuid},
     },
 };

@@ -3,7 +3,10 @@
 use super::*;
 use crate::connectors::{
     Key, Sighting, Status, Value,
-    ldap::fake::{self, Flaw, certificates},
+    ldap::{
+        fake::{self, Flaw, certificates},
+        settings::Mapping,
+    },
 };
 
 /// One user entry, decoded.
@@ -306,10 +309,10 @@ fn secrets_are_known_by_name() {
         "authPassword",
         "radiusSecret",
     ] {
-        assert!(mapping::is_secret(name), "{name}");
+        assert!(values::is_secret(name), "{name}");
     }
     for name in ["uid", "pwdChangedTime", "sambaPwdLastSet", "mail", "passwordExpirationTime"] {
-        assert!(!mapping::is_secret(name), "{name}");
+        assert!(!values::is_secret(name), "{name}");
     }
 }
 

@@ -14,7 +14,6 @@ mod delta_tests;
 pub mod mapping;
 #[cfg(test)]
 mod mapping_tests;
-mod pages;
 pub mod policy;
 mod probe;
 mod scan;
@@ -26,10 +25,9 @@ mod watermark;
 
 use tokio::sync::{mpsc, watch as told};
 
-pub use self::settings::{Mapping, Preset, Scope, Settings};
+pub use self::settings::{Preset, Scope, Settings};
 use self::{
     mapping::Mapper,
-    pages::Pages,
     policy::{Policies, Policy},
     scan::{Scanner, What},
     watermark::{Method, Watermark},
@@ -37,10 +35,12 @@ use self::{
 pub use crate::connectors::ldap::Credentials;
 use crate::connectors::{
     BoxFuture, Connector, Delta, DeltaEnd, DeltaStop, Failure, FailureKind, Heard, Page, ProbeReport, ReadEnd, Sample,
-    Sighting, Subject, WatchStop,
+    Subject, WatchStop,
     ldap::{
-        self, Client, Connection, Endpoint, EntryView, Limits, RootDse, Search, SearchRequest, Timeouts, Trust, dn,
-        inbox::{Look, Plainly},
+        self, Client, Connection, Endpoint, EntryView, Limits, RootDse, SearchRequest, Timeouts, Trust, dn,
+        inbox::Plainly,
+        pages::{Map as _, Pages, or_cancelled, read_all},
+        values,
     },
 };
 
@@ -175,10 +175,7 @@ impl OpenLdap {
     fn request(&self, base: String, filter: &str, attributes: &[String]) -> SearchRequest {
         SearchRequest {
             base,
-            scope: match self.settings.scope {
-                Scope::Sub => ldap::Scope::Sub,
-                Scope::One => ldap::Scope::One,
-            },
+            scope: self.settings.scope.into(),
             filter: filter.to_owned(),
             attributes: attributes.to_vec(),
             page_size: self.settings.page_size(),
@@ -269,7 +266,7 @@ impl OpenLdap {
                     }
                     let mapped = mapper.identity(&entry).map(|identity| identity.fields).unwrap_or_default();
                     let dn = String::from_utf8_lossy(entry.dn).into_owned();
-                    best = Some((count, Sample { dn, attributes: mapping::raw(&entry), mapped }));
+                    best = Some((count, Sample { dn, attributes: values::raw(&entry), mapped }));
                 }
             }
             if let Some((_, sample)) = best {
@@ -379,31 +376,4 @@ fn policy_bases(settings: &Settings, naming_contexts: &[String]) -> Vec<String> 
     found.sort();
     found.dedup();
     found
-}
-
-/// Reads a search to its end, unless nobody wants it any more.
-async fn read_all(
-    mut search: Search<'_>,
-    look: &mut (impl Look<Seen = Sighting> + Send),
-    out: &mut Pages<'_>,
-) -> Result<(), Failure> {
-    while let Some(chunk) = or_cancelled(out.sender(), search.next(look)).await? {
-        out.send(chunk).await?;
-    }
-    Ok(())
-}
-
-async fn or_cancelled<T>(
-    sender: &mpsc::Sender<Page>,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        done = work => done,
-        () = sender.closed() => Err(cancelled()),
-    }
-}
-
-fn cancelled() -> Failure {
-    Failure::new(FailureKind::Cancelled, "The reading was stopped.", "Start it again when you want to.")
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use super::{
     mapping::{self, Mapper},
     policy::{self, Policies, Signs},
-    settings::Settings,
+    settings::{DEFAULT_SOURCES, Settings},
 };
 use crate::connectors::{
     Sighting, Source, Status,
@@ -17,6 +17,7 @@ use crate::connectors::{
         EntryView, Values,
         answer::Violation,
         inbox::{Look, RawEntry},
+        values,
     },
 };
 
@@ -52,7 +53,7 @@ impl<'a> Glance<'a> {
             12 if name.eq_ignore_ascii_case(b"pwdStartTime") => &mut self.signs.pwd_start_time,
             12 if name.eq_ignore_ascii_case(b"shadowExpire") => &mut self.signs.shadow_expire,
             13 if name.eq_ignore_ascii_case(b"nsAccountLock") || name.eq_ignore_ascii_case(b"loginDisabled") => {
-                self.signs.is_disabled |= first_text(values).is_some_and(mapping::is_true);
+                self.signs.is_disabled |= first_text(values).is_some_and(values::is_true);
                 return;
             }
             14 if name.eq_ignore_ascii_case(b"pwdChangedTime") => &mut self.signs.pwd_changed_time,
@@ -77,8 +78,12 @@ impl Scanner {
             let mut kept: Vec<String> = settings.attributes.iter().map(|name| name.to_ascii_lowercase()).collect();
             kept.sort_unstable();
             crate::secret::sha256(
-                format!("{MAPPING_VERSION} {subject} {:?} {:?} {kept:?}", settings.preset, settings.mapping.sources())
-                    .as_bytes(),
+                format!(
+                    "{MAPPING_VERSION} {subject} {:?} {:?} {kept:?}",
+                    settings.preset,
+                    settings.mapping.sources(&DEFAULT_SOURCES)
+                )
+                .as_bytes(),
             )
         };
         Self { users: fingerprint("users"), groups: fingerprint("groups"), policies, now_second }

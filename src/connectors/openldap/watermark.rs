@@ -11,7 +11,10 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{cookie::Cookie, settings::Settings};
+use super::{
+    cookie::Cookie,
+    settings::{DEFAULT_SOURCES, Settings},
+};
 use crate::connectors::{
     DeltaStop,
     ldap::{RootDse, dn},
@@ -181,7 +184,7 @@ fn asked(settings: &Settings) -> String {
         settings.user_filter(),
         settings.group_filter(),
         settings.attributes,
-        settings.mapping.sources(),
+        settings.mapping.sources(&DEFAULT_SOURCES),
     );
     crate::secret::encode_hex(crate::secret::sha256(text.as_bytes()).get(..16).unwrap_or_default())
 }

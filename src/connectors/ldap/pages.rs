@@ -10,11 +10,12 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{cancelled, mapping::Mapper};
+use super::{
+    EntryView, Search,
+    inbox::{Chunk, Look},
+};
 use crate::connectors::{
-    Content, Failure, ObservedGroup, ObservedIdentity, Page, Sighting, Unreadable,
-    ldap::{EntryView, inbox::Chunk},
-    no_such_content,
+    Content, Failure, FailureKind, ObservedGroup, ObservedIdentity, Page, Sighting, Unreadable, no_such_content,
 };
 
 /// Sightings without content on one page.
@@ -22,11 +23,19 @@ const BARE_MAX: usize = 2_000;
 /// References to other servers that are reported by name.
 const REFERENCES_MAX: u64 = 100;
 
+/// From an entry to an object, as a kind of directory does it.
+pub trait Map: Send + 'static {
+    fn identity(&mut self, entry: &EntryView<'_>) -> Result<ObservedIdentity, Unreadable>;
+    fn group(&mut self, entry: &EntryView<'_>) -> Result<ObservedGroup, Unreadable>;
+}
+
+/// Shared with the pages that are under way; they are mapped one at a time, on the planner's thread.
+type Shared = Arc<Mutex<dyn Map>>;
+
 /// Where pages go.
 pub struct Pages<'s> {
     sender: &'s mpsc::Sender<Page>,
-    /// Shared with the pages that are under way; they are mapped one at a time, on the planner's thread.
-    mapper: Option<Arc<Mutex<Mapper>>>,
+    mapper: Option<Shared>,
     references: u64,
     /// Something was handed on, so that no other server may be asked any more.
     has_objects: bool,
@@ -46,7 +55,7 @@ impl<'s> Pages<'s> {
     }
 
     /// From here on, entries are mapped in this way.
-    pub fn map_with(&mut self, mapper: Mapper) {
+    pub fn map_with(&mut self, mapper: impl Map) {
         self.mapper = Some(Arc::new(Mutex::new(mapper)));
     }
 
@@ -87,19 +96,19 @@ struct Entries {
     bytes: Vec<u8>,
     /// Where in `bytes` each sighting's entry is; references have none.
     places: Vec<Range<usize>>,
-    mapper: Option<Arc<Mutex<Mapper>>>,
+    mapper: Option<Shared>,
 }
 
 impl Entries {
     fn map<T>(
         &self,
         index: usize,
-        map: impl FnOnce(&mut Mapper, &EntryView<'_>) -> Result<T, Unreadable>,
+        map: impl FnOnce(&mut dyn Map, &EntryView<'_>) -> Result<T, Unreadable>,
     ) -> Result<T, Unreadable> {
         let body = self.places.get(index).and_then(|place| self.bytes.get(place.clone()));
         let entry = body.and_then(EntryView::read).ok_or_else(no_such_content)?;
         let mapper = self.mapper.as_ref().ok_or_else(no_such_content)?;
-        map(&mut mapper.lock().unwrap_or_else(PoisonError::into_inner), &entry)
+        map(&mut *mapper.lock().unwrap_or_else(PoisonError::into_inner), &entry)
     }
 }
 
@@ -111,4 +120,32 @@ impl Content for Entries {
     fn group(&mut self, index: usize) -> Result<ObservedGroup, Unreadable> {
         self.map(index, |mapper, entry| mapper.group(entry))
     }
+}
+
+/// Reads a search to its end, unless nobody wants it any more.
+pub async fn read_all(
+    mut search: Search<'_>,
+    look: &mut (impl Look<Seen = Sighting> + Send),
+    out: &mut Pages<'_>,
+) -> Result<(), Failure> {
+    while let Some(chunk) = or_cancelled(out.sender(), search.next(look)).await? {
+        out.send(chunk).await?;
+    }
+    Ok(())
+}
+
+/// The outcome of `work`, unless nobody wants the pages any more.
+pub async fn or_cancelled<T>(
+    sender: &mpsc::Sender<Page>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = sender.closed() => Err(cancelled()),
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure::new(FailureKind::Cancelled, "The reading was stopped.", "Start it again when you want to.")
 }
