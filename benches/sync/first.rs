@@ -79,14 +79,18 @@ pub async fn measure(wanted: &Wanted, table: &mut Table) {
 
 /// Search by API and on the page; `limit` is for the 99th of a hundred, in milliseconds.
 pub async fn search(slapd: &Slapd, appliance: &Appliance, limit: f64, table: &mut Table) {
-    let queries = queries(slapd);
-    let times = time_queries(&queries, async |path| drop(appliance.api.get(path).await), "/api/identities").await;
+    let times = time_searches(slapd, appliance).await;
     table.shown("search by API, median", times.median(), "ms");
     table.limited("search by API, p99 of 500", times.p99(), "ms", limit);
     let console = Console::sign_in(&appliance.url()).await;
-    let times = time_queries(&queries, async |path| drop(console.page(path).await), "/identities").await;
+    let times = time_queries(&queries(slapd), async |path| drop(console.page(path).await), "/identities").await;
     table.shown("search page, median", times.median(), "ms");
     table.limited("search page, p99 of 500", times.p99(), "ms", limit);
+}
+
+/// The times of searches by API.
+pub async fn time_searches(slapd: &Slapd, appliance: &Appliance) -> Times {
+    time_queries(&queries(slapd), async |path| drop(appliance.api.get(path).await), "/api/identities").await
 }
 
 /// Pieces of names, user names, mail addresses and employee ids that exist, of 3 to 8 characters, and some that do not.

@@ -83,6 +83,10 @@ pub async fn measure(wanted: &Wanted, table: &mut Table) {
     table.shown("peak memory, until a million changes were planned", after_plan, "MiB");
     table.limited("peak memory, until they were applied", peak(), "MiB", MEMORY_MIB);
 
+    // Right after such a run the search index is made one part of many.
+    let busy = first::time_searches(&slapd, &appliance).await;
+    table.shown("search by API right after the run, p99 of 500", busy.p99(), "ms");
+    tokio::time::sleep(Duration::from_secs(20)).await;
     first::search(&slapd, &appliance, 20.0, table).await;
     let moments = [moment, super::fixtures::appliance::text(&applied, "finishedAt")];
     past::measure(&appliance, &directory, &shape, &moments, table).await;

@@ -54,7 +54,8 @@ impl Readers {
     fn open(&self) -> Result<Connection> {
         let connection = super::connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .map_err(|e| Error::caused("a read connection could not be opened", e))?;
-        connection.execute_batch("PRAGMA query_only=ON; PRAGMA cache_size=-4000")?;
+        // Small, because there are several; what is read often is in the system's cache.
+        connection.execute_batch("PRAGMA query_only=ON; PRAGMA cache_size=-2000")?;
         Ok(connection)
     }
 }
