@@ -11,6 +11,7 @@
 //! Most objects of most readings are as they were, and nothing more is done with those; the rest is mapped when
 //! [`Content`] is asked for it.
 
+pub mod active_directory;
 pub mod ldap;
 pub mod openldap;
 
@@ -27,12 +28,16 @@ use crate::{clock::Time, error::FieldError, secret::Secret};
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Openldap,
+    ActiveDirectory,
 }
 
 impl Kind {
+    pub const ALL: [Self; 2] = [Self::Openldap, Self::ActiveDirectory];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Openldap => "openldap",
+            Self::ActiveDirectory => "active-directory",
         }
     }
 
@@ -40,6 +45,7 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Self::Openldap => "OpenLDAP",
+            Self::ActiveDirectory => "Active Directory",
         }
     }
 
@@ -48,6 +54,7 @@ impl Kind {
     pub fn can_be_watched(self) -> bool {
         match self {
             Self::Openldap => true,
+            Self::ActiveDirectory => false,
         }
     }
 }
@@ -142,21 +149,23 @@ fn below(prefix: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
     errors.into_iter().map(|e| FieldError::new(format!("{prefix}.{}", e.field), e.message)).collect()
 }
 
-fn openldap_parts(
+/// Settings and credentials of an LDAP directory, checked by `check`.
+fn ldap_parts<S: serde::de::DeserializeOwned>(
     settings: &serde_json::Value,
     credentials: &Secret<String>,
-) -> Result<(openldap::Settings, openldap::Credentials), Vec<FieldError>> {
-    let read_settings = read_json::<openldap::Settings>("settings", &settings.to_string());
-    let read_credentials = read_json::<openldap::Credentials>("credentials.read", credentials.expose());
+    check: impl Fn(&S) -> Vec<FieldError>,
+) -> Result<(S, ldap::Credentials), Vec<FieldError>> {
+    let read_settings = read_json::<S>("settings", &settings.to_string());
+    let read_credentials = read_json::<ldap::Credentials>("credentials.read", credentials.expose());
     match (read_settings, read_credentials) {
         (Ok(settings), Ok(credentials)) => {
-            let mut errors = below("settings", settings.check());
+            let mut errors = below("settings", check(&settings));
             errors.extend(below("credentials.read", credentials.check()));
             if errors.is_empty() { Ok((settings, credentials)) } else { Err(errors) }
         }
         (settings, credentials) => {
             let mut errors: Vec<FieldError> =
-                settings.as_ref().map_or_else(|e| vec![e.clone()], |s| below("settings", s.check()));
+                settings.as_ref().map_or_else(|e| vec![e.clone()], |s| below("settings", check(s)));
             errors.extend(credentials.err());
             Err(errors)
         }
@@ -170,21 +179,63 @@ pub fn check(
     settings: &serde_json::Value,
     credentials: &Secret<String>,
 ) -> Result<String, Vec<FieldError>> {
-    match kind {
-        Kind::Openldap => openldap_parts(settings, credentials).map(|(_, credentials)| credentials.bind_dn.clone()),
-    }
+    let credentials = match kind {
+        Kind::Openldap => ldap_parts(settings, credentials, openldap::Settings::check)?.1,
+        Kind::ActiveDirectory => ldap_parts(settings, credentials, active_directory::Settings::check)?.1,
+    };
+    Ok(credentials.bind_dn)
 }
 
 /// Whether two settings lead to the same servers in the same way (encryption, trusted authorities), so that
 /// credentials given for one may be sent with the other. Settings that cannot be read never do.
 pub fn is_same_way(kind: Kind, one: &serde_json::Value, other: &serde_json::Value) -> bool {
+    fn both<S: serde::de::DeserializeOwned>(one: &serde_json::Value, other: &serde_json::Value) -> Option<(S, S)> {
+        Some((stored(one)?, stored(other)?))
+    }
     match kind {
-        Kind::Openldap => {
-            let read =
-                |settings: &serde_json::Value| read_json::<openldap::Settings>("settings", &settings.to_string());
-            matches!((read(one), read(other)), (Ok(one), Ok(other)) if one.is_same_way(&other))
+        Kind::Openldap => both::<openldap::Settings>(one, other).is_some_and(|(one, other)| one.is_same_way(&other)),
+        Kind::ActiveDirectory => {
+            both::<active_directory::Settings>(one, other).is_some_and(|(one, other)| one.is_same_way(&other))
         }
     }
+}
+
+/// What the console shows of a directory's settings.
+#[derive(Debug, Clone, Default)]
+pub struct Outline {
+    /// As configured, in the order in which they are tried.
+    pub servers: Vec<String>,
+    /// Passwords and data travel unencrypted to at least one server.
+    pub is_plain: bool,
+    /// How the connection is protected and what is trusted, in words.
+    pub encryption: String,
+    /// Where is looked and for what: name and values.
+    pub parts: Vec<(&'static str, Vec<String>)>,
+}
+
+/// Settings that can't be read have an empty outline.
+pub fn outline(kind: Kind, settings: &serde_json::Value) -> Outline {
+    match kind {
+        Kind::Openldap => stored::<openldap::Settings>(settings).map(|settings| settings.outline()),
+        Kind::ActiveDirectory => stored::<active_directory::Settings>(settings).map(|settings| settings.outline()),
+    }
+    .unwrap_or_default()
+}
+
+/// The settings that decide what is read, name (as in the API) to text, with defaults filled in: a filter that is written
+/// out and the same filter by its preset read the same. The order of the servers, how they are reached, and page sizes
+/// change nothing that is read.
+pub fn read_with(kind: Kind, settings: &serde_json::Value) -> BTreeMap<String, String> {
+    let parts = match kind {
+        Kind::Openldap => stored::<openldap::Settings>(settings).map(|settings| settings.read_with()),
+        Kind::ActiveDirectory => stored::<active_directory::Settings>(settings).map(|settings| settings.read_with()),
+    };
+    parts.unwrap_or_default().into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
+}
+
+/// Settings as a kind of directory has them; `None` when they are none of this kind.
+pub fn stored<S: serde::de::DeserializeOwned>(settings: &serde_json::Value) -> Option<S> {
+    S::deserialize(settings).ok()
 }
 
 /// Opens a directory with settings and credentials that [`check`] accepted. `now` is what expiry times are compared
@@ -195,12 +246,16 @@ pub fn open(
     credentials: &Secret<String>,
     now: Time,
 ) -> Result<Box<dyn Connector>, Vec<FieldError>> {
-    match kind {
+    Ok(match kind {
         Kind::Openldap => {
-            let (settings, credentials) = openldap_parts(settings, credentials)?;
-            Ok(Box::new(openldap::OpenLdap::new(settings, credentials, now.timestamp())))
+            let (settings, credentials) = ldap_parts(settings, credentials, openldap::Settings::check)?;
+            Box::new(openldap::OpenLdap::new(settings, credentials, now.timestamp()))
         }
-    }
+        Kind::ActiveDirectory => {
+            let (settings, credentials) = ldap_parts(settings, credentials, active_directory::Settings::check)?;
+            Box::new(active_directory::ActiveDirectory::new(settings, credentials, now.timestamp()))
+        }
+    })
 }
 
 /// What ended a complete reading.

@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::{
     actions::{self, CreateInput, CredentialsInput, PreviewInput, RunInput, TrialInput, UpdateInput},
-    form_guard,
+    form_guard, form_settings,
+    form_settings::FormSettings,
     form_views::{MAPPED_LABELS, PresetRow, SampleView, presets},
     guard::Guard,
     model::{Directory, Mode, Schedule},
@@ -19,16 +20,12 @@ use super::{
     words,
 };
 use crate::{
-    connectors::{
-        Failure, Kind,
-        ldap::settings::{MAPPED_FIELDS, Mapping},
-        openldap::{Preset, Scope, Settings, settings::DEFAULT_SOURCES},
-    },
+    connectors::{Failure, Kind, ldap::settings::MAPPED_FIELDS},
     error::{Error, FieldError, Result},
     principal::Principal,
     schedule::SpecInput,
     secret::Secret,
-    web::{Ctx, Form, Page, PathId, html, html_status, redirect, redirect_with},
+    web::{Ctx, Form, Page, PathId, Query, html, html_status, redirect, redirect_with},
 };
 
 /// The fields as the form sends them. Unknown ones are refused by [`Form`].
@@ -50,6 +47,8 @@ pub(super) struct Fields {
     pub base_dns: String,
     pub user_base_dns: String,
     pub group_base_dns: String,
+    pub excluded_base_dns: String,
+    pub computers: String,
     pub scope: String,
     pub preset: String,
     pub user_filter: String,
@@ -102,7 +101,7 @@ pub(super) struct Fields {
 /// What the fields say, before anything is checked beyond what only a form can get wrong.
 pub(super) struct Read {
     pub name: String,
-    pub settings: Settings,
+    pub settings: FormSettings,
     /// `None`: keep the stored ones.
     pub credentials: Option<Secret<String>>,
     pub schedule: Schedule,
@@ -110,16 +109,16 @@ pub(super) struct Read {
     pub errors: Vec<FieldError>,
 }
 
-fn lines(text: &str) -> Vec<String> {
+pub(super) fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-fn given(text: &str) -> Option<String> {
+pub(super) fn given(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn is_ticked(text: &str) -> bool {
+pub(super) fn is_ticked(text: &str) -> bool {
     !text.is_empty()
 }
 
@@ -140,42 +139,16 @@ impl Fields {
 
     /// The fields of a stored directory; the password stays empty.
     pub(super) fn stored(directory: &Directory, principal: &Principal) -> Self {
-        let settings: Settings = serde_json::from_value(directory.settings.clone()).unwrap_or_default();
-        let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let mut fields = Self {
             directory: directory.id.to_string(),
             name: directory.name.clone(),
-            servers: settings.servers.join("\n"),
-            tls: match (settings.start_tls, settings.accept_plaintext) {
-                (true, _) => "starttls".into(),
-                (false, true) => "plain".into(),
-                (false, false) => "ldaps".into(),
-            },
-            accept_plaintext: if settings.accept_plaintext { "on".into() } else { String::new() },
-            ca_pem: text(&settings.ca_pem),
             bind_dn: directory.read_principal.clone(),
-            base_dns: settings.base_dns.join("\n"),
-            user_base_dns: settings.user_base_dns.join("\n"),
-            group_base_dns: settings.group_base_dns.join("\n"),
-            scope: if settings.scope == Scope::One { "one".into() } else { "sub".into() },
-            preset: settings.preset.as_str().into(),
-            user_filter: text(&settings.user_filter),
-            group_filter: text(&settings.group_filter),
-            mapping_user_name: text(&settings.mapping.user_name),
-            mapping_upn: text(&settings.mapping.upn),
-            mapping_mail: text(&settings.mapping.mail),
-            mapping_display_name: text(&settings.mapping.display_name),
-            mapping_given_name: text(&settings.mapping.given_name),
-            mapping_family_name: text(&settings.mapping.family_name),
-            mapping_employee_id: text(&settings.mapping.employee_id),
-            mapping_department: text(&settings.mapping.department),
-            mapping_title: text(&settings.mapping.title),
-            mapping_manager: text(&settings.mapping.manager),
             paused: if directory.schedule.paused { "on".into() } else { String::new() },
             live: if directory.schedule.live { "on".into() } else { String::new() },
             ..Self::fresh(principal)
         }
         .with_guard(&directory.guard);
+        form_settings::fill(&mut fields, directory);
         match &directory.schedule.full {
             None => fields.when = "hand".into(),
             Some(SpecInput { cron: Some(line), time_zone, .. }) => {
@@ -239,67 +212,7 @@ impl Fields {
     /// Reads the fields; `stored` is the directory being edited.
     pub(super) fn read(&self, stored: Option<&Directory>) -> Read {
         let mut errors = Vec::new();
-        let mut choice = |field: &str, message: &str| errors.push(FieldError::new(field, message));
-        if !matches!(self.kind.as_str(), "" | "openldap") {
-            choice("kind", "This kind of directory is not known here.");
-        }
-        let scope = match self.scope.as_str() {
-            "sub" | "" => Scope::Sub,
-            "one" => Scope::One,
-            _ => {
-                choice("settings.scope", "Choose one of the scopes.");
-                Scope::Sub
-            }
-        };
-        let preset = match Preset::ALL.into_iter().find(|preset| preset.as_str() == self.preset) {
-            Some(preset) => preset,
-            None => {
-                if !self.preset.is_empty() {
-                    choice("settings.preset", "Choose one of the presets.");
-                }
-                Preset::default()
-            }
-        };
-        let accepts = is_ticked(&self.accept_plaintext);
-        match self.tls.as_str() {
-            "ldaps" | "starttls" => (),
-            "plain" if accepts => (),
-            "plain" => choice(
-                "settings.acceptPlaintext",
-                "Tick this box if the password and all data may travel unencrypted, or choose an encryption.",
-            ),
-            _ => choice("settings.startTls", "Choose how the connection is encrypted."),
-        }
-        let before: Settings =
-            stored.and_then(|directory| serde_json::from_value(directory.settings.clone()).ok()).unwrap_or_default();
-        let settings = Settings {
-            servers: lines(&self.servers),
-            start_tls: self.tls == "starttls",
-            ca_pem: given(&self.ca_pem),
-            accept_plaintext: self.tls == "plain" && accepts,
-            base_dns: lines(&self.base_dns),
-            user_base_dns: lines(&self.user_base_dns),
-            group_base_dns: lines(&self.group_base_dns),
-            scope,
-            preset,
-            user_filter: given(&self.user_filter),
-            group_filter: given(&self.group_filter),
-            mapping: Mapping {
-                user_name: given(&self.mapping_user_name),
-                upn: given(&self.mapping_upn),
-                mail: given(&self.mapping_mail),
-                display_name: given(&self.mapping_display_name),
-                given_name: given(&self.mapping_given_name),
-                family_name: given(&self.mapping_family_name),
-                employee_id: given(&self.mapping_employee_id),
-                department: given(&self.mapping_department),
-                title: given(&self.mapping_title),
-                manager: given(&self.mapping_manager),
-            },
-            // Not in this form: what the API set stays.
-            page_size: before.page_size,
-            attributes: before.attributes,
-        };
+        let settings = form_settings::read(self, stored, &mut errors);
         let bind_dn = self.bind_dn.trim();
         let credentials = match stored {
             Some(stored) if self.password.expose().is_empty() && bind_dn == stored.read_principal => None,
@@ -328,22 +241,18 @@ impl Read {
         }
         let mut errors = actions::check_name(&self.name);
         errors.extend(self.errors.iter().cloned());
-        errors.extend(self.schedule.check(Kind::Openldap.can_be_watched()));
+        errors.extend(self.schedule.check(self.settings.kind().can_be_watched()));
         errors.extend(self.guard.check());
         let more = self.settings.check();
         errors.extend(more.into_iter().map(|e| FieldError::new(format!("settings.{}", e.field), e.message)));
         Err(Error::Invalid(errors))
     }
 
-    fn json(&self) -> Result<serde_json::Value> {
-        Ok(serde_json::to_value(&self.settings)?)
-    }
-
     fn trial(self, directory: Option<&Directory>) -> Result<TrialInput> {
         self.check()?;
         Ok(TrialInput {
-            kind: Kind::Openldap,
-            settings: self.json()?,
+            kind: self.settings.kind(),
+            settings: self.settings.json()?,
             credentials: CredentialsInput { read: self.credentials },
             directory_id: directory.map(|directory| directory.id.to_string()),
         })
@@ -370,7 +279,7 @@ fn own_name(field: &str) -> &str {
     }
 }
 
-const LABELS: [(&str, &str); 31] = [
+const LABELS: [(&str, &str); 33] = [
     ("name", "Name"),
     ("kind", "Kind"),
     ("servers", "Servers"),
@@ -382,6 +291,8 @@ const LABELS: [(&str, &str); 31] = [
     ("baseDns", "Base DNs"),
     ("userBaseDns", "Bases for users"),
     ("groupBaseDns", "Bases for groups"),
+    ("excludedBaseDns", "Left out"),
+    ("computers", "Computers"),
     ("scope", "Scope"),
     ("preset", "Preset"),
     ("userFilter", "User filter"),
@@ -506,6 +417,19 @@ impl FormPage {
         }
     }
 
+    fn kind(&self) -> Kind {
+        form_settings::kind(&self.fields, self.directory.as_ref()).unwrap_or(Kind::Openldap)
+    }
+
+    fn is_active_directory(&self) -> bool {
+        self.kind() == Kind::ActiveDirectory
+    }
+
+    /// The kinds to choose from, each with the address of its form.
+    fn kinds(&self) -> [(Kind, String); 2] {
+        Kind::ALL.map(|kind| (kind, format!("/directories/new?kind={}", kind.as_str())))
+    }
+
     fn presets(&self) -> [PresetRow; 4] {
         presets()
     }
@@ -520,7 +444,7 @@ impl FormPage {
     }
 
     fn mapping(&self) -> Vec<MappingRow> {
-        let defaults = Mapping::default().sources(&DEFAULT_SOURCES);
+        let defaults = form_settings::sources(self.kind());
         MAPPED_FIELDS
             .iter()
             .zip(MAPPED_LABELS)
@@ -536,9 +460,17 @@ impl FormPage {
     }
 }
 
+/// `?kind=` of a new directory's form.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct KindQuery {
+    kind: Option<Kind>,
+}
+
 /// `GET /directories/new`.
-pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
-    html(&FormPage::new(&ctx, Fields::fresh(&ctx.principal), None))
+pub(super) async fn new(ctx: Ctx, query: Query<KindQuery>) -> Result<HttpResponse> {
+    let kind = query.0.kind.unwrap_or(Kind::Openldap).as_str().to_owned();
+    html(&FormPage::new(&ctx, Fields { kind, ..Fields::fresh(&ctx.principal) }, None))
 }
 
 /// `GET /directories/{id}/edit`.
@@ -560,11 +492,11 @@ fn refused(ctx: &Ctx, fields: Fields, directory: Option<Directory>, error: Error
 /// `POST /directories/new`.
 pub(super) async fn create(ctx: Ctx, form: Form<Fields>, runner: Data<Runner>) -> Result<HttpResponse> {
     let read = form.0.read(None);
-    let created = match read.check().and_then(|()| read.json()) {
+    let created = match read.check().and_then(|()| read.settings.json()) {
         Err(error) => Err(error),
         Ok(settings) => {
             let input = CreateInput {
-                kind: Kind::Openldap,
+                kind: read.settings.kind(),
                 name: read.name,
                 settings,
                 credentials: CredentialsInput { read: read.credentials },
@@ -589,7 +521,7 @@ pub(super) async fn update(
 ) -> Result<HttpResponse> {
     let directory = actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
     let read = form.0.read(Some(&directory));
-    let updated = match read.check().and_then(|()| read.json()) {
+    let updated = match read.check().and_then(|()| read.settings.json()) {
         Err(error) => Err(error),
         Ok(settings) => {
             let input = UpdateInput {
@@ -631,7 +563,7 @@ pub(super) async fn preview(
 ) -> Result<HttpResponse> {
     let directory = actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
     let read = form.0.read(Some(&directory));
-    let started = match read.check().and_then(|()| read.json()) {
+    let started = match read.check().and_then(|()| read.settings.json()) {
         Err(error) => Err(error),
         Ok(settings) => {
             let input = PreviewInput { settings, credentials: CredentialsInput { read: read.credentials } };

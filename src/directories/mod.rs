@@ -13,6 +13,7 @@ mod engine_tests;
 mod follow;
 mod form;
 mod form_guard;
+mod form_settings;
 mod form_views;
 mod guard;
 #[cfg(test)]

@@ -18,11 +18,7 @@ use super::{
     words::{self, When},
 };
 use crate::{
-    connectors::{
-        AbilityState, ProbeReport, StepState,
-        ldap::Endpoint,
-        openldap::{Scope, Settings},
-    },
+    connectors::{self, AbilityState, Outline, ProbeReport, StepState},
     error::{Error, Result},
     web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, html, html_status, redirect, redirect_with},
 };
@@ -70,28 +66,6 @@ impl Health {
     fn failed(&self) -> Option<&Run> {
         self.last.as_ref().filter(|run| run.state == RunState::Failed)
     }
-}
-
-fn settings(directory: &Directory) -> Settings {
-    serde_json::from_value(directory.settings.clone()).unwrap_or_default()
-}
-
-/// Whether passwords and data travel unencrypted to at least one server.
-fn is_plain(settings: &Settings) -> bool {
-    !settings.start_tls
-        && settings.servers.iter().any(|server| Endpoint::parse(server).is_ok_and(|endpoint| !endpoint.is_ldaps))
-}
-
-fn encryption(settings: &Settings) -> String {
-    let way = if is_plain(settings) {
-        return "none: password and data travel unencrypted".into();
-    } else if settings.start_tls {
-        "StartTLS, always required"
-    } else {
-        "LDAPS (TLS from the first byte)"
-    };
-    let trust = if settings.ca_pem().is_some() { "own certificate authorities" } else { "the system's authorities" };
-    format!("{way}; trusts {trust}")
 }
 
 struct DirectoryRow {
@@ -147,11 +121,11 @@ pub(super) async fn list(ctx: Ctx, query: Query<CursorQuery>) -> Result<HttpResp
     let listing = Listing::cut(rows, PAGE_SIZE, |(directory, _)| directory.name.clone());
     let next_href = listing.next.as_ref().map(|cursor| format!("/directories?cursor={cursor}")).unwrap_or_default();
     let rows = listing.rows.into_iter().map(|(directory, health)| {
-        let settings = settings(&directory);
+        let outline = connectors::outline(directory.kind, &directory.settings);
         DirectoryRow {
             health,
-            server: settings.servers.first().cloned().unwrap_or_default(),
-            is_plain: is_plain(&settings),
+            server: outline.servers.into_iter().next().unwrap_or_default(),
+            is_plain: outline.is_plain,
             identities: words::number(directory.identity_count),
             groups: words::number(directory.group_count),
             last_success: directory.applied_at.into(),
@@ -287,10 +261,8 @@ struct DetailPage {
     page: Page,
     directory: Directory,
     health: Health,
-    settings: Settings,
+    outline: Outline,
     guard: GuardView,
-    is_plain: bool,
-    encryption: String,
     schedule: String,
     live: LiveView,
     identities: String,
@@ -300,12 +272,6 @@ struct DetailPage {
     runs: Vec<RunRow>,
     audit_href: String,
     probe: Option<ProbeView>,
-}
-
-impl DetailPage {
-    fn is_one_level(&self) -> bool {
-        self.settings.scope == Scope::One
-    }
 }
 
 /// Runs shown on a directory's own page.
@@ -323,14 +289,11 @@ async fn detail_page(ctx: &Ctx, live: &Live, id: i64, probe: Option<ProbeView>) 
             Ok((directory, runs, health))
         })
         .await?;
-    let settings = settings(&directory);
     let audit = serde_urlencoded::to_string([("subject", actions::subject(&ctx.principal, id))]).unwrap_or_default();
     Ok(DetailPage {
         page: Page::new(ctx, directory.name.clone(), "directories").about(Some(id)),
         health,
         guard: GuardView::new(&directory.guard),
-        is_plain: is_plain(&settings),
-        encryption: encryption(&settings),
         schedule: words::schedule(&directory.schedule),
         live: LiveView::new(live.standing(&directory)),
         identities: words::number(directory.identity_count),
@@ -339,7 +302,7 @@ async fn detail_page(ctx: &Ctx, live: &Live, id: i64, probe: Option<ProbeView>) 
         next_run: directory.next_run_at.into(),
         runs: runs.into_iter().map(|run| RunRow::new(ctx, run)).collect(),
         audit_href: format!("/logs?{audit}"),
-        settings,
+        outline: connectors::outline(directory.kind, &directory.settings),
         directory,
         probe,
     })

@@ -21,11 +21,7 @@ use super::{
 use crate::{
     audit::{self, Entry},
     clock::{DAY, Time},
-    connectors::{
-        Failure,
-        ldap::settings::MAPPED_FIELDS,
-        openldap::{Scope, Settings, settings::DEFAULT_SOURCES},
-    },
+    connectors::{self, Failure},
     error::{Error, Result},
     identities::plans,
     kernel::Kernel,
@@ -36,36 +32,11 @@ use crate::{
 /// The settings that decide what is read, name (as in the API) to text.
 pub type ReadWith = BTreeMap<String, String>;
 
-/// [`ReadWith`] of a directory's settings, with defaults filled in: a filter that is written out and the same filter by
-/// its preset read the same. The order of the servers, how they are reached, and page sizes change nothing that is read.
+/// [`ReadWith`] of a directory: of its settings, and who reads.
 pub fn read_with(directory: &Directory) -> ReadWith {
-    let settings: Settings = serde_json::from_value(directory.settings.clone()).unwrap_or_default();
-    let sorted = |list: &[String]| {
-        let mut list: Vec<String> = list.iter().map(|text| text.trim().to_lowercase()).collect();
-        list.sort();
-        list.dedup();
-        list.join(", ")
-    };
-    let mapping: Vec<String> = MAPPED_FIELDS
-        .iter()
-        .zip(settings.mapping.sources(&DEFAULT_SOURCES))
-        .map(|(field, sources)| format!("{field}: {}", sources.join(" or ")))
-        .collect();
-    [
-        ("servers", sorted(&settings.servers)),
-        ("userBaseDns", sorted(&settings.user_bases())),
-        ("groupBaseDns", sorted(&settings.group_bases())),
-        ("scope", if settings.scope == Scope::One { "one".to_owned() } else { "sub".to_owned() }),
-        ("preset", settings.preset.as_str().to_owned()),
-        ("userFilter", settings.user_filter().to_owned()),
-        ("groupFilter", settings.group_filter().to_owned()),
-        ("mapping", mapping.join("; ")),
-        ("attributes", sorted(&settings.attributes)),
-        ("credentials.read.bindDn", directory.read_principal.clone()),
-    ]
-    .into_iter()
-    .map(|(name, text)| (name.to_owned(), text))
-    .collect()
+    let mut parts = connectors::read_with(directory.kind, &directory.settings);
+    parts.insert("credentials.read.bindDn".to_owned(), directory.read_principal.clone());
+    parts
 }
 
 /// What differs. A setting that only one of the two knows came with an update of the appliance: it is left out.

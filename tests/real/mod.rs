@@ -2,6 +2,7 @@
 //!
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
+mod active_directory;
 mod bulk_reader;
 mod comparison;
 mod openldap;

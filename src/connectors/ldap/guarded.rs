@@ -77,6 +77,11 @@ impl Guarded {
         Ok(Self { ldap, verdict, server, timeouts, pump, driver })
     }
 
+    /// The server as configured.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
     /// Simple bind (RFC 4513 §5.1.3).
     pub async fn bind(&mut self, credentials: &Credentials) -> Result<(), Failure> {
         credentials.require_sendable()?;

@@ -28,10 +28,13 @@ pub mod guarded;
 pub mod inbox;
 pub mod names;
 pub mod pages;
+pub mod probing;
 pub mod reader;
 pub mod request;
+pub mod sample;
 pub mod settings;
 pub mod sync;
+pub mod times;
 pub mod tls;
 pub mod values;
 pub mod windows;
@@ -45,6 +48,7 @@ pub use self::{
     entry::{EntryView, Values},
     guarded::Guarded,
     reader::{Connection, Search},
+    settings::Way,
     sync::SYNC_REQUEST,
     tls::{CertificateView, Trust},
     wire::Protection,
@@ -144,6 +148,19 @@ pub struct Client {
 }
 
 impl Client {
+    /// To servers that settings name. Lines that are no server are left out: settings are checked before they are used.
+    pub fn new(way: Way<'_>, credentials: Credentials) -> Self {
+        Self {
+            endpoints: way.servers.iter().filter_map(|server| Endpoint::parse(server).ok()).collect(),
+            start_tls: way.start_tls,
+            accept_plaintext: way.accept_plaintext,
+            ca_pem: way.ca_pem.map(str::to_owned),
+            credentials,
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+        }
+    }
+
     /// How connections to this server are protected, or why they must not be made.
     pub fn protection(&self, endpoint: &Endpoint) -> Result<Protection, Failure> {
         match (endpoint.is_ldaps, self.start_tls, self.accept_plaintext) {
@@ -216,6 +233,22 @@ impl Client {
             format!("None of the {count} servers could be used. {} {}", first.message, others.join(" ")),
             first.next_step,
         )
+    }
+}
+
+/// The first thing that is wrong with settings, as a failure.
+pub fn require_valid(errors: Vec<crate::error::FieldError>) -> Result<(), Failure> {
+    match errors.into_iter().next() {
+        None => Ok(()),
+        Some(error) => Err(Failure::new(
+            if error.field == "acceptPlaintext" {
+                FailureKind::PlaintextNotAccepted
+            } else {
+                FailureKind::InvalidSettings
+            },
+            error.message,
+            format!("Correct “{}” in the directory's settings.", error.field),
+        )),
     }
 }
 

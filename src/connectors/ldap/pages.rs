@@ -4,6 +4,7 @@
 //! as they were. A page is a chunk of the reader, which owns its size.
 
 use std::{
+    collections::HashSet,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -21,7 +22,7 @@ use crate::connectors::{
 /// Sightings without content on one page.
 const BARE_MAX: usize = 2_000;
 /// References to other servers that are reported by name.
-const REFERENCES_MAX: u64 = 100;
+const REFERENCES_MAX: usize = 100;
 
 /// From an entry to an object, as a kind of directory does it.
 pub trait Map: Send + 'static {
@@ -36,14 +37,17 @@ type Shared = Arc<Mutex<dyn Map>>;
 pub struct Pages<'s> {
     sender: &'s mpsc::Sender<Page>,
     mapper: Option<Shared>,
-    references: u64,
+    /// References that were reported, each once.
+    references: HashSet<String>,
+    /// Those that are always there and mean nothing.
+    is_usual: fn(&str) -> bool,
     /// Something was handed on, so that no other server may be asked any more.
     has_objects: bool,
 }
 
 impl<'s> Pages<'s> {
     pub fn new(sender: &'s mpsc::Sender<Page>) -> Self {
-        Self { sender, mapper: None, references: 0, has_objects: false }
+        Self { sender, mapper: None, references: HashSet::new(), is_usual: |_| false, has_objects: false }
     }
 
     pub fn sender(&self) -> &'s mpsc::Sender<Page> {
@@ -54,6 +58,11 @@ impl<'s> Pages<'s> {
         self.has_objects
     }
 
+    /// References that are not worth telling.
+    pub fn keep_quiet_about(&mut self, is_usual: fn(&str) -> bool) {
+        self.is_usual = is_usual;
+    }
+
     /// From here on, entries are mapped in this way.
     pub fn map_with(&mut self, mapper: impl Map) {
         self.mapper = Some(Arc::new(Mutex::new(mapper)));
@@ -62,20 +71,31 @@ impl<'s> Pages<'s> {
     /// Hands a chunk on as a page.
     pub async fn send(&mut self, chunk: Chunk<Sighting>) -> Result<(), Failure> {
         let Chunk { bytes, places, seen: mut sightings, references, .. } = chunk;
-        for name in references {
-            self.references += 1;
-            if self.references <= REFERENCES_MAX {
-                // A part of the directory lies on another server. That is not followed, but somebody should know.
-                let reason = "A part of the directory lies on another server; referrals are not followed.".to_owned();
-                sightings.push(Sighting::Unreadable(Unreadable { external_id: None, name, reason }));
-            }
-        }
-        if sightings.is_empty() {
+        sightings.extend(self.elsewhere(references).into_iter().map(Sighting::Unreadable));
+        let content = Box::new(Entries { bytes, places, mapper: self.mapper.clone() });
+        self.send_page(Page { sightings, content }).await
+    }
+
+    /// Hands on what is mapped already.
+    pub async fn send_page(&mut self, page: Page) -> Result<(), Failure> {
+        if page.sightings.is_empty() {
             return Ok(());
         }
         self.has_objects = true;
-        let content = Box::new(Entries { bytes, places, mapper: self.mapper.clone() });
-        self.sender.send(Page { sightings, content }).await.map_err(|_| cancelled())
+        self.sender.send(page).await.map_err(|_| cancelled())
+    }
+
+    /// A part of the directory lies on another server. That is not followed, but somebody should know.
+    pub fn elsewhere(&mut self, references: Vec<String>) -> Vec<Unreadable> {
+        let reason = "A part of the directory lies on another server; referrals are not followed.";
+        let mut found = Vec::new();
+        for name in references {
+            let is_told = (self.is_usual)(&name) || self.references.len() >= REFERENCES_MAX;
+            if !is_told && self.references.insert(name.clone()) {
+                found.push(Unreadable { external_id: None, name, reason: reason.to_owned() });
+            }
+        }
+        found
     }
 
     /// Hands on what has no content.

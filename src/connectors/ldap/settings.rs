@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Scope, dn, filter, tls, values::is_secret};
-use crate::error::FieldError;
+use crate::{connectors::Outline, error::FieldError};
 
 const SERVERS_MAX: usize = 10;
 const BASES_MAX: usize = 50;
@@ -78,6 +78,27 @@ impl Way<'_> {
         }
     }
 
+    /// Whether passwords and data travel unencrypted to at least one server.
+    pub fn is_plain(&self) -> bool {
+        !self.start_tls
+            && self.servers.iter().any(|server| Endpoint::parse(server).is_ok_and(|endpoint| !endpoint.is_ldaps))
+    }
+
+    /// Of the outline, what servers have to do with.
+    pub fn outline(&self) -> Outline {
+        let way = match (self.is_plain(), self.start_tls) {
+            (true, _) => "none: password and data travel unencrypted",
+            (false, true) => "StartTLS, always required",
+            (false, false) => "LDAPS (TLS from the first byte)",
+        };
+        let trust = match self.ca_pem {
+            Some(_) => "own certificate authorities",
+            None => "the system's authorities",
+        };
+        let encryption = if self.is_plain() { way.to_owned() } else { format!("{way}; trusts {trust}") };
+        Outline { servers: self.servers.to_vec(), is_plain: self.is_plain(), encryption, parts: Vec::new() }
+    }
+
     /// What works but should be looked at, as sentences.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -142,6 +163,14 @@ pub fn check_attributes(names: &[String], errors: &mut Vec<FieldError>) {
     } else if let Some(secret) = names.iter().find(|name| is_secret(name)) {
         errors.push(FieldError::new("attributes", format!("{} holds secrets and is never read.", shown(secret))));
     }
+}
+
+/// A list whose order and case mean nothing, as a text to compare.
+pub fn sorted(list: &[String]) -> String {
+    let mut list: Vec<String> = list.iter().map(|text| text.trim().to_lowercase()).collect();
+    list.sort();
+    list.dedup();
+    list.join(", ")
 }
 
 /// The bases of a search, none within another (an entry would be read twice).
@@ -227,6 +256,13 @@ impl Mapping {
             Some(attribute) => vec![attribute.to_owned()],
             None => defaults.iter().map(|&name| name.to_owned()).collect(),
         })
+    }
+
+    /// All fields with what is tried for each, as a text to compare.
+    pub fn text(&self, defaults: &[&[&str]; 10]) -> String {
+        let fields = MAPPED_FIELDS.iter().zip(self.sources(defaults));
+        let texts: Vec<String> = fields.map(|(field, sources)| format!("{field}: {}", sources.join(" or "))).collect();
+        texts.join("; ")
     }
 
     pub fn check(&self, errors: &mut Vec<FieldError>) {

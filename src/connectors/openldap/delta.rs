@@ -22,7 +22,7 @@ use super::{
     OpenLdap,
     cookie::Cookie,
     mapping::{self, Mapper},
-    policy::{self, Policies},
+    policy::Policies,
     scan::{Scanner, Sighter, What},
     settings::Scope,
     tolerate,
@@ -37,6 +37,7 @@ use crate::connectors::{
         inbox::{Chunk, End, Look, Plainly, RawEntry},
         pages::{Pages, or_cancelled, read_all},
         sync::{self, Mode, State, SyncMessage, Uuid},
+        times,
     },
 };
 
@@ -190,7 +191,7 @@ impl OpenLdap {
         let policies = or_cancelled(out.sender(), self.read_policies(connection, None)).await?;
         let scanner = Scanner::new(&self.settings, policies.clone(), self.now.as_second());
         out.map_with(Mapper::new(&self.settings, policies, self.now.as_second()));
-        let from = since.and_then(|since| policy::generalized_time(since.saturating_sub(OVERLAP_S)));
+        let from = since.and_then(|since| times::generalized_time(since.saturating_sub(OVERLAP_S)));
         let filter = |filter: &str| match &from {
             Some(from) => format!("(&{filter}(modifyTimestamp>={from}))"),
             // Nothing had a time so far: everything is new.

@@ -9,7 +9,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    policy::{self, Policies, Signs},
+    policy::{Policies, Signs},
     settings::{DEFAULT_SOURCES, Settings},
 };
 use crate::connectors::{
@@ -19,6 +19,7 @@ use crate::connectors::{
         names::{Meaning, Names},
         pages::Map,
         settings::MAPPED_FIELDS,
+        times,
         values::{base_name, is_true, short, without_repetition},
     },
 };
@@ -224,7 +225,7 @@ impl Map for Mapper {
             user_name.or_else(|| dn::first_value(dn).map(|text| short(&text))).unwrap_or_else(|| external_id.clone());
         let status = self.policies.status(&found.signs, self.now_second);
         let last_sign_in_at =
-            [found.last_success, found.auth_timestamp].into_iter().flatten().filter_map(policy::rfc3339).max();
+            [found.last_success, found.auth_timestamp].into_iter().flatten().filter_map(times::rfc3339).max();
         let mails: Vec<String> = found.mails.iter().map(|mail| short(mail)).collect();
         let name = found.uid.filter(|_| self.has_names).map(|uid| Key::of_name(&uid.to_lowercase()));
         attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
@@ -244,9 +245,9 @@ impl Map for Mapper {
                 title,
                 manager,
                 status,
-                created_at: found.created.and_then(policy::rfc3339),
+                created_at: found.created.and_then(times::rfc3339),
                 last_sign_in_at,
-                password_changed_at: found.changed.and_then(policy::rfc3339),
+                password_changed_at: found.changed.and_then(times::rfc3339),
                 must_change_password: found.is_reset,
                 attributes,
             },

@@ -5,7 +5,9 @@ use crate::connectors::{
     Key, Sighting, Status, Value,
     ldap::{
         fake::{self, Flaw, certificates},
+        pages::Map as _,
         settings::Mapping,
+        times, values,
     },
 };
 
@@ -335,7 +337,7 @@ fn source_of(settings: &Settings, now_second: i64, attributes: &[(&str, &[&[u8]]
 #[test]
 fn a_source_changes_with_the_entry_the_mapping_and_a_status_that_time_changes() {
     let settings = Settings::default();
-    let changed_at = policy::unix_second("20260601000000Z").expect("a time");
+    let changed_at = times::unix_second("20260601000000Z").expect("a time");
     let entry: [(&str, &[&[u8]]); 3] = [UUID, ("cn", &[b"A"]), ("pwdChangedTime", &[b"20260601000000Z"])];
     let before = source_of(&settings, changed_at, &entry);
     assert_eq!(source_of(&settings, changed_at + 86_399, &entry), before, "time alone changes nothing");

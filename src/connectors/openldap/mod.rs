@@ -32,15 +32,15 @@ use self::{
     scan::{Scanner, What},
     watermark::{Method, Watermark},
 };
-pub use crate::connectors::ldap::Credentials;
+use crate::connectors::ldap::Credentials;
 use crate::connectors::{
     BoxFuture, Connector, Delta, DeltaEnd, DeltaStop, Failure, FailureKind, Heard, Page, ProbeReport, ReadEnd, Sample,
     Subject, WatchStop,
     ldap::{
         self, Client, Connection, Endpoint, EntryView, Limits, RootDse, SearchRequest, Timeouts, Trust, dn,
         inbox::Plainly,
-        pages::{Map as _, Pages, or_cancelled, read_all},
-        values,
+        pages::{Pages, or_cancelled, read_all},
+        sample,
     },
 };
 
@@ -56,15 +56,7 @@ impl OpenLdap {
     ///
     /// Settings that [`Settings::check`] refuses are accepted here and fail when used, with their reason.
     pub fn new(settings: Settings, credentials: Credentials, now: jiff::Timestamp) -> Self {
-        let client = Client {
-            endpoints: settings.servers.iter().filter_map(|server| Endpoint::parse(server).ok()).collect(),
-            start_tls: settings.start_tls,
-            accept_plaintext: settings.accept_plaintext,
-            ca_pem: settings.ca_pem().map(str::to_owned),
-            credentials,
-            timeouts: Timeouts::default(),
-            limits: Limits::default(),
-        };
+        let client = Client::new(settings.way(), credentials);
         Self { settings, client, now }
     }
 
@@ -76,18 +68,7 @@ impl OpenLdap {
     }
 
     fn require_valid(&self) -> Result<(), Failure> {
-        match self.settings.check().into_iter().next() {
-            None => Ok(()),
-            Some(error) => Err(Failure::new(
-                if error.field == "acceptPlaintext" {
-                    FailureKind::PlaintextNotAccepted
-                } else {
-                    FailureKind::InvalidSettings
-                },
-                error.message,
-                format!("Correct “{}” in the directory's settings.", error.field),
-            )),
-        }
+        ldap::require_valid(self.settings.check())
     }
 
     async fn read(&self, pages: mpsc::Sender<Page>) -> Result<ReadEnd, Failure> {
@@ -242,9 +223,7 @@ impl OpenLdap {
         Err(Client::all_failed(failures))
     }
 
-    /// The richest of the first users, so that the form has something to show.
     async fn sample_from(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Sample, Failure> {
-        const LOOKED_AT: u32 = 20;
         let mut connection = self.client.open(endpoint, trust).await?;
         let policies = self.read_policies(&mut connection, None).await?;
         let mut mapper = Mapper::new(&self.settings, policies, self.now.as_second());
@@ -252,33 +231,11 @@ impl OpenLdap {
         let mut attributes = Mapper::user_attributes(&self.settings);
         attributes.insert(0, "*".to_owned());
         attributes.dedup();
-        for base in self.settings.user_bases() {
-            let mut request = self.request(base, self.settings.user_filter(), &attributes);
-            request.page_size = request.page_size.min(LOOKED_AT);
-            request.entries_max = Some(LOOKED_AT);
-            let mut search = connection.search(request);
-            let mut best: Option<(usize, Sample)> = None;
-            while let Some(chunk) = search.next(&mut Plainly).await? {
-                for entry in chunk.entries().filter_map(EntryView::read) {
-                    let count = entry.attributes().count();
-                    if best.as_ref().is_some_and(|(before, _)| *before >= count) {
-                        continue;
-                    }
-                    let mapped = mapper.identity(&entry).map(|identity| identity.fields).unwrap_or_default();
-                    let dn = String::from_utf8_lossy(entry.dn).into_owned();
-                    best = Some((count, Sample { dn, attributes: values::raw(&entry), mapped }));
-                }
-            }
-            if let Some((_, sample)) = best {
-                connection.close().await;
-                return Ok(sample);
-            }
-        }
-        Err(Failure::new(
-            FailureKind::Other,
-            "No user was found, so there is no entry to show.",
-            "Check the base DN and the user filter, and that the bind DN may read users.",
-        ))
+        let bases = self.settings.user_bases().into_iter();
+        let requests = bases.map(|base| self.request(base, self.settings.user_filter(), &attributes)).collect();
+        let found = sample::richest(&mut connection, requests, &mut mapper).await?;
+        connection.close().await;
+        Ok(found)
     }
 }
 

@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 
 use super::{
     mapping::{self, Mapper},
-    policy::{self, Policies, Signs},
+    policy::{Policies, Signs},
     settings::{DEFAULT_SOURCES, Settings},
 };
 use crate::connectors::{
@@ -17,7 +17,7 @@ use crate::connectors::{
         EntryView, Values,
         answer::Violation,
         inbox::{Look, RawEntry},
-        values,
+        times, values,
     },
 };
 
@@ -120,7 +120,7 @@ impl Look for Sighter<'_> {
     fn entry(&mut self, raw: RawEntry<'_>) -> Result<Option<Sighting>, Violation> {
         let mut glance = Glance::default();
         let entry = raw.walk(|name, values| glance.attribute(name, values))?;
-        self.newest = self.newest.max(glance.modified.and_then(policy::unix_second));
+        self.newest = self.newest.max(glance.modified.and_then(times::unix_second));
         Ok(self.sighting(&entry, raw.body, &glance))
     }
 }

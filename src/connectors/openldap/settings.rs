@@ -6,9 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    connectors::ldap::{
-        self,
-        settings::{self, Mapping, PAGE_SIZE_DEFAULT, Way, present},
+    connectors::{
+        Outline,
+        ldap::{
+            self,
+            settings::{self, Mapping, PAGE_SIZE_DEFAULT, Way, present},
+        },
     },
     error::FieldError,
 };
@@ -185,6 +188,42 @@ impl Settings {
     /// What works but should be looked at, as sentences.
     pub fn warnings(&self) -> Vec<String> {
         self.way().warnings()
+    }
+
+    /// See [`crate::connectors::outline`].
+    pub fn outline(&self) -> Outline {
+        let scope = match self.scope {
+            Scope::Sub => "everything below the bases",
+            Scope::One => "directly below the bases",
+        };
+        let mut parts = vec![
+            ("Base DNs", self.base_dns.clone()),
+            ("Bases for users", self.user_base_dns.clone()),
+            ("Bases for groups", self.group_base_dns.clone()),
+        ];
+        parts.retain(|(_, bases)| !bases.is_empty());
+        parts.extend([
+            ("Scope", vec![scope.to_owned()]),
+            ("User filter", vec![self.user_filter().to_owned()]),
+            ("Group filter", vec![self.group_filter().to_owned()]),
+            ("Preset", vec![self.preset.as_str().to_owned()]),
+        ]);
+        Outline { parts, ..self.way().outline() }
+    }
+
+    /// See [`crate::connectors::read_with`].
+    pub fn read_with(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("servers", settings::sorted(&self.servers)),
+            ("userBaseDns", settings::sorted(&self.user_bases())),
+            ("groupBaseDns", settings::sorted(&self.group_bases())),
+            ("scope", if self.scope == Scope::One { "one".to_owned() } else { "sub".to_owned() }),
+            ("preset", self.preset.as_str().to_owned()),
+            ("userFilter", self.user_filter().to_owned()),
+            ("groupFilter", self.group_filter().to_owned()),
+            ("mapping", self.mapping.text(&DEFAULT_SOURCES)),
+            ("attributes", settings::sorted(&self.attributes)),
+        ]
     }
 
     /// Whether the same servers are reached in the same way as with `other`: what a password was given for.

@@ -1,0 +1,384 @@
+//! From an entry as a domain controller sends it to an identity or a group as the console knows it.
+//!
+//! Owns which attributes are asked for and what they become. Ids, times and security identifiers are shown as Windows
+//! writes them. Attributes that a controller changes with every sign-in and does not tell the others (lastLogon, logonCount)
+//! are not read: each controller says something else, and each reading would find everybody changed.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    forms::{self, Signs},
+    settings::{DEFAULT_SOURCES, Settings},
+};
+use crate::connectors::{
+    Attributes, GroupFields, IdentityFields, Key, Keys, MemberRef, ObservedGroup, ObservedIdentity, Unreadable, Value,
+    dn_key,
+    ldap::{
+        EntryView, Values, dn,
+        names::{Meaning, Names},
+        pages::Map,
+        settings::MAPPED_FIELDS,
+        values::{base_name, short, without_repetition},
+    },
+};
+
+/// Mail addresses of one person.
+const MAILS_MAX: usize = 200;
+const FIELDS: usize = MAPPED_FIELDS.len();
+const MAIL: usize = 2;
+
+/// What is read of an account beside the mapped fields, for what it says about its state.
+const STATE: [&str; 17] = [
+    "objectGUID",
+    "objectSid",
+    "objectClass",
+    "cn",
+    "userAccountControl",
+    "msDS-User-Account-Control-Computed",
+    "accountExpires",
+    "pwdLastSet",
+    "lastLogonTimestamp",
+    "lockoutTime",
+    "badPwdCount",
+    "adminCount",
+    "primaryGroupID",
+    "sIDHistory",
+    "whenCreated",
+    "servicePrincipalName",
+    "msDS-AllowedToDelegateTo",
+];
+/// What administrators look for, kept as it is.
+const USUAL: [&str; 21] = [
+    "description",
+    "proxyAddresses",
+    "telephoneNumber",
+    "mobile",
+    "company",
+    "physicalDeliveryOfficeName",
+    "streetAddress",
+    "l",
+    "st",
+    "postalCode",
+    "co",
+    "info",
+    "employeeType",
+    "userWorkstations",
+    "logonHours",
+    "homeDirectory",
+    "scriptPath",
+    "uid",
+    "uidNumber",
+    "managedBy",
+    "wWWHomePage",
+];
+const OF_GROUPS: [&str; 12] = [
+    "objectGUID",
+    "objectSid",
+    "objectClass",
+    "cn",
+    "sAMAccountName",
+    "description",
+    "groupType",
+    "mail",
+    "managedBy",
+    "info",
+    "whenCreated",
+    "adminCount",
+];
+
+/// Where a value goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Guid,
+    Sid,
+    SidHistory,
+    AccountControl,
+    Computed,
+    AccountExpires,
+    PasswordLastSet,
+    LastLogon,
+    LockoutTime,
+    Created,
+    GroupType,
+    Description,
+    CommonName,
+    AccountName,
+    ProxyAddresses,
+    /// A mapped field (index into [`MAPPED_FIELDS`]) and the rank of this source.
+    Field(usize, usize),
+}
+
+/// Reads entries by the settings. One per reading; it learns the directory's attribute names as they come.
+#[derive(Debug)]
+pub struct Mapper {
+    sources: [Vec<String>; FIELDS],
+    names: Names<Slot>,
+    now_second: i64,
+    dn_name: Arc<str>,
+}
+
+/// The values that fields are made from.
+#[derive(Default)]
+struct Found<'a> {
+    guid: Option<&'a [u8]>,
+    sid: Option<String>,
+    sid_history: Vec<String>,
+    signs: Signs<'a>,
+    last_logon: Option<&'a str>,
+    lockout_time: Option<&'a str>,
+    created: Option<&'a str>,
+    group_type: Option<&'a str>,
+    description: Option<&'a str>,
+    common_name: Option<&'a str>,
+    account_name: Option<&'a str>,
+    proxy_addresses: Vec<&'a str>,
+    fields: [Option<(usize, &'a str)>; FIELDS],
+    mails: Vec<&'a str>,
+}
+
+fn texts(values: Values<'_>) -> impl Iterator<Item = &str> {
+    values.filter_map(|value| std::str::from_utf8(value).ok()).filter(|text| !text.is_empty())
+}
+
+impl<'a> Found<'a> {
+    fn take(&mut self, slots: &[Slot], mut values: Values<'a>) {
+        for slot in slots {
+            match slot {
+                Slot::Guid => self.guid = values.next(),
+                Slot::Sid => self.sid = values.next().and_then(forms::sid_text),
+                Slot::SidHistory => self.sid_history = values.filter_map(forms::sid_text).collect(),
+                Slot::ProxyAddresses => self.proxy_addresses = texts(values).take(MAILS_MAX).collect(),
+                slot => {
+                    let mut texts = texts(values);
+                    let Some(first) = texts.next() else { return };
+                    self.fill(*slot, first);
+                    if let Slot::Field(MAIL, _) = slot {
+                        self.mails.push(first);
+                        self.mails.extend(texts.take(MAILS_MAX - 1));
+                    }
+                }
+            }
+        }
+    }
+
+    fn fill(&mut self, slot: Slot, text: &'a str) {
+        match slot {
+            Slot::AccountControl => self.signs.account_control = Some(text),
+            Slot::Computed => self.signs.computed = Some(text),
+            Slot::AccountExpires => self.signs.account_expires = Some(text),
+            Slot::PasswordLastSet => self.signs.password_last_set = Some(text),
+            Slot::LastLogon => self.last_logon = Some(text),
+            Slot::LockoutTime => self.lockout_time = Some(text),
+            Slot::Created => self.created = Some(text),
+            Slot::GroupType => self.group_type = Some(text),
+            Slot::Description => self.description = Some(text),
+            Slot::CommonName => self.common_name = Some(text),
+            Slot::AccountName => self.account_name = Some(text),
+            Slot::Guid | Slot::Sid | Slot::SidHistory | Slot::ProxyAddresses => {}
+            Slot::Field(field, rank) => {
+                if let Some(best) = self.fields.get_mut(field)
+                    && best.is_none_or(|(before, _)| rank < before)
+                {
+                    *best = Some((rank, text));
+                }
+            }
+        }
+    }
+
+    /// Mail addresses: that of `mail` first, then those that Exchange receives for the account (`smtp:` in
+    /// proxyAddresses), none twice.
+    fn all_mails(&self) -> Vec<String> {
+        let more = self.proxy_addresses.iter().filter_map(|address| match address.split_at_checked(5) {
+            Some((kind, address)) if kind.eq_ignore_ascii_case("smtp:") => Some(address),
+            _ => None,
+        });
+        let mut seen = HashSet::new();
+        let all = self.mails.iter().copied().chain(more);
+        all.filter(|mail| seen.insert(mail.to_lowercase())).take(MAILS_MAX).map(short).collect()
+    }
+}
+
+fn meaning(sources: &[Vec<String>; FIELDS], full: &str, base: &str) -> Meaning<Slot> {
+    let fixed = match base {
+        "objectguid" => Some(Slot::Guid),
+        "objectsid" => Some(Slot::Sid),
+        "sidhistory" => Some(Slot::SidHistory),
+        "useraccountcontrol" => Some(Slot::AccountControl),
+        "msds-user-account-control-computed" => Some(Slot::Computed),
+        "accountexpires" => Some(Slot::AccountExpires),
+        "pwdlastset" => Some(Slot::PasswordLastSet),
+        "lastlogontimestamp" => Some(Slot::LastLogon),
+        "lockouttime" => Some(Slot::LockoutTime),
+        "whencreated" => Some(Slot::Created),
+        "grouptype" => Some(Slot::GroupType),
+        "description" => Some(Slot::Description),
+        "cn" => Some(Slot::CommonName),
+        "samaccountname" => Some(Slot::AccountName),
+        "proxyaddresses" => Some(Slot::ProxyAddresses),
+        _ => None,
+    };
+    let mut slots: Vec<Slot> = fixed.into_iter().collect();
+    for (field, sources) in sources.iter().enumerate() {
+        for (rank, source) in sources.iter().enumerate() {
+            if source.eq_ignore_ascii_case(full) {
+                slots.push(Slot::Field(field, rank));
+            }
+        }
+    }
+    // What is written in another form than it is sent in, and what stands in a field of its own.
+    let is_rendered = matches!(
+        base,
+        "objectguid"
+            | "objectsid"
+            | "sidhistory"
+            | "accountexpires"
+            | "pwdlastset"
+            | "lastlogontimestamp"
+            | "lockouttime"
+            | "whencreated"
+            | "msds-user-account-control-computed"
+            | "member"
+            | "usnchanged"
+    );
+    Meaning { is_kept: !is_rendered, slots }
+}
+
+impl Mapper {
+    pub fn new(settings: &Settings, now_second: i64) -> Self {
+        let sources = settings.mapping.sources(&DEFAULT_SOURCES);
+        Self { sources, names: Names::default(), now_second, dn_name: "dn".into() }
+    }
+
+    /// The attributes to ask for when reading users.
+    pub fn user_attributes(settings: &Settings) -> Vec<String> {
+        let mut names: Vec<String> = STATE.iter().chain(&USUAL).map(|&name| name.to_owned()).collect();
+        names.extend(settings.mapping.sources(&DEFAULT_SOURCES).into_iter().flatten());
+        names.extend(settings.attributes.iter().cloned());
+        without_repetition(names)
+    }
+
+    /// The attributes to ask for when reading groups, without the members.
+    pub fn group_attributes(settings: &Settings) -> Vec<String> {
+        let names = OF_GROUPS.iter().map(|&name| name.to_owned()).chain(settings.attributes.iter().cloned());
+        without_repetition(names.collect())
+    }
+
+    fn walk<'a>(&mut self, entry: &EntryView<'a>, found: &mut Found<'a>) -> Attributes {
+        let sources = &self.sources;
+        let learn = |name: &str, base: &str| meaning(sources, &name.to_ascii_lowercase(), base);
+        let mut attributes = self.names.walk(entry, learn, |slots, values| found.take(slots, values));
+        let mut put = |name: &str, values: Vec<String>| {
+            if !values.is_empty() {
+                attributes.insert(name.into(), values.into_iter().map(Value::Text).collect());
+            }
+        };
+        put("objectSid", found.sid.iter().cloned().collect());
+        put("sIDHistory", found.sid_history.clone());
+        for (name, text) in [("accountExpires", found.signs.account_expires), ("lockoutTime", found.lockout_time)] {
+            put(name, text.and_then(forms::moment_rfc3339).into_iter().collect());
+        }
+        attributes
+    }
+}
+
+/// DN, its key and the external id, or why the entry can't be used.
+pub fn head<'a>(entry: &EntryView<'a>, guid: Option<&[u8]>) -> Result<(&'a str, Key, String), Unreadable> {
+    let external_id = guid.and_then(forms::guid_text);
+    let unreadable = |reason: &str| Unreadable {
+        external_id: external_id.clone(),
+        name: short(&String::from_utf8_lossy(entry.dn)),
+        reason: reason.to_owned(),
+    };
+    let dn = std::str::from_utf8(entry.dn).map_err(|_| unreadable("The DN is not UTF-8."))?;
+    let normal = dn::normalise(dn).map_err(|reason| unreadable(&format!("The DN can't be read: {reason}.")))?;
+    match &external_id {
+        Some(id) => Ok((dn, Key::of_dn(&normal), id.clone())),
+        None => Err(unreadable("The entry has no readable objectGUID.")),
+    }
+}
+
+impl Map for Mapper {
+    fn identity(&mut self, entry: &EntryView<'_>) -> Result<ObservedIdentity, Unreadable> {
+        let mut found = Found::default();
+        let mut attributes = self.walk(entry, &mut found);
+        let (dn, key, external_id) = head(entry, found.guid)?;
+        let field = |index: usize| found.fields.get(index).copied().flatten().map(|(_, text)| short(text));
+        let [user_name, upn, _, display_name, given_name, family_name, employee_id, department, title, manager] =
+            std::array::from_fn(field);
+        let user_name =
+            user_name.or_else(|| dn::first_value(dn).map(|text| short(&text))).unwrap_or_else(|| external_id.clone());
+        let mails = found.all_mails();
+        attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
+        Ok(ObservedIdentity {
+            external_id,
+            keys: Keys { dn: Some(key), name: None },
+            fields: IdentityFields {
+                user_name,
+                upn,
+                mail: mails.first().cloned(),
+                mails,
+                display_name,
+                given_name,
+                family_name,
+                employee_id,
+                department,
+                title,
+                manager,
+                status: found.signs.status(self.now_second),
+                created_at: found.created.and_then(crate::connectors::ldap::times::rfc3339),
+                last_sign_in_at: found.last_logon.and_then(forms::moment_rfc3339),
+                password_changed_at: found.signs.password_last_set.and_then(forms::moment_rfc3339),
+                must_change_password: found.signs.must_change_password(),
+                attributes,
+            },
+        })
+    }
+
+    /// A group without its members, which take more than its entry.
+    fn group(&mut self, entry: &EntryView<'_>) -> Result<ObservedGroup, Unreadable> {
+        let mut found = Found::default();
+        let mut attributes = self.walk(entry, &mut found);
+        let (dn, key, external_id) = head(entry, found.guid)?;
+        let name = found.account_name.or(found.common_name).map(short);
+        attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
+        Ok(ObservedGroup {
+            keys: Keys { dn: Some(key), name: None },
+            fields: GroupFields {
+                name: name
+                    .or_else(|| dn::first_value(dn).map(|text| short(&text)))
+                    .unwrap_or_else(|| external_id.clone()),
+                description: found.description.map(short),
+                kind: found.group_type.and_then(forms::group_kind),
+                attributes,
+            },
+            external_id,
+            members: Vec::new(),
+        })
+    }
+}
+
+/// One value of `member`: a DN.
+pub fn member(value: &[u8]) -> Option<MemberRef> {
+    let text = String::from_utf8_lossy(value);
+    if text.trim().is_empty() {
+        return None;
+    }
+    // It points at nothing that can be read, but it is a member and shown as such. No normalised DN has a NUL.
+    let key = dn_key(&text).unwrap_or_else(|| Key::of_dn(&format!("\0{text}")));
+    Some(MemberRef { key, text: text.into_owned() })
+}
+
+/// The lower-case name of an attribute with its range (MS-ADTS §3.1.1.3.1.3.3), where the controller gives only some of the
+/// values: `member;range=0-1499` answers `Some(Some(1499))`, the last part `member;range=1500-*` `Some(None)`.
+pub fn range_end(name: &[u8], attribute: &str) -> Option<Option<u32>> {
+    let name = std::str::from_utf8(name).ok()?;
+    if base_name(name) != attribute {
+        return None;
+    }
+    let range = name.split(';').skip(1).find_map(|option| {
+        let (key, value) = option.split_once('=')?;
+        key.eq_ignore_ascii_case("range").then_some(value)
+    })?;
+    let (_, end) = range.split_once('-')?;
+    if end == "*" { Some(None) } else { end.parse().ok().map(Some) }
+}

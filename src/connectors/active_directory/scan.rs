@@ -1,0 +1,146 @@
+//! The first, cheap look at an account: its id, the fingerprint by which an unchanged one is known, and its primary group.
+//!
+//! Owns what goes into a [`Source`]: the mapping's settings, the bytes of the entry as they came, and the status, which
+//! time alone can change. This runs once per account of every reading.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::digest;
+
+use super::{
+    forms::{self, Signs},
+    mapping,
+    settings::{DEFAULT_SOURCES, Settings},
+};
+use crate::connectors::{
+    Key, Sighting, Source,
+    ldap::{
+        EntryView, Values,
+        answer::Violation,
+        dn,
+        inbox::{Look, RawEntry},
+    },
+};
+
+/// Raised whenever the mapping reads the same bytes in another way, so that everything is mapped anew once.
+const MAPPING_VERSION: u32 = 1;
+
+/// Parts of the directory that are left out, normalised.
+#[derive(Debug, Clone, Default)]
+pub struct Excluded(pub Vec<String>);
+
+impl Excluded {
+    pub fn holds(&self, entry: &EntryView<'_>) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let normal = std::str::from_utf8(entry.dn).ok().and_then(|dn| dn::normalise(dn).ok());
+        normal.is_some_and(|normal| self.0.iter().any(|base| dn::is_within(&normal, base)))
+    }
+}
+
+/// Looks at accounts as they come. One per reading.
+#[derive(Debug)]
+pub struct AccountLook {
+    fingerprint: [u8; 32],
+    excluded: Excluded,
+    now_second: i64,
+    /// Who has which primary group (primaryGroupID), which does not name them among its members: 16 bytes for each.
+    pub primary: HashMap<u32, Vec<Key>>,
+}
+
+impl AccountLook {
+    pub fn new(settings: &Settings, now_second: i64) -> Self {
+        let text = format!("{MAPPING_VERSION} accounts {:?}", settings.mapping.sources(&DEFAULT_SOURCES));
+        Self {
+            fingerprint: crate::secret::sha256(text.as_bytes()),
+            excluded: Excluded(settings.excluded()),
+            now_second,
+            primary: HashMap::new(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Glance<'a> {
+    guid: Option<&'a [u8]>,
+    primary: Option<&'a str>,
+    signs: Signs<'a>,
+}
+
+impl<'a> Glance<'a> {
+    #[inline]
+    fn attribute(&mut self, name: &[u8], mut values: Values<'a>) {
+        // Most names are told apart by their length.
+        let slot = match name.len() {
+            10 if name.eq_ignore_ascii_case(b"objectGUID") => {
+                self.guid = values.next();
+                return;
+            }
+            10 if name.eq_ignore_ascii_case(b"pwdLastSet") => &mut self.signs.password_last_set,
+            14 if name.eq_ignore_ascii_case(b"accountExpires") => &mut self.signs.account_expires,
+            14 if name.eq_ignore_ascii_case(b"primaryGroupID") => &mut self.primary,
+            18 if name.eq_ignore_ascii_case(b"userAccountControl") => &mut self.signs.account_control,
+            34 if name.eq_ignore_ascii_case(b"msDS-User-Account-Control-Computed") => &mut self.signs.computed,
+            _ => return,
+        };
+        *slot = values.next().and_then(|value| std::str::from_utf8(value).ok());
+    }
+}
+
+impl Look for AccountLook {
+    type Seen = Sighting;
+
+    fn entry(&mut self, raw: RawEntry<'_>) -> Result<Option<Sighting>, Violation> {
+        let mut glance = Glance::default();
+        let entry = raw.walk(|name, values| glance.attribute(name, values))?;
+        if self.excluded.holds(&entry) {
+            return Ok(None);
+        }
+        let (_, key, external_id) = match mapping::head(&entry, glance.guid) {
+            Ok(head) => head,
+            Err(unreadable) => return Ok(Some(Sighting::Unreadable(unreadable))),
+        };
+        if let Some(group) = glance.primary.and_then(|text| text.trim().parse().ok()) {
+            self.primary.entry(group).or_default().push(key);
+        }
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(&self.fingerprint);
+        hash.update(raw.body);
+        hash.update(glance.signs.status(self.now_second).as_str().as_bytes());
+        Ok(Some(Sighting::Identity { external_id, source: Source::cut(hash.finish().as_ref()) }))
+    }
+}
+
+/// Sees that groups exist, and under which keys.
+#[derive(Debug)]
+pub struct GroupsSeen {
+    pub excluded: Excluded,
+}
+
+impl Look for GroupsSeen {
+    type Seen = Sighting;
+
+    fn entry(&mut self, raw: RawEntry<'_>) -> Result<Option<Sighting>, Violation> {
+        let mut guid = None;
+        let entry = raw.walk(|name, mut values| {
+            if name.eq_ignore_ascii_case(b"objectGUID") {
+                guid = values.next();
+            }
+        })?;
+        if self.excluded.holds(&entry) {
+            return Ok(None);
+        }
+        // One that can't be read is reported by the second look.
+        let head = mapping::head(&entry, guid).ok();
+        Ok(head.map(|(_, key, external_id)| Sighting::GroupSeen {
+            external_id,
+            keys: crate::connectors::Keys { dn: Some(key), name: None },
+        }))
+    }
+}
+
+/// The relative identifier of a group's security identifier, by which accounts name their primary group.
+pub fn rid_of(entry: &EntryView<'_>) -> Option<u32> {
+    entry.values("objectSid").first().and_then(|sid| forms::rid(sid))
+}

@@ -1,0 +1,205 @@
+//! The settings of an Active Directory: what the form and the API take, and what they refuse.
+//!
+//! Owns the field names (the contract of the API) and every check before a setting is stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    connectors::{
+        Outline,
+        ldap::{
+            Scope, dn,
+            settings::{self, Mapping, PAGE_SIZE_DEFAULT, Way, present},
+        },
+    },
+    error::FieldError,
+};
+
+/// Settings as stored and as the API shows them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schema(as = ActiveDirectorySettings)]
+pub struct Settings {
+    /// Domain controllers: `ldaps://dc1.example.com` or `ldap://dc1.example.com`, in the order in which they are tried.
+    pub servers: Vec<String>,
+    /// StartTLS on `ldap://` servers.
+    pub start_tls: bool,
+    /// Certificates of the authorities that issue the controllers' certificates; the system's list when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_pem: Option<String>,
+    /// "I accept that passwords and data travel unencrypted" for `ldap://` servers without StartTLS.
+    pub accept_plaintext: bool,
+    /// Where users and groups are; the whole domain when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub base_dns: Vec<String>,
+    /// Parts of these that are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excluded_base_dns: Vec<String>,
+    /// Narrows what is a user here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_filter: Option<String>,
+    /// Narrows what is a group here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_filter: Option<String>,
+    /// Accounts of computers and services (gMSA) are read too.
+    pub computers: bool,
+    pub mapping: Mapping,
+    /// Entries per page, 1 to 1,000, which is the most that a controller gives; 1,000 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<u32>,
+    /// Attributes that are read beside the usual ones, and kept as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
+}
+
+/// The attributes that are tried for each mapped field.
+pub const DEFAULT_SOURCES: [&[&str]; 10] = [
+    &["sAMAccountName"],
+    &["userPrincipalName"],
+    &["mail"],
+    &["displayName", "cn"],
+    &["givenName"],
+    &["sn"],
+    &["employeeID", "employeeNumber"],
+    &["department"],
+    &["title"],
+    &["manager"],
+];
+
+/// People, as Active Directory's own tools understand it (MS-ADTS §3.1.1.2.3.1: objectCategory is indexed).
+const PEOPLE: &str = "(&(objectCategory=person)(objectClass=user))";
+/// Computers are users to the schema, and gMSA are computers.
+const ALL_ACCOUNTS: &str = "(objectClass=user)";
+const GROUPS: &str = "(objectCategory=group)";
+
+impl Settings {
+    /// How the controllers are reached.
+    pub fn way(&self) -> Way<'_> {
+        Way {
+            servers: &self.servers,
+            start_tls: self.start_tls,
+            ca_pem: present(&self.ca_pem),
+            accept_plaintext: self.accept_plaintext,
+        }
+    }
+
+    /// Every field that has to be corrected. Names are relative to the settings.
+    pub fn check(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if self.servers.is_empty() {
+            errors.push(FieldError::new(
+                "servers",
+                "Enter at least one domain controller, for example ldaps://dc1.example.com.",
+            ));
+        }
+        self.way().check(&mut errors);
+        settings::check_bases("baseDns", &self.base_dns, &mut errors);
+        settings::check_bases("excludedBaseDns", &self.excluded_base_dns, &mut errors);
+        settings::check_filter("userFilter", &self.user_filter, &mut errors);
+        settings::check_filter("groupFilter", &self.group_filter, &mut errors);
+        self.mapping.check(&mut errors);
+        if self.page_size.is_some_and(|size| !(1..=1000).contains(&size)) {
+            errors.push(FieldError::new("pageSize", "The page size must be between 1 and 1000."));
+        }
+        settings::check_attributes(&self.attributes, &mut errors);
+        errors
+    }
+
+    /// What works but should be looked at, as sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        self.way().warnings()
+    }
+
+    /// See [`crate::connectors::outline`].
+    pub fn outline(&self) -> Outline {
+        let whole = || vec!["the whole domain".to_owned()];
+        let bases = if self.base_dns.is_empty() { whole() } else { self.base_dns.clone() };
+        let mut parts = vec![("Base DNs", bases), ("Left out", self.excluded_base_dns.clone())];
+        parts.retain(|(_, bases)| !bases.is_empty());
+        parts.extend([
+            ("User filter", vec![self.user_filter()]),
+            ("Group filter", vec![self.group_filter()]),
+            ("Computers", vec![if self.computers { "read too" } else { "not read" }.to_owned()]),
+        ]);
+        Outline { parts, ..self.way().outline() }
+    }
+
+    /// See [`crate::connectors::read_with`].
+    pub fn read_with(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("servers", settings::sorted(&self.servers)),
+            ("baseDns", settings::sorted(&self.base_dns)),
+            ("excludedBaseDns", settings::sorted(&self.excluded_base_dns)),
+            ("userFilter", self.user_filter()),
+            ("groupFilter", self.group_filter()),
+            ("mapping", self.mapping.text(&DEFAULT_SOURCES)),
+            ("attributes", settings::sorted(&self.attributes)),
+        ]
+    }
+
+    /// Whether the same controllers are reached in the same way as with `other`: what a password was given for.
+    pub fn is_same_way(&self, other: &Self) -> bool {
+        self.way().is_same(&other.way())
+    }
+
+    pub fn user_filter(&self) -> String {
+        let kind = if self.computers { ALL_ACCOUNTS } else { PEOPLE };
+        present(&self.user_filter).map_or_else(|| kind.to_owned(), |own| format!("(&{kind}{own})"))
+    }
+
+    pub fn group_filter(&self) -> String {
+        present(&self.group_filter).map_or_else(|| GROUPS.to_owned(), |own| format!("(&{GROUPS}{own})"))
+    }
+
+    pub fn page_size(&self) -> u32 {
+        self.page_size.unwrap_or(PAGE_SIZE_DEFAULT)
+    }
+
+    /// Where is looked: none within another, `domain` when the settings name nothing.
+    pub fn bases(&self, domain: &str) -> Vec<String> {
+        if self.base_dns.is_empty() { vec![domain.to_owned()] } else { settings::distinct(&self.base_dns, Scope::Sub) }
+    }
+
+    /// The parts that are left out, normalised.
+    pub fn excluded(&self) -> Vec<String> {
+        self.excluded_base_dns.iter().filter_map(|base| dn::normalise(base).ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(json: serde_json::Value) -> Settings {
+        serde_json::from_value(json).expect("settings")
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_field() {
+        let wrong = |json: serde_json::Value| -> Vec<String> {
+            settings(json).check().into_iter().map(|error| error.field).collect()
+        };
+        assert_eq!(wrong(serde_json::json!({})), ["servers"]);
+        assert_eq!(wrong(serde_json::json!({"servers": ["ldap://dc1"]})), ["acceptPlaintext"]);
+        assert_eq!(wrong(serde_json::json!({"servers": ["ldaps://dc1"], "pageSize": 1001})), ["pageSize"]);
+        assert_eq!(wrong(serde_json::json!({"servers": ["ldaps://dc1"], "pageSize": 0})), ["pageSize"]);
+        let bases = serde_json::json!({"servers": ["ldaps://dc1"], "baseDns": ["x"], "excludedBaseDns": [""]});
+        assert_eq!(wrong(bases), ["baseDns", "excludedBaseDns"]);
+        let filters = serde_json::json!({"servers": ["ldaps://dc1"], "userFilter": "(a", "groupFilter": "b)"});
+        assert_eq!(wrong(filters), ["userFilter", "groupFilter"]);
+        let secret = serde_json::json!({"servers": ["ldaps://dc1"], "attributes": ["unicodePwd"]});
+        assert_eq!(wrong(secret), ["attributes"]);
+        assert!(wrong(serde_json::json!({"servers": ["ldaps://dc1"]})).is_empty());
+    }
+
+    #[test]
+    fn filters_only_narrow() {
+        let own = settings(serde_json::json!({"userFilter": "(department=IT)", "computers": true}));
+        assert_eq!(own.user_filter(), "(&(objectClass=user)(department=IT))");
+        assert_eq!(Settings::default().user_filter(), PEOPLE);
+        assert_eq!(Settings::default().group_filter(), GROUPS);
+        assert_eq!(Settings::default().bases("DC=x"), ["DC=x"]);
+        let nested = settings(serde_json::json!({"baseDns": ["OU=a,DC=x", "DC=x"]}));
+        assert_eq!(nested.bases("DC=y"), ["DC=x"]);
+    }
+}
