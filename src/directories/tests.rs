@@ -89,6 +89,52 @@ async fn every_field_of_the_form_is_stored_and_comes_back() {
 }
 
 #[actix_web::test]
+async fn the_form_of_a_domain_asks_for_what_a_domain_has() {
+    let console = Console::open().await;
+    let fresh = console.get("/directories/new?kind=active-directory").await;
+    assert_eq!(fresh.value("kind"), "active-directory");
+    for (field, count) in [("excludedBaseDns", 1), ("computers", 1), ("preset", 0), ("userBaseDns", 0), ("live", 0)] {
+        assert_eq!(fresh.count(&format!("[name={field}]")), count, "{field}");
+    }
+    assert_eq!(fresh.count("[name='mapping.userName'][placeholder=sAMAccountName]"), 1);
+    let changes = [
+        ("kind", "active-directory"),
+        ("servers", "ldaps://dc1.example.com\nldaps://dc2.example.com"),
+        ("bindDn", "EXAMPLE\\reader"),
+        ("baseDns", ""),
+        ("excludedBaseDns", "OU=Left,DC=example,DC=com"),
+        ("userFilter", "(department=IT)"),
+        ("computers", "on"),
+    ];
+    let id = console.connect(&changes).await;
+    let stored = console.api_get(&format!("/api/directories/{id}")).await.json();
+    assert_eq!(stored["kind"], "active-directory");
+    let settings = &stored["settings"];
+    assert_eq!(settings["excludedBaseDns"], json!(["OU=Left,DC=example,DC=com"]));
+    assert_eq!((&settings["computers"], &settings["userFilter"]), (&json!(true), &json!("(department=IT)")));
+    let page = console.get(&format!("/directories/{id}")).await;
+    let shown = page.text("main");
+    for part in
+        ["Active Directory", "the whole domain", "OU=Left,DC=example,DC=com", "ldaps://dc2.example.com", "read too"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let edit = console.get(&format!("/directories/{id}/edit")).await;
+    assert_eq!(edit.value("excludedBaseDns"), "OU=Left,DC=example,DC=com");
+    assert_eq!((edit.value("bindDn"), edit.count("#computers[checked]")), ("EXAMPLE\\reader".to_owned(), 1));
+    // A stored directory stays of its kind, whatever a form says.
+    let again: Vec<(&str, &str)> =
+        changes.iter().copied().chain([("password", ""), ("kind", "openldap"), ("name", "Domain")]).collect();
+    let answer = console.post(&format!("/directories/{id}/edit"), &form(&again)).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text(".error-summary"));
+    let after = console.api_get(&format!("/api/directories/{id}")).await.json();
+    assert_eq!((&after["kind"], &after["name"], &after["settings"]), (&stored["kind"], &json!("Domain"), settings));
+    let wrong =
+        console.post("/directories/new", &form(&[("kind", "active-directory"), ("excludedBaseDns", "?")])).await;
+    assert_eq!((wrong.status, wrong.count("#excludedBaseDns[aria-invalid]")), (StatusCode::UNPROCESSABLE_ENTITY, 1));
+}
+
+#[actix_web::test]
 async fn a_wrong_entry_is_named_at_its_field_and_nothing_is_stored() {
     let console = Console::open().await;
     let long = "x".repeat(2_000);

@@ -18,6 +18,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/", "overview"),
     ("/directories", "directories"),
     ("/directories/new", "directory-new"),
+    ("/directories/new?kind=active-directory", "directory-new-domain"),
     ("/runs", "runs"),
     ("/identities", "identities"),
     ("/groups", "groups"),
