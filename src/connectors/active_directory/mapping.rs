@@ -15,17 +15,15 @@ use crate::connectors::{
     dn_key,
     ldap::{
         EntryView, Values, dn,
+        mapped::{self, MAIL, Mapped, Place, Sources},
         names::{Meaning, Names},
         pages::Map,
-        settings::MAPPED_FIELDS,
         values::{base_name, short, without_repetition},
     },
 };
 
 /// Mail addresses of one person.
 const MAILS_MAX: usize = 200;
-const FIELDS: usize = MAPPED_FIELDS.len();
-const MAIL: usize = 2;
 
 /// What is read of an account beside the mapped fields, for what it says about its state.
 const STATE: [&str; 17] = [
@@ -104,14 +102,13 @@ enum Slot {
     CommonName,
     AccountName,
     ProxyAddresses,
-    /// A mapped field (index into [`MAPPED_FIELDS`]) and the rank of this source.
-    Field(usize, usize),
+    Field(Place),
 }
 
 /// Reads entries by the settings. One per reading; it learns the directory's attribute names as they come.
 #[derive(Debug)]
 pub struct Mapper {
-    sources: [Vec<String>; FIELDS],
+    sources: Sources,
     names: Names<Slot>,
     now_second: i64,
     dn_name: Arc<str>,
@@ -132,7 +129,7 @@ struct Found<'a> {
     common_name: Option<&'a str>,
     account_name: Option<&'a str>,
     proxy_addresses: Vec<&'a str>,
-    fields: [Option<(usize, &'a str)>; FIELDS],
+    mapped: Mapped<'a>,
     mails: Vec<&'a str>,
 }
 
@@ -152,7 +149,7 @@ impl<'a> Found<'a> {
                     let mut texts = texts(values);
                     let Some(first) = texts.next() else { return };
                     self.fill(*slot, first);
-                    if let Slot::Field(MAIL, _) = slot {
+                    if let Slot::Field((MAIL, _)) = slot {
                         self.mails.push(first);
                         self.mails.extend(texts.take(MAILS_MAX - 1));
                     }
@@ -175,13 +172,7 @@ impl<'a> Found<'a> {
             Slot::CommonName => self.common_name = Some(text),
             Slot::AccountName => self.account_name = Some(text),
             Slot::Guid | Slot::Sid | Slot::SidHistory | Slot::ProxyAddresses => {}
-            Slot::Field(field, rank) => {
-                if let Some(best) = self.fields.get_mut(field)
-                    && best.is_none_or(|(before, _)| rank < before)
-                {
-                    *best = Some((rank, text));
-                }
-            }
+            Slot::Field(place) => self.mapped.offer(place, text),
         }
     }
 
@@ -198,7 +189,7 @@ impl<'a> Found<'a> {
     }
 }
 
-fn meaning(sources: &[Vec<String>; FIELDS], full: &str, base: &str) -> Meaning<Slot> {
+fn meaning(sources: &Sources, full: &str, base: &str) -> Meaning<Slot> {
     let fixed = match base {
         "objectguid" => Some(Slot::Guid),
         "objectsid" => Some(Slot::Sid),
@@ -218,13 +209,7 @@ fn meaning(sources: &[Vec<String>; FIELDS], full: &str, base: &str) -> Meaning<S
         _ => None,
     };
     let mut slots: Vec<Slot> = fixed.into_iter().collect();
-    for (field, sources) in sources.iter().enumerate() {
-        for (rank, source) in sources.iter().enumerate() {
-            if source.eq_ignore_ascii_case(full) {
-                slots.push(Slot::Field(field, rank));
-            }
-        }
-    }
+    slots.extend(mapped::places(sources, full).map(Slot::Field));
     // What is written in another form than it is sent in, and what stands in a field of its own.
     let is_rendered = matches!(
         base,
@@ -302,34 +287,22 @@ impl Map for Mapper {
         let mut found = Found::default();
         let mut attributes = self.walk(entry, &mut found);
         let (dn, key, external_id) = head(entry, found.guid)?;
-        let field = |index: usize| found.fields.get(index).copied().flatten().map(|(_, text)| short(text));
-        let [user_name, upn, _, display_name, given_name, family_name, employee_id, department, title, manager] =
-            std::array::from_fn(field);
-        let user_name =
-            user_name.or_else(|| dn::first_value(dn).map(|text| short(&text))).unwrap_or_else(|| external_id.clone());
         let mails = found.all_mails();
         attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
+        let fields = found.mapped.fields(dn, &external_id);
         Ok(ObservedIdentity {
             external_id,
             keys: Keys { dn: Some(key), name: None },
             fields: IdentityFields {
-                user_name,
-                upn,
                 mail: mails.first().cloned(),
                 mails,
-                display_name,
-                given_name,
-                family_name,
-                employee_id,
-                department,
-                title,
-                manager,
                 status: found.signs.status(self.now_second),
                 created_at: found.created.and_then(crate::connectors::ldap::times::rfc3339),
                 last_sign_in_at: found.last_logon.and_then(forms::moment_rfc3339),
                 password_changed_at: found.signs.password_last_set.and_then(forms::moment_rfc3339),
                 must_change_password: found.signs.must_change_password(),
                 attributes,
+                ..fields
             },
         })
     }

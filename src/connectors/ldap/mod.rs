@@ -26,6 +26,7 @@ pub mod filter;
 pub mod guard;
 pub mod guarded;
 pub mod inbox;
+pub mod mapped;
 pub mod names;
 pub mod pages;
 pub mod probing;

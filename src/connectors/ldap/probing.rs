@@ -6,7 +6,10 @@
 use super::{
     CertificateView, Client, Endpoint, Guarded, Protection, Scope, SearchRequest, Trust, errors, guarded, wire,
 };
-use crate::connectors::{Failure, FailureKind, ProbeStep, StepState};
+use crate::{
+    connectors::{Failure, FailureKind, ProbeReport, ProbeStep, StepState},
+    error::FieldError,
+};
 
 /// Users and groups that are counted; more is "or more".
 const COUNTED_MAX: u32 = 1000;
@@ -40,8 +43,28 @@ struct Reached {
 }
 
 impl Client {
-    /// Reaches all servers and binds to each; answers what was seen, and a connection to the first that let us in.
-    pub async fn try_servers(&self, trust: Option<&Trust>, now_second: i64) -> (Vec<ProbeStep>, Option<Guarded>) {
+    /// Checks the settings (`errors` is what is wrong with them), reaches all servers and binds to each. Answers what was
+    /// seen, and a connection to the first that let us in, or why there is none.
+    pub async fn try_servers(
+        &self,
+        errors: Vec<FieldError>,
+        now_second: i64,
+    ) -> (ProbeReport, Result<Guarded, &'static str>) {
+        let wrong =
+            |error: FieldError| step("settings", Some(&error.field), StepState::Failed, error.message.clone(), None);
+        let mut steps: Vec<ProbeStep> = errors.into_iter().map(wrong).collect();
+        let trust = self.trust().unwrap_or_else(|failure| {
+            steps.push(failed("tls", None, failure));
+            None
+        });
+        if !steps.is_empty() {
+            return (ProbeReport { steps, abilities: Vec::new() }, Err("The settings have to be corrected first."));
+        }
+        let (steps, first) = self.try_each(trust.as_ref(), now_second).await;
+        (ProbeReport { steps, abilities: Vec::new() }, first.ok_or("No server could be used."))
+    }
+
+    async fn try_each(&self, trust: Option<&Trust>, now_second: i64) -> (Vec<ProbeStep>, Option<Guarded>) {
         let mut steps = Vec::new();
         // Servers are reached at the same time, but bound to one after the other: a password that one of them refuses
         // is not tried on the next (HOSTILE L24).

@@ -16,9 +16,9 @@ use crate::connectors::{
     GroupFields, IdentityFields, Key, Keys, MemberRef, ObservedGroup, ObservedIdentity, Sighting, Unreadable, Value,
     ldap::{
         EntryView, Values, dn,
+        mapped::{self, MAIL, Mapped, Place, Sources},
         names::{Meaning, Names},
         pages::Map,
-        settings::MAPPED_FIELDS,
         times,
         values::{base_name, is_true, short, without_repetition},
     },
@@ -61,13 +61,9 @@ enum Slot {
     ShadowExpire,
     Uid,
     CommonName,
-    /// A mapped field (index into [`MAPPED_FIELDS`]) and the rank of this source.
-    Field(usize, usize),
+    Field(Place),
     Member(MemberKind),
 }
-
-const FIELDS: usize = MAPPED_FIELDS.len();
-const MAIL: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MemberKind {
@@ -92,7 +88,7 @@ pub struct Mapper {
 /// What the settings make of an attribute's name.
 #[derive(Debug)]
 struct Rules {
-    sources: [Vec<String>; FIELDS],
+    sources: Sources,
     /// Lower-case base names that are kept; empty keeps all.
     kept: HashSet<String>,
     members: &'static [&'static str],
@@ -110,8 +106,7 @@ struct Found<'a> {
     uid: Option<&'a str>,
     common_name: Option<&'a str>,
     signs: Signs<'a>,
-    /// Rank and value of the best source so far.
-    fields: [Option<(usize, &'a str)>; FIELDS],
+    mapped: Mapped<'a>,
     mails: Vec<&'a str>,
 }
 
@@ -148,13 +143,7 @@ impl<'a> Found<'a> {
             Slot::Uid => self.uid = Some(text),
             Slot::CommonName => self.common_name = Some(text),
             Slot::Member(_) => {}
-            Slot::Field(field, rank) => {
-                if let Some(best) = self.fields.get_mut(field)
-                    && best.is_none_or(|(before, _)| rank < before)
-                {
-                    *best = Some((rank, text));
-                }
-            }
+            Slot::Field(place) => self.mapped.offer(place, text),
         }
     }
 }
@@ -213,43 +202,31 @@ impl Map for Mapper {
         let rules = &self.rules;
         let meaning = |name: &str, base: &str| rules.meaning(name, base);
         let mut attributes = self.names.walk(entry, meaning, |slots, values| {
-            if found.texts(slots, values) && slots.iter().any(|slot| matches!(slot, Slot::Field(MAIL, _))) {
+            if found.texts(slots, values) && slots.iter().any(|slot| matches!(slot, Slot::Field((MAIL, _)))) {
                 found.mails.extend(texts(values).take(MAILS_MAX));
             }
         });
         let (dn, key, external_id) = head(entry, found.entry_uuid)?;
-        let field = |index: usize| found.fields.get(index).copied().flatten().map(|(_, text)| short(text));
-        let [user_name, upn, _, display_name, given_name, family_name, employee_id, department, title, manager] =
-            std::array::from_fn(field);
-        let user_name =
-            user_name.or_else(|| dn::first_value(dn).map(|text| short(&text))).unwrap_or_else(|| external_id.clone());
         let status = self.policies.status(&found.signs, self.now_second);
         let last_sign_in_at =
             [found.last_success, found.auth_timestamp].into_iter().flatten().filter_map(times::rfc3339).max();
         let mails: Vec<String> = found.mails.iter().map(|mail| short(mail)).collect();
         let name = found.uid.filter(|_| self.has_names).map(|uid| Key::of_name(&uid.to_lowercase()));
         attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
+        let fields = found.mapped.fields(dn, &external_id);
         Ok(ObservedIdentity {
             external_id,
             keys: Keys { dn: Some(key), name },
             fields: IdentityFields {
-                user_name,
-                upn,
                 mail: mails.first().cloned(),
                 mails,
-                display_name,
-                given_name,
-                family_name,
-                employee_id,
-                department,
-                title,
-                manager,
                 status,
                 created_at: found.created.and_then(times::rfc3339),
                 last_sign_in_at,
                 password_changed_at: found.changed.and_then(times::rfc3339),
                 must_change_password: found.is_reset,
                 attributes,
+                ..fields
             },
         })
     }
@@ -333,13 +310,7 @@ impl Rules {
             _ => None,
         };
         slots.extend(fixed);
-        for (field, sources) in self.sources.iter().enumerate() {
-            for (rank, source) in sources.iter().enumerate() {
-                if source.eq_ignore_ascii_case(full) {
-                    slots.push(Slot::Field(field, rank));
-                }
-            }
-        }
+        slots.extend(mapped::places(&self.sources, full).map(Slot::Field));
         slots
     }
 }

@@ -8,32 +8,17 @@ use crate::connectors::{
     Ability, AbilityState, ProbeReport, ProbeStep, StepState,
     ldap::{
         Guarded, PAGED_RESULTS, RootDse, SYNC_REQUEST,
-        probing::{self, failed, skipped, step},
+        probing::{self, skipped, step},
     },
 };
 
 impl OpenLdap {
     /// Every step, on every server. Never fails as a whole.
     pub(super) async fn try_each_step(&self) -> ProbeReport {
-        let mut report = ProbeReport::default();
-        for error in self.settings.check() {
-            report.steps.push(step("settings", Some(&error.field), StepState::Failed, error.message, None));
-        }
-        let trust = match self.client.trust() {
-            Ok(trust) => trust,
-            Err(failure) => {
-                report.steps.push(failed("tls", None, failure));
-                None
-            }
-        };
-        if !report.steps.is_empty() {
-            return self.without_connection(report, "The settings have to be corrected first.");
-        }
-        let (mut steps, first) = self.client.try_servers(trust.as_ref(), self.now.as_second()).await;
-        report.steps.append(&mut steps);
-        match first {
-            Some(connection) => self.try_reading(connection, report).await,
-            None => self.without_connection(report, "No server could be used."),
+        let (report, reached) = self.client.try_servers(self.settings.check(), self.now.as_second()).await;
+        match reached {
+            Ok(connection) => self.try_reading(connection, report).await,
+            Err(why) => self.without_connection(report, why),
         }
     }
 
