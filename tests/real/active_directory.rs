@@ -253,3 +253,64 @@ async fn a_group_that_comes_in_parts_is_read_whole() {
         assert_eq!(read(Some(at_once)).await, whole, "{at_once} at once");
     }
 }
+
+#[tokio::test]
+async fn what_changes_on_the_controller_is_what_the_next_run_changes() {
+    let mut samba = Samba::start(Size::SMALL);
+    let appliance = Appliance::start().await;
+    let api = &appliance.api;
+    let directory = api.create_directory(&samba.draft(&[])).await;
+    let first = api.run_applied(&directory).await;
+    let staff = samba::STAFF;
+    samba.modify(&format!(
+        "dn: CN=alice,{staff}
+changetype: modify
+replace: title
+title: Principal Engineer
+-
+replace: userAccountControl
+userAccountControl: 514
+
+dn: CN=bob,{staff}
+changetype: moddn
+newrdn: CN=Robert
+deleteoldrdn: 1
+newsuperior: OU=Left,{BASE}
+
+dn: CN=g-mail,{staff}
+changetype: modify
+add: member
+member: CN=carol,{staff}
+
+dn: CN=carol,{staff}
+changetype: modify
+add: otherTelephone
+otherTelephone: 1
+
+dn: CN=no-mail,{staff}
+changetype: delete
+"
+    ));
+    let run = api.run_applied(&directory).await;
+    let counts = |name: &str| number(&run, &format!("/counts/{name}"));
+    // alice and bob, g-mail and Domain Users, which no-mail is gone from. What bob is a member of, he stays.
+    assert_eq!((counts("changed"), counts("added"), counts("missing"), counts("returned")), (4, 0, 1, 0), "{run}");
+    assert_eq!((counts("membersAdded"), counts("membersRemoved")), (1, 1), "{run}");
+    let changes = api.all(&format!("/api/runs/{}/changes", text(&run, "id")), "changes").await;
+    let has = |kind: &str, field: &str, after: &str| {
+        changes.iter().any(|change| {
+            text(change, "kind") == kind && change["field"] == field && change["after"].to_string().contains(after)
+        })
+    };
+    assert!(has("changed", "title", "Principal Engineer") && has("changed", "status", "disabled"), "{changes:#?}");
+    assert!(has("changed", "attributes.dn", "CN=Robert,OU=Left"), "{changes:#?}");
+
+    samba.kill();
+    let reason = api.run_failed(&directory).await;
+    assert!(reason.contains(samba::ADDRESS), "{reason}");
+    let copy = api.identities(&directory).await;
+    assert_eq!(
+        copy.len() + api.groups(&directory).await.len(),
+        usize::try_from(number(&first, "/counts/read")).expect("few")
+    );
+}
