@@ -12,6 +12,7 @@
 //! [`Content`] is asked for it.
 
 pub mod active_directory;
+mod kinds;
 pub mod ldap;
 pub mod openldap;
 
@@ -20,44 +21,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+pub use self::kinds::{Kind, Outline, OutlinePart, check, is_same_way, open, outline, read_with, stored};
 pub use crate::kernel::BoxFuture;
-use crate::{clock::Time, error::FieldError, secret::Secret};
-
-/// The kinds of directory there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    Openldap,
-    ActiveDirectory,
-}
-
-impl Kind {
-    pub const ALL: [Self; 2] = [Self::Openldap, Self::ActiveDirectory];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Openldap => "openldap",
-            Self::ActiveDirectory => "active-directory",
-        }
-    }
-
-    /// The name shown to people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Openldap => "OpenLDAP",
-            Self::ActiveDirectory => "Active Directory",
-        }
-    }
-
-    /// Whether directories of this kind may be able to say when something changes ([`Delta::watch`]). Whether a server
-    /// does is known once it is asked.
-    pub fn can_be_watched(self) -> bool {
-        match self {
-            Self::Openldap => true,
-            Self::ActiveDirectory => false,
-        }
-    }
-}
 
 /// One directory, opened with its settings and credentials.
 pub trait Connector: Send + Sync {
@@ -126,136 +91,6 @@ pub struct Heard {
 /// The key of a distinguished name as written; `None` when it is not one.
 pub fn dn_key(text: &str) -> Option<Key> {
     ldap::dn::normalise(text).ok().map(|normalised| Key::of_dn(&normalised))
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(prefix: &str, json: &str) -> Result<T, FieldError> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    serde_path_to_error::deserialize(&mut reader).map_err(|e| {
-        let path = e.path().to_string();
-        let field = if path == "." { prefix.to_owned() } else { format!("{prefix}.{path}") };
-        // Only names of fields and types, never the value: it may be a secret.
-        let message = match e.inner().classify() {
-            serde_json::error::Category::Data if prefix == "settings" => {
-                e.inner().to_string().split(" at line ").next().unwrap_or_default().to_owned()
-            }
-            _ => "This field has the wrong type, is missing, or is not known.".to_owned(),
-        };
-        FieldError::new(field, message)
-    })
-}
-
-/// Puts the names of fields below the one that holds them.
-fn below(prefix: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
-    errors.into_iter().map(|e| FieldError::new(format!("{prefix}.{}", e.field), e.message)).collect()
-}
-
-/// Settings and credentials of an LDAP directory, checked by `check`.
-fn ldap_parts<S: serde::de::DeserializeOwned>(
-    settings: &serde_json::Value,
-    credentials: &Secret<String>,
-    check: impl Fn(&S) -> Vec<FieldError>,
-) -> Result<(S, ldap::Credentials), Vec<FieldError>> {
-    let read_settings = read_json::<S>("settings", &settings.to_string());
-    let read_credentials = read_json::<ldap::Credentials>("credentials.read", credentials.expose());
-    match (read_settings, read_credentials) {
-        (Ok(settings), Ok(credentials)) => {
-            let mut errors = below("settings", check(&settings));
-            errors.extend(below("credentials.read", credentials.check()));
-            if errors.is_empty() { Ok((settings, credentials)) } else { Err(errors) }
-        }
-        (settings, credentials) => {
-            let mut errors: Vec<FieldError> =
-                settings.as_ref().map_or_else(|e| vec![e.clone()], |s| below("settings", check(s)));
-            errors.extend(credentials.err());
-            Err(errors)
-        }
-    }
-}
-
-/// Checks settings and credentials (JSON, as the kind of directory needs them) without opening anything. Answers who
-/// the directory is read as, which is shown; or every field that is wrong.
-pub fn check(
-    kind: Kind,
-    settings: &serde_json::Value,
-    credentials: &Secret<String>,
-) -> Result<String, Vec<FieldError>> {
-    let credentials = match kind {
-        Kind::Openldap => ldap_parts(settings, credentials, openldap::Settings::check)?.1,
-        Kind::ActiveDirectory => ldap_parts(settings, credentials, active_directory::Settings::check)?.1,
-    };
-    Ok(credentials.bind_dn)
-}
-
-/// Whether two settings lead to the same servers in the same way (encryption, trusted authorities), so that
-/// credentials given for one may be sent with the other. Settings that cannot be read never do.
-pub fn is_same_way(kind: Kind, one: &serde_json::Value, other: &serde_json::Value) -> bool {
-    fn both<S: serde::de::DeserializeOwned>(one: &serde_json::Value, other: &serde_json::Value) -> Option<(S, S)> {
-        Some((stored(one)?, stored(other)?))
-    }
-    match kind {
-        Kind::Openldap => both::<openldap::Settings>(one, other).is_some_and(|(one, other)| one.is_same_way(&other)),
-        Kind::ActiveDirectory => {
-            both::<active_directory::Settings>(one, other).is_some_and(|(one, other)| one.is_same_way(&other))
-        }
-    }
-}
-
-/// What the console shows of a directory's settings.
-#[derive(Debug, Clone, Default)]
-pub struct Outline {
-    /// As configured, in the order in which they are tried.
-    pub servers: Vec<String>,
-    /// Passwords and data travel unencrypted to at least one server.
-    pub is_plain: bool,
-    /// How the connection is protected and what is trusted, in words.
-    pub encryption: String,
-    /// Where is looked and for what: name and values.
-    pub parts: Vec<(&'static str, Vec<String>)>,
-}
-
-/// Settings that can't be read have an empty outline.
-pub fn outline(kind: Kind, settings: &serde_json::Value) -> Outline {
-    match kind {
-        Kind::Openldap => stored::<openldap::Settings>(settings).map(|settings| settings.outline()),
-        Kind::ActiveDirectory => stored::<active_directory::Settings>(settings).map(|settings| settings.outline()),
-    }
-    .unwrap_or_default()
-}
-
-/// The settings that decide what is read, name (as in the API) to text, with defaults filled in: a filter that is written
-/// out and the same filter by its preset read the same. The order of the servers, how they are reached, and page sizes
-/// change nothing that is read.
-pub fn read_with(kind: Kind, settings: &serde_json::Value) -> BTreeMap<String, String> {
-    let parts = match kind {
-        Kind::Openldap => stored::<openldap::Settings>(settings).map(|settings| settings.read_with()),
-        Kind::ActiveDirectory => stored::<active_directory::Settings>(settings).map(|settings| settings.read_with()),
-    };
-    parts.unwrap_or_default().into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
-}
-
-/// Settings as a kind of directory has them; `None` when they are none of this kind.
-pub fn stored<S: serde::de::DeserializeOwned>(settings: &serde_json::Value) -> Option<S> {
-    S::deserialize(settings).ok()
-}
-
-/// Opens a directory with settings and credentials that [`check`] accepted. `now` is what expiry times are compared
-/// with.
-pub fn open(
-    kind: Kind,
-    settings: &serde_json::Value,
-    credentials: &Secret<String>,
-    now: Time,
-) -> Result<Box<dyn Connector>, Vec<FieldError>> {
-    Ok(match kind {
-        Kind::Openldap => {
-            let (settings, credentials) = ldap_parts(settings, credentials, openldap::Settings::check)?;
-            Box::new(openldap::OpenLdap::new(settings, credentials, now.timestamp()))
-        }
-        Kind::ActiveDirectory => {
-            let (settings, credentials) = ldap_parts(settings, credentials, active_directory::Settings::check)?;
-            Box::new(active_directory::ActiveDirectory::new(settings, credentials, now.timestamp()))
-        }
-    })
 }
 
 /// What ended a complete reading.

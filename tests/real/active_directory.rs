@@ -80,7 +80,7 @@ async fn the_copy_agrees_with_the_controller() {
         let name = group.text("sAMAccountName").expect("a name");
         let found =
             copied.iter().find(|copy| text(copy, "name") == name).unwrap_or_else(|| panic!("{name} is missing"));
-        let (_, rid) = sid(group).rsplit_once('-').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a SID");
+        let rid = rid(group);
         let mut expected: BTreeSet<String> =
             group.texts("member").iter().filter_map(|dn| names.get(&dn.to_lowercase()).cloned()).collect();
         let has_it = |person: &&Entry| person.text("primaryGroupID").as_deref() == Some(rid.as_str());
@@ -102,12 +102,10 @@ async fn the_copy_agrees_with_the_controller() {
     appliance.assert_nowhere_on_disk(&samba::password(SYNC));
 }
 
-/// A group's security identifier as text, by our own reading of MS-DTYP §2.4.2.
-fn sid(entry: &Entry) -> String {
-    let bytes = &entry.attributes["objectSid"][0];
-    let part = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    let parts: Vec<String> = (8..bytes.len()).step_by(4).map(|at| part(at).to_string()).collect();
-    format!("S-1-{}-{}", bytes[7], parts.join("-"))
+/// By which accounts name a group as their primary one: the last part of its security identifier (MS-DTYP §2.4.2).
+fn rid(group: &Entry) -> String {
+    let last = group.attributes["objectSid"][0].last_chunk().expect("four bytes");
+    u32::from_le_bytes(*last).to_string()
 }
 
 /// The steps of a probe by name: state and message.

@@ -4,16 +4,16 @@
 //! Owns that a group is whole or not sent. A controller names 1,500 members at once (MS-ADTS §3.1.1.3.1.3.3); the others
 //! are asked for in turn, and where the group changes meanwhile, all of it again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{
-    mapping::{self, Mapper},
+    mapping::Mapper,
     scan::{Excluded, rid_of},
 };
 use crate::connectors::{
-    Failure, FailureKind, Key, MemberRef, Observed, ObservedGroup, Page,
+    Failure, FailureKind, Key, MemberRef, Observed, ObservedGroup, Page, Unreadable,
     ldap::{
-        Connection, EntryView, Scope, SearchRequest,
+        Connection, EntryView, Scope, SearchRequest, dn,
         inbox::Plainly,
         pages::{Map as _, Pages, or_cancelled},
     },
@@ -42,8 +42,7 @@ struct Begun {
     dn: String,
     rid: Option<u32>,
     group: ObservedGroup,
-    /// The first member that was not named, and the change number at which the others were.
-    rest: Option<(u32, String)>,
+    part: Part,
 }
 
 impl Groups<'_, '_> {
@@ -52,16 +51,17 @@ impl Groups<'_, '_> {
         request.attributes.extend([member_attribute(0, self.members_at_once), CHANGE_NUMBER.to_owned()]);
         let (mut page, mut members, mut partial) = (Vec::new(), 0, Vec::new());
         let mut search = self.connection.search(request);
+        let mapper = &mut self.mapper;
         while let Some(chunk) = or_cancelled(self.out.sender(), search.next(&mut Plainly)).await? {
             for entry in chunk.entries().filter_map(EntryView::read) {
                 if self.excluded.holds(&entry) {
                     continue;
                 }
-                match begin(&mut self.mapper, &entry) {
+                match begin(mapper, &entry) {
                     Err(unreadable) => page.push(Observed::Unreadable(unreadable)),
-                    Ok(begun) if begun.rest.is_some() => partial.push(begun),
-                    Ok(begun) => {
-                        let group = with_primary(begun, &self.primary);
+                    Ok(begun) if begun.part.next.is_some() => partial.push(begun),
+                    Ok(Begun { rid, group, part, .. }) => {
+                        let group = with_members(group, part.members, of_primary(&self.primary, rid));
                         members += group.members.len();
                         page.push(Observed::Group(Box::new(group)));
                     }
@@ -81,42 +81,38 @@ impl Groups<'_, '_> {
         Ok(())
     }
 
-    /// Asks for the members that are lacking.
+    /// Asks for the members that are lacking, and for all of them again where they are not of one moment.
     async fn complete(&mut self, begun: Begun) -> Result<Observed, Failure> {
-        let (dn, external_id) = (begun.dn.clone(), begun.group.external_id.clone());
-        let mut begun = begun;
+        let Begun { dn, rid, group, part } = begun;
+        let mut first = Some(part);
         for _ in 0..TRIES_MAX {
-            let Some((mut start, number)) = begun.rest.take() else {
-                return Ok(Observed::Group(Box::new(with_primary(begun, &self.primary))));
-            };
-            let is_whole = loop {
-                let Some(part) = self.part(&dn, start).await? else { break None };
-                if part.number != number {
-                    break Some(false);
-                }
-                begun.group.members.extend(part.members);
-                match part.next {
-                    Some(next) if next > start => start = next,
-                    // A controller that gives the same part again and again never comes to an end.
-                    Some(_) => return Err(endless(self.connection.server(), &dn)),
-                    None => break Some(true),
-                }
-            };
-            match is_whole {
-                Some(true) => continue,
-                Some(false) => {
-                    let Some(again) = self.part(&dn, 0).await? else { break };
-                    begun.group.members = again.members;
-                    begun.rest = again.next.map(|next| (next, again.number));
-                }
-                None => break,
+            let Some(part) = first else { break };
+            if let Some(members) = self.all_parts(&dn, part).await? {
+                let group = with_members(group, members, of_primary(&self.primary, rid));
+                return Ok(Observed::Group(Box::new(group)));
             }
+            first = self.part(&dn, 0).await?;
         }
         let reason = "Its members could not be read as a whole: it changed, or went away, while they were.".to_owned();
-        Ok(Observed::Unreadable(crate::connectors::Unreadable { external_id: Some(external_id), name: dn, reason }))
+        Ok(Observed::Unreadable(Unreadable { external_id: Some(group.external_id), name: dn, reason }))
     }
 
-    /// Some of the members; `None` when the group is gone.
+    /// The members from a first part on; `None` when they are not of one moment.
+    async fn all_parts(&mut self, dn: &str, first: Part) -> Result<Option<Vec<MemberRef>>, Failure> {
+        let Part { mut members, mut next, number, .. } = first;
+        while let Some(start) = next {
+            match self.part(dn, start).await? {
+                Some(part) if part.from == start && part.number == number => {
+                    members.extend(part.members);
+                    next = part.next;
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(members))
+    }
+
+    /// The members from one on, as many as come at once; `None` when the group is gone or they can't be read.
     async fn part(&mut self, dn: &str, start: u32) -> Result<Option<Part>, Failure> {
         let mut search = self.connection.search(SearchRequest {
             base: dn.to_owned(),
@@ -129,7 +125,9 @@ impl Groups<'_, '_> {
         let mut part = None;
         loop {
             match or_cancelled(self.out.sender(), search.next(&mut Plainly)).await {
-                Ok(Some(chunk)) => part = chunk.entries().filter_map(EntryView::read).map(|entry| named(&entry)).last(),
+                Ok(Some(chunk)) => {
+                    part = chunk.entries().filter_map(EntryView::read).filter_map(|entry| named(&entry)).last();
+                }
                 Ok(None) => return Ok(part),
                 Err(failure) if failure.kind == FailureKind::NoSuchBase => return Ok(None),
                 Err(failure) => return Err(failure),
@@ -151,58 +149,125 @@ fn member_attribute(start: u32, at_once: Option<u32>) -> String {
 const CHANGE_NUMBER: &str = "uSNChanged";
 
 /// Members that an entry names.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Part {
+    /// Which of the group's members the first one is.
+    from: u32,
     members: Vec<MemberRef>,
     /// The first that it does not name.
     next: Option<u32>,
     number: String,
 }
 
-fn named(entry: &EntryView<'_>) -> Part {
-    let (mut members, mut next) = (Vec::new(), None);
+/// The first and the last member that an attribute brings, where the controller gives only some of them
+/// (MS-ADTS §3.1.1.3.1.3.3): `member;range=0-1499`, and `member;range=1500-*` for the rest.
+fn range(options: &str) -> Option<(u32, Option<u32>)> {
+    let (from, to) = options.strip_prefix("range=")?.split_once('-')?;
+    let from = from.parse().ok()?;
+    match to {
+        "*" => Some((from, None)),
+        to => to.parse().ok().filter(|to| *to >= from).map(|to| (from, Some(to))),
+    }
+}
+
+/// The members that an entry names. `None` when it names some in a way that can't be read: a part of a group must not pass
+/// for all of it.
+fn named(entry: &EntryView<'_>) -> Option<Part> {
+    let mut part = Part { number: entry.text(CHANGE_NUMBER).unwrap_or_default().to_owned(), ..Part::default() };
     for (name, values) in entry.attributes() {
-        let range = mapping::range_end(name, "member");
-        if range.is_some() || name.eq_ignore_ascii_case(b"member") {
-            members.extend(values.filter_map(mapping::member));
-            next = range.flatten().map(|end| end.saturating_add(1));
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let Some(options) = name.strip_prefix("member").filter(|rest| rest.is_empty() || rest.starts_with(';')) else {
+            continue;
+        };
+        // A controller may send an empty `member` beside the one with the range.
+        if let Some(options) = options.strip_prefix(';') {
+            let (from, to) = range(options)?;
+            part.from = from;
+            part.next = to.map(|to| to.checked_add(1)).map_or(Some(None), |next| next.map(Some))?;
         }
+        part.members.extend(values.filter_map(member));
     }
-    Part { members, next, number: entry.text(CHANGE_NUMBER).unwrap_or_default().to_owned() }
+    Some(part)
 }
 
-fn begin(mapper: &mut Mapper, entry: &EntryView<'_>) -> Result<Begun, crate::connectors::Unreadable> {
-    let mut group = mapper.group(entry)?;
-    let part = named(entry);
-    group.members = part.members;
-    Ok(Begun {
-        dn: String::from_utf8_lossy(entry.dn).into_owned(),
-        rid: rid_of(entry),
-        group,
-        rest: part.next.map(|next| (next, part.number)),
-    })
+/// One value of `member`: a DN.
+fn member(value: &[u8]) -> Option<MemberRef> {
+    let text = String::from_utf8_lossy(value);
+    (!text.trim().is_empty()).then(|| MemberRef { key: dn::key_of_any(&text), text: text.into_owned() })
 }
 
-/// The group with those whose primary group it is; each member once.
-fn with_primary(begun: Begun, primary: &HashMap<u32, Vec<Key>>) -> ObservedGroup {
-    let Begun { rid, mut group, .. } = begun;
-    if let Some(more) = rid.and_then(|rid| primary.get(&rid)) {
-        // They were read a moment ago, so each is found by its key and no text is needed.
-        group.members.extend(more.iter().map(|key| MemberRef { key: *key, text: String::new() }));
-        // The order in which a controller finds them is no order.
-        group.members.sort_unstable_by_key(|member| member.key);
+fn begin(mapper: &mut Mapper, entry: &EntryView<'_>) -> Result<Begun, Unreadable> {
+    let group = mapper.group(entry)?;
+    let dn = String::from_utf8_lossy(entry.dn).into_owned();
+    match named(entry) {
+        Some(part) => Ok(Begun { dn, rid: rid_of(entry), group, part }),
+        None => Err(Unreadable {
+            external_id: Some(group.external_id),
+            name: dn,
+            reason: "The controller names its members in parts that can't be read.".to_owned(),
+        }),
     }
-    let mut seen = HashSet::with_capacity(group.members.len());
-    group.members.retain(|member| seen.insert(member.key));
+}
+
+fn of_primary(primary: &HashMap<u32, Vec<Key>>, rid: Option<u32>) -> &[Key] {
+    rid.and_then(|rid| primary.get(&rid)).map_or(&[], Vec::as_slice)
+}
+
+/// The group with its members and with those whose primary group it is: each once, in an order of their own, because a
+/// controller finds them in none.
+fn with_members(mut group: ObservedGroup, mut members: Vec<MemberRef>, primary: &[Key]) -> ObservedGroup {
+    // They were read a moment ago, so each is found by its key and no text is needed.
+    members.extend(primary.iter().map(|key| MemberRef { key: *key, text: String::new() }));
+    members.sort_unstable_by(|one, other| one.key.cmp(&other.key).then_with(|| other.text.cmp(&one.text)));
+    members.dedup_by_key(|member| member.key);
+    group.members = members;
     group
 }
 
-fn endless(server: &str, dn: &str) -> Failure {
-    Failure::new(
-        FailureKind::ProtocolViolation,
-        format!(
-            "{server} gives the same members of {} again and again.",
-            crate::connectors::ldap::errors::printable(dn)
-        ),
-        "Look at the log of the domain controller.",
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::ldap::{Limits, answer, fake};
+
+    fn read(attributes: &[(&str, &[&[u8]])]) -> Option<Part> {
+        let frame = fake::entry(1, "CN=g,DC=x", attributes);
+        let envelope = answer::check_answer(&frame, &Limits::default()).expect("a message");
+        named(&EntryView::read(envelope.body).expect("an entry"))
+    }
+
+    fn shape(part: Option<Part>) -> Option<(u32, usize, Option<u32>)> {
+        part.map(|part| (part.from, part.members.len(), part.next))
+    }
+
+    #[test]
+    fn a_part_of_a_group_never_passes_for_all_of_it() {
+        let two: &[&[u8]] = &[b"CN=a,DC=x", b"CN=b,DC=x"];
+        for (attributes, expected) in [
+            (vec![("cn", two)], Some((0, 0, None))),
+            (vec![("member", two), ("memberOf", two)], Some((0, 2, None))),
+            (vec![("Member;Range=0-1", two)], Some((0, 2, Some(2)))),
+            (vec![("member;range=2-*", two)], Some((2, 2, None))),
+            // An empty one may stand on either side.
+            (vec![("member", &[]), ("member;range=0-1", two)], Some((0, 2, Some(2)))),
+            (vec![("member;range=0-1", two), ("member", &[])], Some((0, 2, Some(2)))),
+            (vec![("member;range=0", two)], None),
+            (vec![("member;range=0-x", two)], None),
+            (vec![("member;range=5-3", two)], None),
+            (vec![("member;range=0-4294967295", two)], None),
+            (vec![("member;binary", two)], None),
+        ] {
+            assert_eq!(shape(read(&attributes)), expected, "{attributes:?}");
+        }
+    }
+
+    #[test]
+    fn members_stand_once_and_in_one_order() {
+        let by_name = |name: &str| member(name.as_bytes()).expect("a member");
+        let (a, b) = (by_name("CN=a,DC=x"), by_name("CN=b,DC=x"));
+        let members = |list: Vec<MemberRef>| with_members(ObservedGroup::default(), list, &[a.key]).members;
+        let once = members(vec![b.clone(), by_name("cn=B, dc=x"), a.clone()]);
+        assert_eq!(once.len(), 2);
+        assert_eq!(members(vec![a.clone(), by_name("cn=B, dc=x"), b.clone()]), once);
+        assert!(once.iter().all(|member| !member.text.is_empty()), "who is named keeps the name: {once:?}");
+    }
 }

@@ -11,14 +11,14 @@ use super::{
     settings::{DEFAULT_SOURCES, Settings},
 };
 use crate::connectors::{
-    Attributes, GroupFields, IdentityFields, Key, Keys, MemberRef, ObservedGroup, ObservedIdentity, Unreadable, Value,
-    dn_key,
+    Attributes, GroupFields, IdentityFields, Key, Keys, ObservedGroup, ObservedIdentity, Unreadable, Value,
     ldap::{
         EntryView, Values, dn,
         mapped::{self, MAIL, Mapped, Place, Sources},
         names::{Meaning, Names},
         pages::Map,
-        values::{base_name, short, without_repetition},
+        times,
+        values::{short, without_repetition},
     },
 };
 
@@ -46,7 +46,7 @@ const STATE: [&str; 17] = [
     "msDS-AllowedToDelegateTo",
 ];
 /// What administrators look for, kept as it is.
-const USUAL: [&str; 21] = [
+const USUAL: [&str; 20] = [
     "description",
     "proxyAddresses",
     "telephoneNumber",
@@ -61,7 +61,6 @@ const USUAL: [&str; 21] = [
     "info",
     "employeeType",
     "userWorkstations",
-    "logonHours",
     "homeDirectory",
     "scriptPath",
     "uid",
@@ -111,8 +110,13 @@ pub struct Mapper {
     sources: Sources,
     names: Names<Slot>,
     now_second: i64,
+    /// The names under which values stand that are written in another form, and the distinguished name.
+    rendered: [Arc<str>; 4],
     dn_name: Arc<str>,
 }
+
+/// In the order of [`Mapper::walk`].
+const RENDERED: [&str; 4] = ["objectSid", "sIDHistory", "accountExpires", "lockoutTime"];
 
 /// The values that fields are made from.
 #[derive(Default)]
@@ -133,21 +137,17 @@ struct Found<'a> {
     mails: Vec<&'a str>,
 }
 
-fn texts(values: Values<'_>) -> impl Iterator<Item = &str> {
-    values.filter_map(|value| std::str::from_utf8(value).ok()).filter(|text| !text.is_empty())
-}
-
 impl<'a> Found<'a> {
-    fn take(&mut self, slots: &[Slot], mut values: Values<'a>) {
+    fn take(&mut self, slots: &[Slot], values: Values<'a>) {
         for slot in slots {
             match slot {
-                Slot::Guid => self.guid = values.next(),
-                Slot::Sid => self.sid = values.next().and_then(forms::sid_text),
+                Slot::Guid => self.guid = values.first(),
+                Slot::Sid => self.sid = values.first().and_then(forms::sid_text),
                 Slot::SidHistory => self.sid_history = values.filter_map(forms::sid_text).collect(),
-                Slot::ProxyAddresses => self.proxy_addresses = texts(values).take(MAILS_MAX).collect(),
+                Slot::ProxyAddresses => self.proxy_addresses = values.texts().take(MAILS_MAX).collect(),
                 slot => {
-                    let mut texts = texts(values);
-                    let Some(first) = texts.next() else { return };
+                    let mut texts = values.texts();
+                    let Some(first) = texts.next() else { continue };
                     self.fill(*slot, first);
                     if let Slot::Field((MAIL, _)) = slot {
                         self.mails.push(first);
@@ -231,7 +231,7 @@ fn meaning(sources: &Sources, full: &str, base: &str) -> Meaning<Slot> {
 impl Mapper {
     pub fn new(settings: &Settings, now_second: i64) -> Self {
         let sources = settings.mapping.sources(&DEFAULT_SOURCES);
-        Self { sources, names: Names::default(), now_second, dn_name: "dn".into() }
+        Self { sources, names: Names::default(), now_second, rendered: RENDERED.map(Into::into), dn_name: "dn".into() }
     }
 
     /// The attributes to ask for when reading users.
@@ -248,19 +248,22 @@ impl Mapper {
         without_repetition(names.collect())
     }
 
+    /// Walks an entry; what is sent in another form than it is written in is put back among the attributes.
     fn walk<'a>(&mut self, entry: &EntryView<'a>, found: &mut Found<'a>) -> Attributes {
         let sources = &self.sources;
-        let learn = |name: &str, base: &str| meaning(sources, &name.to_ascii_lowercase(), base);
+        let learn = |name: &str, base: &str| meaning(sources, name, base);
         let mut attributes = self.names.walk(entry, learn, |slots, values| found.take(slots, values));
-        let mut put = |name: &str, values: Vec<String>| {
+        let moment = |text: Option<&str>| text.and_then(forms::moment_rfc3339).into_iter().collect();
+        let rendered = [
+            found.sid.take().into_iter().collect(),
+            std::mem::take(&mut found.sid_history),
+            moment(found.signs.account_expires),
+            moment(found.lockout_time),
+        ];
+        for (name, values) in self.rendered.iter().zip::<[Vec<String>; 4]>(rendered) {
             if !values.is_empty() {
-                attributes.insert(name.into(), values.into_iter().map(Value::Text).collect());
+                attributes.insert(name.clone(), values.into_iter().map(Value::Text).collect());
             }
-        };
-        put("objectSid", found.sid.iter().cloned().collect());
-        put("sIDHistory", found.sid_history.clone());
-        for (name, text) in [("accountExpires", found.signs.account_expires), ("lockoutTime", found.lockout_time)] {
-            put(name, text.and_then(forms::moment_rfc3339).into_iter().collect());
         }
         attributes
     }
@@ -274,10 +277,9 @@ pub fn head<'a>(entry: &EntryView<'a>, guid: Option<&[u8]>) -> Result<(&'a str, 
         name: short(&String::from_utf8_lossy(entry.dn)),
         reason: reason.to_owned(),
     };
-    let dn = std::str::from_utf8(entry.dn).map_err(|_| unreadable("The DN is not UTF-8."))?;
-    let normal = dn::normalise(dn).map_err(|reason| unreadable(&format!("The DN can't be read: {reason}.")))?;
+    let (dn, key) = entry.dn_and_key().map_err(|reason| unreadable(&reason))?;
     match &external_id {
-        Some(id) => Ok((dn, Key::of_dn(&normal), id.clone())),
+        Some(id) => Ok((dn, key, id.clone())),
         None => Err(unreadable("The entry has no readable objectGUID.")),
     }
 }
@@ -297,7 +299,7 @@ impl Map for Mapper {
                 mail: mails.first().cloned(),
                 mails,
                 status: found.signs.status(self.now_second),
-                created_at: found.created.and_then(crate::connectors::ldap::times::rfc3339),
+                created_at: found.created.and_then(times::rfc3339),
                 last_sign_in_at: found.last_logon.and_then(forms::moment_rfc3339),
                 password_changed_at: found.signs.password_last_set.and_then(forms::moment_rfc3339),
                 must_change_password: found.signs.must_change_password(),
@@ -328,30 +330,4 @@ impl Map for Mapper {
             members: Vec::new(),
         })
     }
-}
-
-/// One value of `member`: a DN.
-pub fn member(value: &[u8]) -> Option<MemberRef> {
-    let text = String::from_utf8_lossy(value);
-    if text.trim().is_empty() {
-        return None;
-    }
-    // It points at nothing that can be read, but it is a member and shown as such. No normalised DN has a NUL.
-    let key = dn_key(&text).unwrap_or_else(|| Key::of_dn(&format!("\0{text}")));
-    Some(MemberRef { key, text: text.into_owned() })
-}
-
-/// The lower-case name of an attribute with its range (MS-ADTS §3.1.1.3.1.3.3), where the controller gives only some of the
-/// values: `member;range=0-1499` answers `Some(Some(1499))`, the last part `member;range=1500-*` `Some(None)`.
-pub fn range_end(name: &[u8], attribute: &str) -> Option<Option<u32>> {
-    let name = std::str::from_utf8(name).ok()?;
-    if base_name(name) != attribute {
-        return None;
-    }
-    let range = name.split(';').skip(1).find_map(|option| {
-        let (key, value) = option.split_once('=')?;
-        key.eq_ignore_ascii_case("range").then_some(value)
-    })?;
-    let (_, end) = range.split_once('-')?;
-    if end == "*" { Some(None) } else { end.parse().ok().map(Some) }
 }

@@ -56,16 +56,15 @@ impl ActiveDirectory {
     async fn read(&self, pages: mpsc::Sender<Page>) -> Result<ReadEnd, Failure> {
         ldap::require_valid(self.settings.check())?;
         let trust = self.client.trust()?;
-        let mut failures = Vec::new();
-        for endpoint in &self.client.endpoints {
+        let mut turns = self.client.turns(None);
+        while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
                 Ok(()) => return Ok(ReadEnd { server: endpoint.to_string(), ..ReadEnd::default() }),
-                Err(failure) if out.has_objects() || !Client::may_try_next(&failure) => return Err(failure),
-                Err(failure) => failures.push((endpoint.clone(), failure)),
+                Err(failure) => turns.failed(failure, out.has_objects())?,
             }
         }
-        Err(Client::all_failed(failures))
+        Err(turns.end())
     }
 
     async fn read_from(&self, endpoint: &Endpoint, trust: Option<&Trust>, out: &mut Pages<'_>) -> Result<(), Failure> {
@@ -116,15 +115,14 @@ impl ActiveDirectory {
     async fn read_sample(&self) -> Result<Sample, Failure> {
         ldap::require_valid(self.settings.check())?;
         let trust = self.client.trust()?;
-        let mut failures = Vec::new();
-        for endpoint in &self.client.endpoints {
+        let mut turns = self.client.turns(None);
+        while let Some(endpoint) = turns.next_server() {
             match self.sample_from(endpoint, trust.as_ref()).await {
                 Ok(sample) => return Ok(sample),
-                Err(failure) if !Client::may_try_next(&failure) => return Err(failure),
-                Err(failure) => failures.push((endpoint.clone(), failure)),
+                Err(failure) => turns.failed(failure, false)?,
             }
         }
-        Err(Client::all_failed(failures))
+        Err(turns.end())
     }
 
     async fn sample_from(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Sample, Failure> {

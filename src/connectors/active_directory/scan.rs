@@ -13,7 +13,7 @@ use super::{
     settings::{DEFAULT_SOURCES, Settings},
 };
 use crate::connectors::{
-    Key, Sighting, Source,
+    Key, Keys, Sighting, Source,
     ldap::{
         EntryView, Values,
         answer::Violation,
@@ -70,11 +70,11 @@ struct Glance<'a> {
 
 impl<'a> Glance<'a> {
     #[inline]
-    fn attribute(&mut self, name: &[u8], mut values: Values<'a>) {
+    fn attribute(&mut self, name: &[u8], values: Values<'a>) {
         // Most names are told apart by their length.
         let slot = match name.len() {
             10 if name.eq_ignore_ascii_case(b"objectGUID") => {
-                self.guid = values.next();
+                self.guid = values.first();
                 return;
             }
             10 if name.eq_ignore_ascii_case(b"pwdLastSet") => &mut self.signs.password_last_set,
@@ -84,7 +84,7 @@ impl<'a> Glance<'a> {
             34 if name.eq_ignore_ascii_case(b"msDS-User-Account-Control-Computed") => &mut self.signs.computed,
             _ => return,
         };
-        *slot = values.next().and_then(|value| std::str::from_utf8(value).ok());
+        *slot = values.first().and_then(|value| std::str::from_utf8(value).ok());
     }
 }
 
@@ -123,9 +123,9 @@ impl Look for GroupsSeen {
 
     fn entry(&mut self, raw: RawEntry<'_>) -> Result<Option<Sighting>, Violation> {
         let mut guid = None;
-        let entry = raw.walk(|name, mut values| {
+        let entry = raw.walk(|name, values| {
             if name.eq_ignore_ascii_case(b"objectGUID") {
-                guid = values.next();
+                guid = values.first();
             }
         })?;
         if self.excluded.holds(&entry) {
@@ -133,10 +133,8 @@ impl Look for GroupsSeen {
         }
         // One that can't be read is reported by the second look.
         let head = mapping::head(&entry, guid).ok();
-        Ok(head.map(|(_, key, external_id)| Sighting::GroupSeen {
-            external_id,
-            keys: crate::connectors::Keys { dn: Some(key), name: None },
-        }))
+        Ok(head
+            .map(|(_, key, external_id)| Sighting::GroupSeen { external_id, keys: Keys { dn: Some(key), name: None } }))
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     connectors::{
-        Outline,
+        Outline, OutlinePart,
         ldap::{
             Scope, dn,
             settings::{self, Mapping, PAGE_SIZE_DEFAULT, Way, present},
@@ -112,14 +112,16 @@ impl Settings {
 
     /// See [`crate::connectors::outline`].
     pub fn outline(&self) -> Outline {
-        let whole = || vec!["the whole domain".to_owned()];
-        let bases = if self.base_dns.is_empty() { whole() } else { self.base_dns.clone() };
-        let mut parts = vec![("Base DNs", bases), ("Left out", self.excluded_base_dns.clone())];
-        parts.retain(|(_, bases)| !bases.is_empty());
+        let bases = match self.base_dns.as_slice() {
+            [] => OutlinePart::words("Base DNs", "the whole domain"),
+            bases => OutlinePart::code("Base DNs", bases),
+        };
+        let mut parts = vec![bases, OutlinePart::code("Left out", &self.excluded_base_dns)];
+        parts.retain(|part| !part.values.is_empty());
         parts.extend([
-            ("User filter", vec![self.user_filter()]),
-            ("Group filter", vec![self.group_filter()]),
-            ("Computers", vec![if self.computers { "read too" } else { "not read" }.to_owned()]),
+            OutlinePart::code("User filter", &[self.user_filter()]),
+            OutlinePart::code("Group filter", &[self.group_filter()]),
+            OutlinePart::words("Computers", if self.computers { "read too" } else { "not read" }),
         ]);
         Outline { parts, ..self.way().outline() }
     }

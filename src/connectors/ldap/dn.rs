@@ -11,6 +11,8 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::connectors::Key;
+
 /// The text is not a DN as RFC 4514 writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DnError {
@@ -298,6 +300,12 @@ pub fn first_value(dn: &str) -> Option<String> {
         RawValue::Bytes(bytes) => String::from_utf8(bytes).ok().filter(|text| !text.is_empty()),
         RawValue::Hex(_) => None,
     }
+}
+
+/// The key of what stands where a DN belongs. One that can't be read points at nothing, but it is a member and shown as
+/// such; no normalised DN has a NUL.
+pub fn key_of_any(text: &str) -> Key {
+    normalise(text).map_or_else(|_| Key::of_dn(&format!("\0{text}")), |normal| Key::of_dn(&normal))
 }
 
 #[cfg(test)]

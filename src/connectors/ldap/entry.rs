@@ -3,7 +3,11 @@
 //! [`walk_entry`](super::answer::walk_entry) has checked the shape already; this only walks it. It copies nothing: 100,000 entries are read on a small
 //! machine, and most values are looked at once.
 
-use super::ber::{Elements, tag};
+use super::{
+    ber::{Elements, tag},
+    dn,
+};
+use crate::connectors::Key;
 
 /// A `SearchResultEntry`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +29,16 @@ impl<'a> EntryView<'a> {
     /// From the DN and the list of attributes.
     pub fn new(dn: &'a [u8], attributes: Elements<'a>) -> Self {
         Self { dn, attributes }
+    }
+
+    /// The DN as text and the key that it makes, or why it can't be used, as a sentence.
+    pub fn dn_and_key(&self) -> Result<(&'a str, Key), String> {
+        let dn = std::str::from_utf8(self.dn).map_err(|_| "The DN is not UTF-8.".to_owned())?;
+        if dn.is_empty() || dn.contains('\0') {
+            return Err("The entry has no usable DN.".to_owned());
+        }
+        let normal = dn::normalise(dn).map_err(|reason| format!("The DN can't be read: {reason}."))?;
+        Ok((dn, Key::of_dn(&normal)))
     }
 
     /// The attributes with their values, in the server's order.
@@ -63,6 +77,15 @@ pub struct Values<'a>(Elements<'a>);
 impl<'a> Values<'a> {
     pub fn new(values: Elements<'a>) -> Self {
         Self(values)
+    }
+
+    pub fn first(mut self) -> Option<&'a [u8]> {
+        self.next()
+    }
+
+    /// Those that are text and not empty.
+    pub fn texts(self) -> impl Iterator<Item = &'a str> {
+        self.filter_map(|value| std::str::from_utf8(value).ok()).filter(|text| !text.is_empty())
     }
 }
 

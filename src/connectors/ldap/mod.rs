@@ -198,10 +198,40 @@ impl Client {
         Ok(connection)
     }
 
-    /// Whether the next server of the list might do better after this failure.
-    ///
+    /// The servers in turn: `first` before the others, where it is one of them.
+    pub fn turns(&self, first: Option<&str>) -> Turns<'_> {
+        let mut endpoints: Vec<&Endpoint> = self.endpoints.iter().collect();
+        if let Some(first) = first {
+            endpoints.sort_by_key(|endpoint| endpoint.to_string() != first);
+        }
+        Turns { endpoints: endpoints.into_iter(), failures: Vec::new() }
+    }
+}
+
+/// The servers of a directory, asked in turn until one can be used.
+pub struct Turns<'c> {
+    endpoints: std::vec::IntoIter<&'c Endpoint>,
+    failures: Vec<Failure>,
+}
+
+impl<'c> Turns<'c> {
+    /// The server whose turn it is; `None` when all were asked.
+    pub fn next_server(&mut self) -> Option<&'c Endpoint> {
+        self.endpoints.next()
+    }
+
+    /// Takes note of why a server could not be used, or answers the failure when no other may be asked: it would do no
+    /// better, or objects were delivered already (`has_objects`) and two servers need not agree.
+    pub fn failed(&mut self, failure: Failure, has_objects: bool) -> Result<(), Failure> {
+        if has_objects || !Self::may_go_on(&failure) {
+            return Err(failure);
+        }
+        self.failures.push(failure);
+        Ok(())
+    }
+
     /// Wrong credentials end it at once: trying them on every server of the list could lock the account.
-    pub fn may_try_next(failure: &Failure) -> bool {
+    fn may_go_on(failure: &Failure) -> bool {
         !matches!(
             failure.kind,
             FailureKind::InvalidCredentials
@@ -214,11 +244,11 @@ impl Client {
         )
     }
 
-    /// One failure for all servers of the list: the first one's kind, and what each said.
-    pub fn all_failed(failures: Vec<(Endpoint, Failure)>) -> Failure {
-        let count = failures.len();
-        let mut failures = failures.into_iter();
-        let Some((_, first)) = failures.next() else {
+    /// One failure for all of them: the first one's kind, and what each said.
+    pub fn end(self) -> Failure {
+        let count = self.failures.len();
+        let mut failures = self.failures.into_iter();
+        let Some(first) = failures.next() else {
             return Failure::new(
                 FailureKind::InvalidSettings,
                 "No server is configured.",
@@ -228,7 +258,7 @@ impl Client {
         if count == 1 {
             return first;
         }
-        let others: Vec<String> = failures.map(|(_, failure)| failure.message).collect();
+        let others: Vec<String> = failures.map(|failure| failure.message).collect();
         Failure::new(
             first.kind,
             format!("None of the {count} servers could be used. {} {}", first.message, others.join(" ")),

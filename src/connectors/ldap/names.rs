@@ -48,7 +48,7 @@ impl<S> Default for Names<S> {
 
 impl<S> Names<S> {
     /// Walks an entry: the values of what has slots go to `place`, what is kept is answered. `meaning` is asked once for
-    /// each name, as it stands and in lower case with its options cut off.
+    /// each name, in lower case, with its options and without.
     pub fn walk<'a>(
         &mut self,
         entry: &EntryView<'a>,
@@ -99,7 +99,8 @@ fn learn<S>(name: &[u8], meaning: impl Fn(&str, &str) -> Meaning<S>) -> Learned<
     if is_secret(text) || base == "memberof" {
         return Learned { keep: None, is_binary: false, slots: Vec::new() };
     }
-    let Meaning { is_kept, slots } = meaning(text, &base);
-    let is_binary = text.to_ascii_lowercase().split(';').skip(1).any(|option| option == "binary");
+    let full = text.to_ascii_lowercase();
+    let Meaning { is_kept, slots } = meaning(&full, &base);
+    let is_binary = full.split(';').skip(1).any(|option| option == "binary");
     Learned { keep: is_kept.then(|| text.into()), is_binary, slots }
 }

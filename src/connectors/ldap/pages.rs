@@ -90,8 +90,8 @@ impl<'s> Pages<'s> {
         let reason = "A part of the directory lies on another server; referrals are not followed.";
         let mut found = Vec::new();
         for name in references {
-            let is_told = (self.is_usual)(&name) || self.references.len() >= REFERENCES_MAX;
-            if !is_told && self.references.insert(name.clone()) {
+            let is_quiet = (self.is_usual)(&name) || self.references.len() >= REFERENCES_MAX;
+            if !is_quiet && self.references.insert(name.clone()) {
                 found.push(Unreadable { external_id: None, name, reason: reason.to_owned() });
             }
         }

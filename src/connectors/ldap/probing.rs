@@ -50,8 +50,7 @@ impl Client {
         errors: Vec<FieldError>,
         now_second: i64,
     ) -> (ProbeReport, Result<Guarded, &'static str>) {
-        let wrong =
-            |error: FieldError| step("settings", Some(&error.field), StepState::Failed, error.message.clone(), None);
+        let wrong = |error: FieldError| step("settings", Some(&error.field), StepState::Failed, error.message, None);
         let mut steps: Vec<ProbeStep> = errors.into_iter().map(wrong).collect();
         let trust = self.trust().unwrap_or_else(|failure| {
             steps.push(failed("tls", None, failure));

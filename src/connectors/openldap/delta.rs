@@ -31,7 +31,7 @@ use super::{
 use crate::connectors::{
     DeltaEnd, DeltaStop, Failure, Page, Sighting, Subject,
     ldap::{
-        self, Client, Connection, Endpoint, EntryView, RootDse, SYNC_REQUEST, SearchRequest, Trust,
+        self, Connection, Endpoint, EntryView, RootDse, SYNC_REQUEST, SearchRequest, Trust,
         answer::{Violation, control_value},
         errors::{self, Operation, ServerResult},
         inbox::{Chunk, End, Look, Plainly, RawEntry},
@@ -102,29 +102,21 @@ impl OpenLdap {
         newest.map(|newest| newest.min(self.now.as_second()))
     }
 
-    /// The servers with the one that made the watermark first: others may lag behind it.
-    pub(super) fn endpoints_after(&self, server: &str) -> Vec<&Endpoint> {
-        let mut endpoints: Vec<&Endpoint> = self.client.endpoints.iter().collect();
-        endpoints.sort_by_key(|endpoint| endpoint.to_string() != server);
-        endpoints
-    }
-
     pub(super) async fn changes(&self, json: &str, pages: mpsc::Sender<Page>) -> Result<DeltaEnd, DeltaStop> {
         self.require_valid()?;
         let before = Watermark::parse(json, &self.settings)?;
         let trust = self.client.trust()?;
-        let mut failures = Vec::new();
-        for endpoint in self.endpoints_after(&before.server) {
+        // The one that made the watermark first: others may lag behind it.
+        let mut turns = self.client.turns(Some(&before.server));
+        while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.changes_from(endpoint, trust.as_ref(), &before, &mut out).await {
                 Ok(end) => return Ok(end),
-                Err(DeltaStop::Failed(failure)) if !out.has_objects() && Client::may_try_next(&failure) => {
-                    failures.push((endpoint.clone(), failure));
-                }
+                Err(DeltaStop::Failed(failure)) => turns.failed(failure, out.has_objects())?,
                 Err(stop) => return Err(stop),
             }
         }
-        Err(Client::all_failed(failures).into())
+        Err(turns.end().into())
     }
 
     async fn changes_from(
@@ -212,16 +204,15 @@ impl OpenLdap {
         // What is no UUID can't be the id of anything.
         let ids: Vec<String> = ids.iter().filter_map(|id| mapping::external_id(id)).collect();
         let trust = self.client.trust()?;
-        let mut failures = Vec::new();
-        for endpoint in &self.client.endpoints {
+        let mut turns = self.client.turns(None);
+        while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.again_from(endpoint, trust.as_ref(), subject, &ids, &mut out).await {
                 Ok(()) => return Ok(()),
-                Err(failure) if out.has_objects() || !Client::may_try_next(&failure) => return Err(failure),
-                Err(failure) => failures.push((endpoint.clone(), failure)),
+                Err(failure) => turns.failed(failure, out.has_objects())?,
             }
         }
-        Err(Client::all_failed(failures))
+        Err(turns.end())
     }
 
     async fn again_from(

@@ -110,15 +110,10 @@ struct Found<'a> {
     mails: Vec<&'a str>,
 }
 
-/// The values that are text and not empty.
-fn texts(values: Values<'_>) -> impl Iterator<Item = &str> {
-    values.filter_map(|value| std::str::from_utf8(value).ok()).filter(|text| !text.is_empty())
-}
-
 impl<'a> Found<'a> {
     /// Takes note of an attribute's first text; `false` when it has none.
     fn texts(&mut self, slots: &[Slot], values: Values<'a>) -> bool {
-        let Some(first) = texts(values).next() else { return false };
+        let Some(first) = values.texts().next() else { return false };
         slots.iter().for_each(|slot| self.fill(*slot, first));
         true
     }
@@ -203,7 +198,7 @@ impl Map for Mapper {
         let meaning = |name: &str, base: &str| rules.meaning(name, base);
         let mut attributes = self.names.walk(entry, meaning, |slots, values| {
             if found.texts(slots, values) && slots.iter().any(|slot| matches!(slot, Slot::Field((MAIL, _)))) {
-                found.mails.extend(texts(values).take(MAILS_MAX));
+                found.mails.extend(values.texts().take(MAILS_MAX));
             }
         });
         let (dn, key, external_id) = head(entry, found.entry_uuid)?;
@@ -272,19 +267,17 @@ impl Map for Mapper {
 
 impl Rules {
     fn meaning(&self, name: &str, base: &str) -> Meaning<Slot> {
-        let full = name.to_ascii_lowercase();
         let is_kept = if self.kept.is_empty() {
             !OPERATIONAL.iter().any(|own| own.eq_ignore_ascii_case(base)) && base != "modifytimestamp"
         } else {
             self.kept.contains(base)
         };
-        let member =
-            self.members.iter().find(|member| member.eq_ignore_ascii_case(&full)).map(|member| match *member {
-                "uniqueMember" => MemberKind::NameAndUid,
-                "memberUid" => MemberKind::UserName,
-                _ => MemberKind::Dn,
-            });
-        let mut slots = self.slots(&full);
+        let member = self.members.iter().find(|member| member.eq_ignore_ascii_case(name)).map(|member| match *member {
+            "uniqueMember" => MemberKind::NameAndUid,
+            "memberUid" => MemberKind::UserName,
+            _ => MemberKind::Dn,
+        });
+        let mut slots = self.slots(name);
         slots.extend(member.map(Slot::Member));
         Meaning { is_kept: is_kept && member.is_none(), slots }
     }
@@ -321,15 +314,11 @@ fn head<'a>(entry: &EntryView<'a>, entry_uuid: Option<&str>) -> Result<(&'a str,
     let external_id = entry_uuid.and_then(external_id);
     let unreadable =
         |reason: &str| Unreadable { external_id: external_id.clone(), name: lossy(), reason: reason.to_owned() };
-    let dn = std::str::from_utf8(entry.dn).map_err(|_| unreadable("The DN is not UTF-8."))?;
-    if dn.is_empty() || dn.contains('\0') {
-        return Err(unreadable("The entry has no usable DN."));
-    }
-    let normal = dn::normalise(dn).map_err(|reason| unreadable(&format!("The DN can't be read: {reason}.")))?;
+    let (dn, key) = entry.dn_and_key().map_err(|reason| unreadable(&reason))?;
     let Some(external_id) = external_id else {
         return Err(without_id(entry, entry_uuid.is_some()));
     };
-    Ok((dn, Key::of_dn(&normal), external_id))
+    Ok((dn, key, external_id))
 }
 
 /// An entry that has no usable id.
@@ -362,18 +351,10 @@ fn member(kind: MemberKind, value: &[u8]) -> Option<MemberRef> {
     }
     let key = match kind {
         MemberKind::UserName => Key::of_name(&text.to_lowercase()),
-        MemberKind::Dn => dn_key(&text),
-        MemberKind::NameAndUid => dn_key(without_uid(&text)),
+        MemberKind::Dn => dn::key_of_any(&text),
+        MemberKind::NameAndUid => dn::key_of_any(without_uid(&text)),
     };
     Some(MemberRef { key, text: text.into_owned() })
-}
-
-fn dn_key(text: &str) -> Key {
-    match dn::normalise(text) {
-        Ok(normal) => Key::of_dn(&normal),
-        // It points at nothing that can be read, but it is a member and shown as such. No normalised DN has a NUL.
-        Err(_) => Key::of_dn(&format!("\0{text}")),
-    }
 }
 
 /// `uid=x,dc=y#'0101'B` without the bit string.

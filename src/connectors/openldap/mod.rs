@@ -74,19 +74,18 @@ impl OpenLdap {
     async fn read(&self, pages: mpsc::Sender<Page>) -> Result<ReadEnd, Failure> {
         self.require_valid()?;
         let trust = self.client.trust()?;
-        let mut failures = Vec::new();
-        for endpoint in &self.client.endpoints {
+        let mut turns = self.client.turns(None);
+        while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
                 Ok(watermark) => {
                     let server = endpoint.to_string();
                     return Ok(ReadEnd { server, watermark: Some(watermark.to_json()), counted: None });
                 }
-                Err(failure) if out.has_objects() || !Client::may_try_next(&failure) => return Err(failure),
-                Err(failure) => failures.push((endpoint.clone(), failure)),
+                Err(failure) => turns.failed(failure, out.has_objects())?,
             }
         }
-        Err(Client::all_failed(failures))
+        Err(turns.end())
     }
 
     async fn read_from(
@@ -212,15 +211,14 @@ impl OpenLdap {
     async fn read_sample(&self) -> Result<Sample, Failure> {
         self.require_valid()?;
         let trust = self.client.trust()?;
-        let mut failures = Vec::new();
-        for endpoint in &self.client.endpoints {
+        let mut turns = self.client.turns(None);
+        while let Some(endpoint) = turns.next_server() {
             match self.sample_from(endpoint, trust.as_ref()).await {
                 Ok(sample) => return Ok(sample),
-                Err(failure) if !Client::may_try_next(&failure) => return Err(failure),
-                Err(failure) => failures.push((endpoint.clone(), failure)),
+                Err(failure) => turns.failed(failure, false)?,
             }
         }
-        Err(Client::all_failed(failures))
+        Err(turns.end())
     }
 
     async fn sample_from(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Sample, Failure> {

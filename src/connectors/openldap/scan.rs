@@ -53,7 +53,7 @@ impl<'a> Glance<'a> {
             12 if name.eq_ignore_ascii_case(b"pwdStartTime") => &mut self.signs.pwd_start_time,
             12 if name.eq_ignore_ascii_case(b"shadowExpire") => &mut self.signs.shadow_expire,
             13 if name.eq_ignore_ascii_case(b"nsAccountLock") || name.eq_ignore_ascii_case(b"loginDisabled") => {
-                self.signs.is_disabled |= first_text(values).is_some_and(values::is_true);
+                self.signs.is_disabled |= values.texts().next().is_some_and(values::is_true);
                 return;
             }
             14 if name.eq_ignore_ascii_case(b"pwdChangedTime") => &mut self.signs.pwd_changed_time,
@@ -62,14 +62,10 @@ impl<'a> Glance<'a> {
             20 if name.eq_ignore_ascii_case(b"pwdAccountLockedTime") => &mut self.signs.pwd_account_locked_time,
             _ => return,
         };
-        if let Some(text) = first_text(values) {
+        if let Some(text) = values.texts().next() {
             *slot = Some(text);
         }
     }
-}
-
-fn first_text(values: Values<'_>) -> Option<&str> {
-    values.filter_map(|value| std::str::from_utf8(value).ok()).find(|text| !text.is_empty())
 }
 
 impl Scanner {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     connectors::{
-        Outline,
+        Outline, OutlinePart,
         ldap::{
             self,
             settings::{self, Mapping, PAGE_SIZE_DEFAULT, Way, present},
@@ -197,16 +197,16 @@ impl Settings {
             Scope::One => "directly below the bases",
         };
         let mut parts = vec![
-            ("Base DNs", self.base_dns.clone()),
-            ("Bases for users", self.user_base_dns.clone()),
-            ("Bases for groups", self.group_base_dns.clone()),
+            OutlinePart::code("Base DNs", &self.base_dns),
+            OutlinePart::code("Bases for users", &self.user_base_dns),
+            OutlinePart::code("Bases for groups", &self.group_base_dns),
         ];
-        parts.retain(|(_, bases)| !bases.is_empty());
+        parts.retain(|part| !part.values.is_empty());
         parts.extend([
-            ("Scope", vec![scope.to_owned()]),
-            ("User filter", vec![self.user_filter().to_owned()]),
-            ("Group filter", vec![self.group_filter().to_owned()]),
-            ("Preset", vec![self.preset.as_str().to_owned()]),
+            OutlinePart::words("Scope", scope),
+            OutlinePart::code("User filter", &[self.user_filter().to_owned()]),
+            OutlinePart::code("Group filter", &[self.group_filter().to_owned()]),
+            OutlinePart::words("Preset", self.preset.as_str()),
         ]);
         Outline { parts, ..self.way().outline() }
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::connectors::{
     Heard, WatchStop,
     ldap::{
-        Client, Connection, Endpoint, Trust,
+        Connection, Endpoint, Trust,
         answer::{Violation, control_value},
         dn,
         errors::{self, Operation, ServerResult},
@@ -57,8 +57,8 @@ impl OpenLdap {
             return Err(not_offered(&before.server));
         };
         let trust = self.client.trust()?;
-        let mut failures = Vec::new();
-        for endpoint in self.endpoints_after(&before.server) {
+        let mut turns = self.client.turns(Some(&before.server));
+        while let Some(endpoint) = turns.next_server() {
             // One connection for each base: a search that goes on has it for itself.
             let mut bases: Vec<&Mark> = Vec::new();
             for mark in marks {
@@ -73,13 +73,11 @@ impl OpenLdap {
             let ended = futures_util::future::select_all(watching).await.0;
             heard.send_if_modified(|heard| std::mem::take(&mut heard.is_listening));
             match ended {
-                Err(WatchStop::Failed(failure)) if Client::may_try_next(&failure) => {
-                    failures.push((endpoint.clone(), failure));
-                }
+                Err(WatchStop::Failed(failure)) => turns.failed(failure, false)?,
                 ended => return ended,
             }
         }
-        Err(Client::all_failed(failures).into())
+        Err(turns.end().into())
     }
 
     async fn watch_base(
