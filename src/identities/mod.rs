@@ -31,7 +31,9 @@ pub mod undoing;
 pub mod write;
 
 pub use fold::fold;
-pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, Member, ObjectId, SubjectType};
+pub use model::{
+    ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, IdentityRow, Member, ObjectId, SubjectType,
+};
 pub use queries::{changes_of_run, count_state};
 
 use crate::{

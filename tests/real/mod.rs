@@ -3,9 +3,11 @@
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
 mod active_directory;
+mod active_directory_act;
 mod bulk_reader;
 mod comparison;
 mod openldap;
+mod openldap_act;
 mod openldap_clock;
 mod openldap_crash;
 mod openldap_delta;
