@@ -12,9 +12,10 @@ mod dispatcher;
 mod drift;
 mod model;
 mod never;
-
+mod pages;
 mod queries;
 mod rule;
+mod rules_pages;
 
 pub use dispatcher::Dispatcher;
 
@@ -29,6 +30,21 @@ pub fn routes(routes: &mut Routes) {
     let full = Permission::Needs(Service::Enforcement, Level::Full);
     // Whoever may ask is not by that one who may approve.
     let approve = Permission::Needs(Service::Approvals, Level::Operate);
+    routes.get("/tasks", read, pages::list);
+    routes.get("/tasks/new", operate, pages::new);
+    routes.post("/tasks/new", operate, pages::create);
+    routes.get("/tasks/requests/{id}", read, pages::request);
+    routes.post("/tasks/requests/{id}/approve", approve, pages::approve);
+    routes.post("/tasks/requests/{id}/decline", approve, pages::decline);
+    routes.post("/tasks/requests/{id}/cancel", operate, pages::cancel);
+    routes.post("/tasks/requests/{id}/undo", operate, pages::undo);
+    routes.get("/tasks/rules", read, rules_pages::rules);
+    routes.post("/tasks/rules/two-person", full, rules_pages::set_rule);
+    routes.post("/tasks/rules/units", full, rules_pages::protect_unit);
+    routes.get("/tasks/rules/new", full, rules_pages::new_protection);
+    routes.post("/tasks/rules/new", full, rules_pages::protect);
+    routes.post("/tasks/rules/{id}/remove", full, rules_pages::unprotect);
+    routes.get("/identities/{id}/tasks", read, pages::of_identity);
     routes.api::<api::__path_create, _, _>(operate, api::create);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_get, _, _>(read, api::get);

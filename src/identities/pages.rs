@@ -20,17 +20,11 @@ use crate::{
     clock::Time,
     connectors::{Attributes, Status, Value},
     error::{Error, Result},
-    web::{Ctx, Cursor, Listing, PAGE_SIZE, Page, PathId, Query, grouped, html},
+    web::{Ctx, Cursor, Listing, PAGE_SIZE, Page, PathId, Query, grouped, href, html},
 };
 
 fn text(given: &Option<String>) -> &str {
     given.as_deref().unwrap_or_default()
-}
-
-pub(super) fn href(path: &str, fields: &[(&str, &str)]) -> String {
-    let given: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
-    let query = serde_urlencoded::to_string(given).unwrap_or_default();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// A state as a word: `active` is `Active`.

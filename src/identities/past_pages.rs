@@ -10,14 +10,14 @@ use jiff::tz::TimeZone;
 use super::{
     api::{CompareQuery, moment},
     model::{ChangeRow, Member, ObjectId, SubjectType},
-    pages::{field_title, href},
+    pages::field_title,
     past::{self, COMPARED_MAX, Comparison},
     queries,
 };
 use crate::{
     clock::{SECOND, Time},
     error::{Error, Result},
-    web::{Ctx, Page, PathId, Query, html, html_status},
+    web::{Ctx, Page, PathId, Query, href, html, html_status},
 };
 
 /// The moment a page is shown as of; `at` is `None` for now.
