@@ -65,6 +65,19 @@ impl Action {
         }
     }
 
+    /// As a heading begins, before a name.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Disable => "Disable",
+            Self::Enable => "Enable",
+            Self::ForceSignOut => "Force sign-out of",
+            Self::ForcePasswordReset => "Force password reset of",
+            Self::CancelPasswordReset => "Cancel password reset of",
+            Self::Unlock => "Unlock",
+            Self::Contain => "Contain",
+        }
+    }
+
     /// What takes it back; `None` where nothing does.
     pub fn inverse(self) -> Option<Self> {
         match self {

@@ -34,7 +34,7 @@ use crate::{
 /// A request as a row of the list.
 struct Row {
     request: Request,
-    /// The first identity's name, and how many there are besides.
+    /// One identity's name, and how many there are besides.
     about: String,
     by: String,
     summary: String,
@@ -103,14 +103,14 @@ pub(super) async fn list(ctx: Ctx, query: Query<ListPageQuery>) -> Result<HttpRe
             let mut rows = Vec::with_capacity(requests.len());
             for request in requests {
                 let filter = TaskFilter { request: Some(request.id), ..TaskFilter::default() };
-                let first = queries::list_tasks(c, account, filter, i64::MAX, 1)?.into_iter().next();
-                rows.push((request, first));
+                let last = queries::list_tasks(c, account, filter, i64::MAX, 1)?.into_iter().next();
+                rows.push((request, last));
             }
             Ok(rows)
         })
         .await?;
-    let listing = Listing::cut(found, PAGE_SIZE, |(request, _)| request.id).map(|(request, first)| {
-        let name = first.map(|task| task.name).unwrap_or_default();
+    let listing = Listing::cut(found, PAGE_SIZE, |(request, _)| request.id).map(|(request, one)| {
+        let name = one.map(|task| task.name).unwrap_or_default();
         let about = match request.counts.total() {
             1 => name,
             count => format!("{name} and {} more", grouped(count - 1)),
@@ -158,12 +158,16 @@ struct RequestPage {
 }
 
 impl RequestPage {
-    fn is_open(&self) -> bool {
-        self.request.finished_at.is_none()
+    fn heading(&self) -> String {
+        let about = match self.rows.as_slice() {
+            [one] => one.task.name.clone(),
+            many => format!("{} identities", grouped(i64::try_from(many.len()).unwrap_or(i64::MAX))),
+        };
+        format!("{} {about}", self.request.action.heading())
     }
 
-    fn verb(&self) -> &'static str {
-        self.request.action.title()
+    fn is_open(&self) -> bool {
+        self.request.finished_at.is_none()
     }
 
     fn inverse(&self) -> &'static str {
@@ -213,8 +217,8 @@ async fn show(ctx: &Ctx, id: i64, typed: Typed) -> Result<RequestPage> {
     let is_awaiting = request.state == RequestState::AwaitingApproval;
     let can_decide =
         is_awaiting && may(Service::Approvals, Level::Operate) && rule::check_other(&ctx.principal, &request).is_ok();
-    Ok(RequestPage {
-        page: Page::new(ctx, format!("{} request {}", request.action.title(), request.id), "tasks"),
+    let mut page = RequestPage {
+        page: Page::new(ctx, "", "tasks"),
         summary: summary(&request),
         by: by(ctx, &request.requested_by),
         decided_by: request.decision.as_ref().map(|decision| by(ctx, &decision.by)).unwrap_or_default(),
@@ -233,7 +237,9 @@ async fn show(ctx: &Ctx, id: i64, typed: Typed) -> Result<RequestPage> {
         problem: typed.problem,
         reason: typed.reason,
         reason_error: typed.reason_error,
-    })
+    };
+    page.page.title = page.heading();
+    Ok(page)
 }
 
 /// `GET /tasks/requests/{id}`.
@@ -331,6 +337,8 @@ pub(super) async fn undo(
 /// An identity that is about to be acted on.
 struct Target {
     identity: IdentityRow,
+    /// Its state as a word.
+    state: String,
     /// Why it would be refused; empty when it would not.
     refused: String,
 }
@@ -383,7 +391,7 @@ impl NewPage {
 
     fn heading(&self) -> String {
         match self.action {
-            Some(action) => format!("{} {}", action.title(), self.about()),
+            Some(action) => format!("{} {}", action.heading(), self.about()),
             None => format!("Act on {}", self.about()),
         }
     }
@@ -501,7 +509,11 @@ async fn new_page(ctx: &Ctx, action: Option<Action>, ids: Vec<i64>, fields: NewF
     };
     let targets: Vec<Target> = lines
         .into_iter()
-        .map(|(identity, refused)| Target { identity, refused: refused.unwrap_or_default() })
+        .map(|(identity, refused)| Target {
+            state: identities::state_title(identity.state()),
+            refused: refused.unwrap_or_default(),
+            identity,
+        })
         .collect();
     let back = match ids.as_slice() {
         [one] => format!("/identities/{one}"),

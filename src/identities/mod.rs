@@ -34,6 +34,7 @@ pub use fold::fold;
 pub use model::{
     ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, IdentityRow, Member, ObjectId, SubjectType,
 };
+pub use pages::title as state_title;
 pub use queries::{changes_of_run, count_state};
 
 use crate::{

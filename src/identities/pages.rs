@@ -28,7 +28,7 @@ fn text(given: &Option<String>) -> &str {
 }
 
 /// A state as a word: `active` is `Active`.
-fn title(state: &str) -> String {
+pub fn title(state: &str) -> String {
     let mut words = state.replace('-', " ");
     if let Some(first) = words.get_mut(0..1) {
         first.make_ascii_uppercase();

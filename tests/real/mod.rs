@@ -6,6 +6,7 @@ mod active_directory;
 mod active_directory_act;
 mod bulk_reader;
 mod comparison;
+mod enforcement_rules;
 mod openldap;
 mod openldap_act;
 mod openldap_clock;
