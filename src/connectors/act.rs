@@ -169,7 +169,7 @@ pub fn is_named(bind_name: &str, fields: &IdentityFields) -> bool {
         Some(super::Value::Text(dn)) => dn.as_str(),
         _ => "",
     };
-    let normal = |dn: &str| super::ldap::dn::normalise(dn).ok();
+    let normal = |dn: &str| super::ldap::dn::normalise(dn).ok().filter(|dn| !dn.is_empty());
     if is_same(dn) || normal(dn).is_some_and(|dn| normal(bind_name) == Some(dn)) {
         return true;
     }
