@@ -11,6 +11,7 @@ mod api;
 mod export;
 mod fold;
 pub mod handles;
+mod history;
 pub mod lookup;
 mod model;
 mod nesting;
@@ -22,6 +23,7 @@ mod past_lists;
 mod past_pages;
 mod past_search;
 pub mod plans;
+mod privileges;
 pub(crate) mod queries;
 pub mod retention;
 pub mod staged;
@@ -31,8 +33,10 @@ pub mod undoing;
 pub mod write;
 
 pub use fold::fold;
+pub use history::changes_of_run;
 pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, Member, ObjectId, SubjectType};
-pub use queries::{changes_of_run, count_state};
+pub use privileges::{privileged_paths, which_are_privileged};
+pub use queries::count_state;
 
 use crate::{
     principal::{Level, Permission, Service},

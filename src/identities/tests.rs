@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    lookup,
+    history, lookup,
     model::FOREVER,
     queries::{self, Filter},
     staged::{Named, Staged},
@@ -615,7 +615,7 @@ fn a_history_holds_only_what_was_applied() {
     });
     let planned = place.store(1, plan);
     let kinds = |place: &Place| -> Vec<(i64, String)> {
-        place.read(|c| queries::history(c, 1, FOREVER, 10)).into_iter().map(|row| (row.run_id, row.kind)).collect()
+        place.read(|c| history::history(c, 1, FOREVER, 10)).into_iter().map(|row| (row.run_id, row.kind)).collect()
     };
     assert_eq!(kinds(&place), [(first, "added".to_owned())]);
     let at = start().plus(10 * MINUTE);
@@ -625,11 +625,11 @@ fn a_history_holds_only_what_was_applied() {
     plan.member(501, 1, false);
     let left = place.store(1, plan);
     place.apply_stored(left, 1, start().plus(20 * MINUTE));
-    let events = place.read(|c| queries::membership_events(c, 1, Time(i64::MIN), Time(FOREVER)));
+    let events = place.read(|c| history::membership_events(c, 1, Time(i64::MIN), Time(FOREVER)));
     let joined: Vec<bool> = events.iter().map(|event| event.joined).collect();
     assert_eq!(joined, [false, true]);
     let group: Vec<(String, Option<String>)> = place
-        .read(|c| queries::history(c, 501, FOREVER, 10))
+        .read(|c| history::history(c, 501, FOREVER, 10))
         .into_iter()
         .map(|row| (row.kind, row.member_name))
         .collect();
