@@ -49,9 +49,7 @@ impl AccountType {
 }
 
 /// Something about an account that is worth knowing. In the order in which they are shown, the gravest first.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fact {
     BuiltInAdministrator,
@@ -169,7 +167,9 @@ impl Fact {
             }
             Self::PasswordNeverExpires => "No policy ever asks for a new password.",
             Self::SmartCardRequired => "It can sign in interactively only with a smart card; the password is random.",
-            Self::NotDelegated => "No service may act as this account towards others, which is what privileged ones need.",
+            Self::NotDelegated => {
+                "No service may act as this account towards others, which is what privileged ones need."
+            }
         }
     }
 }

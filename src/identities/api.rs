@@ -89,7 +89,9 @@ impl IdentityQuery {
             None | Some("") => false,
             Some("true") if self.as_of.as_deref().is_none_or(str::is_empty) => true,
             Some("true") => {
-                return Err(Error::BadRequest("Who is privileged can be listed for now only, not as of a time.".into()));
+                return Err(Error::BadRequest(
+                    "Who is privileged can be listed for now only, not as of a time.".into(),
+                ));
             }
             Some(_) => return Err(Error::BadRequest("privileged must be true, or absent.".into())),
         };

@@ -23,6 +23,8 @@ mod past_lists;
 mod past_pages;
 mod past_search;
 pub mod plans;
+#[cfg(test)]
+mod privilege_tests;
 mod privileges;
 pub(crate) mod queries;
 pub mod retention;

@@ -22,8 +22,7 @@ impl Groups {
     /// Of the directory that `group` is in.
     fn beside(connection: &Connection, group: ObjectId, states: &[Gone]) -> Result<Self> {
         let sql = "SELECT directory_id FROM directory_group WHERE id = ?1";
-        let directory: Option<i64> =
-            connection.prepare_cached(sql)?.query_row([group], |row| row.get(0)).optional()?;
+        let directory: Option<i64> = connection.prepare_cached(sql)?.query_row([group], |row| row.get(0)).optional()?;
         directory.map_or(Ok(Self(Vec::new())), |directory| Self::of(connection, directory, states))
     }
 

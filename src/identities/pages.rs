@@ -170,7 +170,10 @@ impl IdentitiesPage {
     }
 
     fn with(&self, filter: &str, value: &str) -> String {
-        href("/identities", &self.query.fields().map(|(name, given)| (name, if name == filter { value } else { given })))
+        href(
+            "/identities",
+            &self.query.fields().map(|(name, given)| (name, if name == filter { value } else { given })),
+        )
     }
 }
 

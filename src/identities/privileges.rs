@@ -55,9 +55,10 @@ impl Upwards<'_> {
                           i.is_privileged OR EXISTS (SELECT 1 FROM directory_group g INDEXED BY group_privileged
                               WHERE g.directory_id = i.directory_id AND g.is_privileged = 1)
                    FROM identity i WHERE i.id = ?1";
-        let found = self.connection.prepare_cached(sql)?.query_row([id], |row| {
-            Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?))
-        });
+        let found = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([id], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?)));
         let Some((is_there, is_privileged, can_be)) = found.optional()? else { return Ok(None) };
         let is_there = match self.at {
             None => is_there,
@@ -237,8 +238,8 @@ pub(super) fn who(connection: &Connection, directories: &[i64]) -> Result<Who> {
             *directory,
         )?);
     }
-    let mut members = connection
-        .prepare_cached("SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?2 LIMIT ?3")?;
+    let mut members =
+        connection.prepare_cached("SELECT member_id FROM member WHERE group_id = ?1 AND until_at = ?2 LIMIT ?3")?;
     for group in &groups {
         let mut rows = members.query(params![group, FOREVER, FEW_MAX + 1])?;
         while let Some(row) = rows.next()? {

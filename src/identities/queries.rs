@@ -1,8 +1,6 @@
 //! Reading: lists, search, details, members. All SQL of these; the history and the past have their own files.
 
-use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::{Deserialize, Serialize};
@@ -199,7 +197,8 @@ fn identity_sql(
     let expression = match_expression(&filter.q, Facets { directories: scope, status: indexed_status, is_user });
     match (expression, filter.group, filter.status.as_deref()) {
         (expression, group, _) if matches!(who, Some(Who::Few(_))) => {
-            sql.from = "json_each(:who) w CROSS JOIN identity i ON i.id = w.value JOIN directory d ON d.id = i.directory_id";
+            sql.from =
+                "json_each(:who) w CROSS JOIN identity i ON i.id = w.value JOIN directory d ON d.id = i.directory_id";
             if expression.is_some() || group.is_some() {
                 sql.order = "i.id";
             }

@@ -36,8 +36,7 @@ impl Marks<'_> {
     /// Sorted, none twice.
     pub fn facts(&self) -> Vec<Fact> {
         let control = self.account_control.and_then(forms::bits).unwrap_or_default();
-        let mut facts: Vec<Fact> =
-            BITS.iter().filter(|(bit, _)| control & bit != 0).map(|(_, fact)| *fact).collect();
+        let mut facts: Vec<Fact> = BITS.iter().filter(|(bit, _)| control & bit != 0).map(|(_, fact)| *fact).collect();
         let mut mark = |is_so: bool, fact: Fact| facts.extend(is_so.then_some(fact));
         let rid = self.sid.and_then(domain_rid);
         mark(rid == Some(500), Fact::BuiltInAdministrator);
