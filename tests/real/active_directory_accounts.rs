@@ -48,7 +48,11 @@ const FACTS: [(&str, &str); 13] = [
     ("ticket-granting-account", "(sAMAccountName=krbtgt)"),
 ];
 
-/// People with flags that the domain is not built with, and accounts of machines and services.
+/// Adds flags that the domain is not built with, accounts of services, and ways to be privileged.
+pub fn add_more(samba: &Samba) {
+    samba.modify(&MORE.replace("{BASE}", BASE).replace("{STAFF}", STAFF));
+}
+
 const MORE: &str = "
 dn: CN=gmsa,CN=Managed Service Accounts,{BASE}
 changetype: add
@@ -98,7 +102,7 @@ member: CN=left,OU=Left,{BASE}
 #[tokio::test]
 async fn facts_types_and_privileged_ones_are_what_the_controller_says() {
     let samba = Samba::start(Size::SMALL);
-    samba.modify(&MORE.replace("{BASE}", BASE).replace("{STAFF}", STAFF));
+    add_more(&samba);
     let appliance = Appliance::start().await;
     let api = &appliance.api;
     let directory = api.create_directory(&samba.draft(&[("computers", json!(true))])).await;
@@ -207,7 +211,7 @@ member: CN=dave,{STAFF}
 #[tokio::test]
 async fn computers_are_not_read_unless_they_are_wanted() {
     let samba = Samba::start(Size::SMALL);
-    samba.modify(&MORE.replace("{BASE}", BASE).replace("{STAFF}", STAFF));
+    add_more(&samba);
     let appliance = Appliance::start().await;
     let directory = appliance.api.create_directory(&samba.draft(&[])).await;
     appliance.api.run_applied(&directory).await;

@@ -4,6 +4,7 @@
 
 mod active_directory;
 mod active_directory_accounts;
+mod active_directory_pages;
 mod bulk_reader;
 mod comparison;
 mod openldap;
