@@ -27,6 +27,7 @@ pub mod plans;
 mod privilege_tests;
 mod privileges;
 pub(crate) mod queries;
+mod raw;
 pub mod retention;
 pub mod staged;
 #[cfg(test)]

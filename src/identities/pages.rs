@@ -4,7 +4,6 @@ use std::{cmp::Reverse, collections::HashSet};
 
 use actix_web::HttpResponse;
 use askama::Template;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rusqlite::Connection;
 use serde::Deserialize;
 
@@ -16,10 +15,11 @@ use super::{
     past_pages::{Absent, AsOf, absent},
     privileges::{self, Reason},
     queries,
+    raw::{Attribute, attributes, first_text, shortened},
 };
 use crate::{
     clock::Time,
-    connectors::{Attributes, Fact, Kind, Status, Value},
+    connectors::{Fact, Kind, Status},
     error::{Error, Result},
     web::{Ctx, Cursor, Listing, PAGE_SIZE, Page, PathId, Query, grouped, html},
 };
@@ -312,65 +312,6 @@ pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<
 
 pub(super) async fn export_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
     export::members(&ctx, id.0, &query.0).await
-}
-
-/// Characters of one value on a page; the API has it whole.
-const VALUE_SHOWN: usize = 2_000;
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(VALUE_SHOWN) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
-/// One value of a raw attribute.
-struct Shown {
-    text: String,
-    /// What a binary value is, in words; empty for text.
-    binary: String,
-}
-
-impl Shown {
-    fn new(value: &Value) -> Self {
-        match value {
-            Value::Text(text) => Self { text: shortened(text), binary: String::new() },
-            Value::Binary { base64 } => {
-                let bytes = STANDARD.decode(base64).map_or(base64.len() * 3 / 4, |bytes| bytes.len());
-                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-                Self { text: shortened(base64), binary: format!("binary, {} bytes", grouped(bytes)) }
-            }
-        }
-    }
-}
-
-/// One raw attribute: the first values, and those that are folded away.
-struct Attribute {
-    name: String,
-    values: Vec<Shown>,
-    more: Vec<Shown>,
-}
-
-/// Values of one attribute that are shown without asking.
-const VALUES_SHOWN: usize = 20;
-/// Values of one attribute on a page at all.
-const VALUES_MAX: usize = 500;
-
-fn attributes(raw: &Attributes) -> Vec<Attribute> {
-    raw.iter()
-        .map(|(name, values)| {
-            let mut shown: Vec<Shown> = values.iter().take(VALUES_MAX).map(Shown::new).collect();
-            let more = if shown.len() > VALUES_SHOWN { shown.split_off(VALUES_SHOWN) } else { Vec::new() };
-            Attribute { name: name.to_string(), values: shown, more }
-        })
-        .collect()
-}
-
-fn first_text(values: Option<&Vec<Value>>) -> String {
-    match values.and_then(|values| values.first()) {
-        Some(Value::Text(text)) => text.clone(),
-        _ => String::new(),
-    }
 }
 
 /// One line of a history.

@@ -104,7 +104,7 @@ pub(super) fn list(
     let mut found = Vec::with_capacity(limit);
     let mut type_of = connection.prepare_cached("SELECT account_type FROM identity WHERE id = ?1")?;
     while let Some((Reverse((name, id, is_fitting)), number)) = heads.pop() {
-        // An account stays what it is: an object keeps its structural class (MS-ADTS §3.1.1.5.3.1.1).
+        // What an account is, it was: an entry keeps its structural class (RFC 4512 §2.4.2).
         let is_fitting = is_fitting
             && (filter.accounts == Accounts::All
                 || filter.accounts.holds(account_type_of(type_of.query_row([id], |row| row.get(0))?)));

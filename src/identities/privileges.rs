@@ -6,9 +6,12 @@
 //! groups and is the same in a directory of a million, and the walk down for lists. Reads only; nothing of it is stored,
 //! so it is never older than the memberships.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    rc::Rc,
+};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     model::{FOREVER, ObjectId, SubjectType},
@@ -40,41 +43,75 @@ impl Reason {
 
 const BY_ITSELF: &str = "The built-in Administrator";
 
-/// The way up, now or at a time.
-#[derive(Clone, Copy)]
+/// Groups, and whether each of them is a privileged one.
+type Groups = Rc<[(ObjectId, bool)]>;
+
+/// The way up, now or at a time. It remembers what several objects share.
 struct Upwards<'c> {
     connection: &'c Connection,
     at: Option<Time>,
+    /// What groups are in.
+    above: HashMap<ObjectId, Groups>,
+    /// Names of groups, and those that they are known by everywhere.
+    names: HashMap<ObjectId, (String, Option<String>)>,
+    /// Whether a directory has privileged groups.
+    directories: HashMap<i64, bool>,
 }
 
-impl Upwards<'_> {
-    /// Whether an identity is privileged by itself, `None` when nothing makes it privileged: it is not there, or its
+impl<'c> Upwards<'c> {
+    fn new(connection: &'c Connection, at: Option<Time>) -> Self {
+        Self { connection, at, above: HashMap::new(), names: HashMap::new(), directories: HashMap::new() }
+    }
+
+    /// Whether an identity is privileged by itself; `None` when nothing makes it privileged: it is not there, or its
     /// directory has no privileged groups.
-    fn begin(self, id: ObjectId) -> Result<Option<bool>> {
-        let sql = "SELECT i.missing_since_at IS NULL AND i.removed_at IS NULL, i.is_privileged,
-                          i.is_privileged OR EXISTS (SELECT 1 FROM directory_group g INDEXED BY group_privileged
-                              WHERE g.directory_id = i.directory_id AND g.is_privileged = 1)
-                   FROM identity i WHERE i.id = ?1";
+    fn begin(&mut self, id: ObjectId) -> Result<Option<bool>> {
+        let sql = "SELECT missing_since_at IS NULL AND removed_at IS NULL, is_privileged, directory_id
+                   FROM identity WHERE id = ?1";
         let found = self
             .connection
             .prepare_cached(sql)?
-            .query_row([id], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?)));
-        let Some((is_there, is_privileged, can_be)) = found.optional()? else { return Ok(None) };
+            .query_row([id], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, row.get::<_, i64>(2)?)));
+        let Some((is_there, is_privileged, directory)) = found.optional()? else { return Ok(None) };
+        if !is_privileged && !self.has_privileged(directory)? {
+            return Ok(None);
+        }
         let is_there = match self.at {
             None => is_there,
             Some(at) => past::missing_since(self.connection, SubjectType::Identity, id, at)? == Some(None),
         };
-        Ok((is_there && can_be).then_some(is_privileged))
+        Ok(is_there.then_some(is_privileged))
     }
 
-    /// The groups that have an object as a direct member, and whether each of them is a privileged one.
-    fn groups_of(self, member: ObjectId) -> Result<Vec<(ObjectId, bool)>> {
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    fn has_privileged(&mut self, directory: i64) -> Result<bool> {
+        if let Some(known) = self.directories.get(&directory) {
+            return Ok(*known);
+        }
+        let sql = "SELECT 1 FROM directory_group INDEXED BY group_privileged
+                   WHERE directory_id = ?1 AND is_privileged = 1 LIMIT 1";
+        let has_any = self.connection.prepare_cached(sql)?.exists([directory])?;
+        self.directories.insert(directory, has_any);
+        Ok(has_any)
+    }
+
+    /// The groups that another group is a direct member of.
+    fn above(&mut self, group: ObjectId) -> Result<Groups> {
+        if let Some(known) = self.above.get(&group) {
+            return Ok(Rc::clone(known));
+        }
+        let groups = self.groups_of(group)?;
+        self.above.insert(group, Rc::clone(&groups));
+        Ok(groups)
+    }
+
+    /// The groups that have an object as a direct member.
+    fn groups_of(&self, member: ObjectId) -> Result<Groups> {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let Some(at) = self.at else {
             let mut statement = self.connection.prepare_cached(
                 "SELECT g.id, g.is_privileged FROM member m CROSS JOIN directory_group g ON g.id = m.group_id
                  WHERE m.member_id = ?1 AND m.until_at = ?2 AND g.removed_at IS NULL AND g.missing_since_at IS NULL
-                 ORDER BY g.id",
+                 ORDER BY m.group_id",
             )?;
             let rows = statement.query_map(params![member, FOREVER], read)?;
             return Ok(rows.collect::<rusqlite::Result<_>>()?);
@@ -90,50 +127,106 @@ impl Upwards<'_> {
                 groups.push(group);
             }
         }
-        Ok(groups)
+        Ok(groups.into())
+    }
+
+    fn name(&mut self, group: ObjectId) -> Result<(String, Option<String>)> {
+        if let Some(known) = self.names.get(&group) {
+            return Ok(known.clone());
+        }
+        let sql = "SELECT name, fields ->> 'privileged' FROM directory_group WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let named: (String, Option<String>) = statement.query_row([group], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        self.names.insert(group, named.clone());
+        Ok(named)
+    }
+
+    fn reasons(&mut self, id: ObjectId) -> Result<Vec<Reason>> {
+        let Some(is_privileged) = self.begin(id)? else { return Ok(Vec::new()) };
+        // Breadth first: the first way to a group is a shortest one.
+        let mut came_from: HashMap<ObjectId, ObjectId> = HashMap::new();
+        let mut found = Vec::new();
+        let mut waiting = VecDeque::from([id]);
+        while let Some(next) = waiting.pop_front() {
+            let above = if next == id { self.groups_of(next)? } else { self.above(next)? };
+            for &(group, is_privileged) in above.iter() {
+                if let Entry::Vacant(place) = came_from.entry(group) {
+                    place.insert(next);
+                    waiting.push_back(group);
+                    found.extend(is_privileged.then_some(group));
+                }
+            }
+        }
+        let mut reasons = Vec::new();
+        if is_privileged {
+            reasons.push(Reason { group: None, well_known: None, through: Vec::new() });
+        }
+        for group in found {
+            let (name, well_known) = self.name(group)?;
+            let mut through = Vec::new();
+            let mut at = came_from.get(&group).copied().unwrap_or(id);
+            while at != id {
+                through.push((at, self.name(at)?.0));
+                at = came_from.get(&at).copied().unwrap_or(id);
+            }
+            through.reverse();
+            let well_known = well_known.filter(|known| !known.eq_ignore_ascii_case(&name));
+            reasons.push(Reason { group: Some((group, name)), well_known, through });
+        }
+        Ok(reasons)
+    }
+
+    /// Those of some identities that are privileged.
+    fn which(&mut self, ids: &[ObjectId]) -> Result<HashSet<ObjectId>> {
+        let mut privileged = HashSet::new();
+        let mut candidates = HashSet::new();
+        for id in ids {
+            match self.begin(*id)? {
+                None => {}
+                Some(true) => {
+                    privileged.insert(*id);
+                }
+                Some(false) => {
+                    candidates.insert(*id);
+                }
+            }
+        }
+        // All the way up first, noting who is in what; then down from the privileged groups: so a ring of groups is no trap.
+        let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
+        let (mut tops, mut waiting) = (Vec::new(), Vec::new());
+        let mut note = |member: ObjectId, above: &[(ObjectId, bool)], waiting: &mut Vec<ObjectId>| {
+            for &(group, is_privileged) in above {
+                let members = inside.entry(group).or_insert_with(|| {
+                    waiting.push(group);
+                    tops.extend(is_privileged.then_some(group));
+                    Vec::new()
+                });
+                members.push(member);
+            }
+        };
+        for id in &candidates {
+            note(*id, &self.groups_of(*id)?, &mut waiting);
+        }
+        while let Some(group) = waiting.pop() {
+            note(group, &self.above(group)?, &mut waiting);
+        }
+        while let Some(group) = tops.pop() {
+            for member in inside.remove(&group).unwrap_or_default() {
+                if candidates.contains(&member) {
+                    privileged.insert(member);
+                } else {
+                    tops.push(member);
+                }
+            }
+        }
+        Ok(privileged)
     }
 }
 
 /// Why an identity is privileged, now or at a time: each privileged group once, on a shortest way, the nearest first.
 /// The names of groups are those of now.
 pub(super) fn reasons(connection: &Connection, id: ObjectId, at: Option<Time>) -> Result<Vec<Reason>> {
-    let upwards = Upwards { connection, at };
-    let Some(is_privileged) = upwards.begin(id)? else { return Ok(Vec::new()) };
-    // Breadth first: the first way to a group is a shortest one.
-    let mut came_from: HashMap<ObjectId, ObjectId> = HashMap::new();
-    let mut found = Vec::new();
-    let mut waiting = VecDeque::from([id]);
-    while let Some(next) = waiting.pop_front() {
-        for (group, is_privileged) in upwards.groups_of(next)? {
-            if !came_from.contains_key(&group) {
-                came_from.insert(group, next);
-                waiting.push_back(group);
-                found.extend(is_privileged.then_some(group));
-            }
-        }
-    }
-    let mut names =
-        connection.prepare_cached("SELECT name, fields ->> 'privileged' FROM directory_group WHERE id = ?1")?;
-    let mut named = |group: ObjectId| -> Result<(String, Option<String>)> {
-        Ok(names.query_row([group], |row| Ok((row.get(0)?, row.get(1)?)))?)
-    };
-    let mut reasons = Vec::new();
-    if is_privileged {
-        reasons.push(Reason { group: None, well_known: None, through: Vec::new() });
-    }
-    for group in found {
-        let (name, well_known) = named(group)?;
-        let mut through = Vec::new();
-        let mut at = came_from.get(&group).copied().unwrap_or(id);
-        while at != id {
-            through.push((at, named(at)?.0));
-            at = came_from.get(&at).copied().unwrap_or(id);
-        }
-        through.reverse();
-        let well_known = well_known.filter(|known| !known.eq_ignore_ascii_case(&name));
-        reasons.push(Reason { group: Some((group, name)), well_known, through });
-    }
-    Ok(reasons)
+    Upwards::new(connection, at).reasons(id)
 }
 
 /// Why an identity is privileged, as sentences, one for each privileged group, the nearest first; empty when it is not.
@@ -153,8 +246,10 @@ pub(super) fn paths_of(
     ids: impl Iterator<Item = ObjectId>,
     at: Option<Time>,
 ) -> Result<HashMap<ObjectId, Vec<String>>> {
-    let privileged = which_were_privileged(connection, &ids.collect::<Vec<_>>(), at)?;
-    privileged.into_iter().map(|id| Ok((id, paths_at(connection, id, at)?))).collect()
+    let mut upwards = Upwards::new(connection, at);
+    let privileged = upwards.which(&ids.collect::<Vec<_>>())?;
+    let mut why = |id| Ok((id, upwards.reasons(id)?.iter().map(Reason::text).collect()));
+    privileged.into_iter().map(&mut why).collect()
 }
 
 /// Those of some identities that are privileged. Each group that several of them lead to is looked at once.
@@ -168,42 +263,7 @@ pub(super) fn which_were_privileged(
     ids: &[ObjectId],
     at: Option<Time>,
 ) -> Result<HashSet<ObjectId>> {
-    let upwards = Upwards { connection, at };
-    let mut privileged = HashSet::new();
-    let mut waiting = Vec::new();
-    for id in ids {
-        match upwards.begin(*id)? {
-            None => {}
-            Some(true) => {
-                privileged.insert(*id);
-            }
-            Some(false) => waiting.push(*id),
-        }
-    }
-    // All the way up first, noting who is in what; then down from the privileged groups: so a ring of groups is no trap.
-    let mut inside: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
-    let mut tops = Vec::new();
-    let candidates: HashSet<ObjectId> = waiting.iter().copied().collect();
-    while let Some(member) = waiting.pop() {
-        for (group, is_privileged) in upwards.groups_of(member)? {
-            let members = inside.entry(group).or_insert_with(|| {
-                waiting.push(group);
-                tops.extend(is_privileged.then_some(group));
-                Vec::new()
-            });
-            members.push(member);
-        }
-    }
-    while let Some(group) = tops.pop() {
-        for member in inside.remove(&group).unwrap_or_default() {
-            if candidates.contains(&member) {
-                privileged.insert(member);
-            } else {
-                tops.push(member);
-            }
-        }
-    }
-    Ok(privileged)
+    Upwards::new(connection, at).which(ids)
 }
 
 /// Whom a list of privileged identities is made from.

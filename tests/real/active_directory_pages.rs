@@ -63,7 +63,7 @@ async fn pages_of_a_domain_hold_the_page_rules_in_both_schemes_and_widths() {
     // What is left out is shown by the link beside it, and by the choice above the list.
     let rows = "return document.querySelectorAll('#results tbody tr').length";
     browser.goto(&at("/identities?q=pc1")).await;
-    browser.find("#results p.faint a").await.click().await;
+    browser.find("#results .table-foot .hint a").await.click().await;
     browser.wait_until("document.querySelectorAll('#results tbody tr').length === 1", WAIT).await;
     browser.goto(&at("/identities")).await;
     let people = browser.script(rows).await;
