@@ -275,7 +275,7 @@ pub(super) enum Who {
     In(String),
 }
 
-/// More than this are not looked at one by one. Measured with a copy of 100,000: 2,000 rows take 25 ms.
+/// More than this are not looked at one by one. Measured with a copy of 100,000, unoptimised: 500 are searched in 13 ms.
 const FEW_MAX: usize = 2_000;
 
 /// Whom a list of the privileged identities of some directories is made from.
