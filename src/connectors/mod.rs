@@ -5,12 +5,13 @@
 //! reads, follow a referral, or deliver a short answer as a whole one: every reading that did not end with an
 //! explicit success is an [`Failure`].
 //!
-//! Base ability: probe and read. Optional abilities ([`Delta`], later act and authenticate) are separate small traits.
+//! Base ability: probe and read. Optional abilities ([`Delta`], [`act::Act`]) are separate small traits.
 //!
 //! What is read comes as [`Page`]s of [`Sighting`]s: the id of each object and a fingerprint of what the directory sent.
 //! Most objects of most readings are as they were, and nothing more is done with those; the rest is mapped when
 //! [`Content`] is asked for it.
 
+pub mod act;
 pub mod active_directory;
 mod facts;
 mod kinds;
@@ -23,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 pub use self::facts::{AccountType, Fact};
-pub use self::kinds::{Kind, Outline, OutlinePart, check, is_same_way, open, outline, read_with, stored};
+pub use self::kinds::{
+    Kind, Outline, OutlinePart, check, check_act, is_same_way, never, offer, open, open_act, outline, read_with, stored,
+};
 pub use crate::kernel::BoxFuture;
 
 /// One directory, opened with its settings and credentials.
@@ -549,6 +552,12 @@ pub enum FailureKind {
     ServerBusy,
     /// The server points elsewhere (LDAP result 10); never followed.
     Referral,
+    /// What was to be changed is not there.
+    NotFound,
+    /// What was to be changed was changed by somebody else at the same moment.
+    Changed,
+    /// The server understood a change and does not make it.
+    Refused,
     /// The answer breaks the protocol or our limits.
     ProtocolViolation,
     /// The appliance stopped the reading.

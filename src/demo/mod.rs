@@ -69,7 +69,10 @@ pub async fn populate(kernel: &Kernel, runner: &Runner) -> Result<SignIn> {
             "baseDns": [directory::BASE_DN],
             "preset": "inetOrgPerson",
         }),
-        credentials: CredentialsInput { read: Some(Secret::new(credentials.to_string())) },
+        credentials: CredentialsInput {
+            read: Some(Secret::new(credentials.to_string())),
+            ..CredentialsInput::default()
+        },
         schedule: Some(Schedule { full: Some(SpecInput::every("1m")), ..Schedule::default() }),
         guard: None,
     };

@@ -11,7 +11,7 @@ mod api;
 mod export;
 mod fold;
 pub mod handles;
-mod history;
+pub(crate) mod history;
 pub mod lookup;
 mod model;
 mod nesting;
@@ -37,7 +37,9 @@ pub mod write;
 
 pub use fold::fold;
 pub use history::changes_of_run;
-pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, Member, ObjectId, SubjectType};
+pub use model::{
+    ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, IdentityRow, Member, ObjectId, SubjectType,
+};
 pub use privileges::{privileged_paths, which_are_privileged};
 pub use queries::count_state;
 

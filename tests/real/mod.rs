@@ -4,10 +4,12 @@
 
 mod active_directory;
 mod active_directory_accounts;
+mod active_directory_act;
 mod active_directory_pages;
 mod bulk_reader;
 mod comparison;
 mod openldap;
+mod openldap_act;
 mod openldap_clock;
 mod openldap_crash;
 mod openldap_delta;

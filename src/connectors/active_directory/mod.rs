@@ -7,6 +7,7 @@
 //! objects of one have been delivered, or call a reading complete that was cut.
 
 mod accounts;
+pub mod act;
 mod controller;
 pub mod forms;
 mod groups;

@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: SASL, anonymous bind, retry and reconnection (the run decides), connection pools.
 
+pub mod acting;
 pub mod answer;
 pub mod ber;
 pub mod dn;
@@ -185,17 +186,35 @@ impl Client {
         }
     }
 
-    /// Connects to one server and binds.
+    /// Connects to one server and binds, to read in bulk.
     pub async fn open(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Connection, Failure> {
         self.credentials.require_sendable()?;
+        let stream = self.connect(endpoint, trust).await?;
+        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits);
+        connection.bind(&self.credentials).await?;
+        Ok(connection)
+    }
+
+    /// Connects to one server and binds as `who`, for small questions and changes.
+    pub async fn open_guarded(
+        &self,
+        endpoint: &Endpoint,
+        trust: Option<&Trust>,
+        who: &Credentials,
+    ) -> Result<Guarded, Failure> {
+        who.require_sendable()?;
+        let stream = self.connect(endpoint, trust).await?;
+        let mut connection = Guarded::new(stream, endpoint, self.timeouts, self.limits).await?;
+        connection.bind(who).await?;
+        Ok(connection)
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Box<dyn wire::Stream>, Failure> {
         let protection = self.protection(endpoint)?;
         let addresses = wire::resolve(endpoint, &self.timeouts).await?;
         let stream = wire::connect(endpoint, &addresses, &self.timeouts).await?;
         let protected = wire::protect(stream, endpoint, protection, trust, &self.timeouts).await;
-        let (stream, _) = protected.map_err(|(failure, _)| failure)?;
-        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits);
-        connection.bind(&self.credentials).await?;
-        Ok(connection)
+        protected.map(|(stream, _)| stream).map_err(|(failure, _)| failure)
     }
 
     /// The servers in turn: `first` before the others, where it is one of them.

@@ -1,0 +1,47 @@
+//! Enforcement: acting on accounts of directories, and the proof that it happened.
+//!
+//! Owns `enforcement_request`, `task`, `protection`, `two_person_rule` and `drift_mark`. A request is one action on one or
+//! many identities; each identity is a task. Invariants: [`never`] is asked when a request is made and again before each
+//! task is sent, and there is no other way to a directory; a task that was sent begins again by looking, so that it is
+//! never done twice; it counts as done only when the directory was read back and says so. Deliberately absent: acting by
+//! an application, an agent, or anything but the directory itself.
+
+mod actions;
+mod api;
+mod dispatcher;
+mod drift;
+mod model;
+mod never;
+
+mod queries;
+mod rule;
+
+pub use dispatcher::Dispatcher;
+
+use crate::{
+    principal::{Level, Permission, Service},
+    web::Routes,
+};
+
+pub fn routes(routes: &mut Routes) {
+    let read = Permission::Needs(Service::Enforcement, Level::Read);
+    let operate = Permission::Needs(Service::Enforcement, Level::Operate);
+    let full = Permission::Needs(Service::Enforcement, Level::Full);
+    // Whoever may ask is not by that one who may approve.
+    let approve = Permission::Needs(Service::Approvals, Level::Operate);
+    routes.api::<api::__path_create, _, _>(operate, api::create);
+    routes.api::<api::__path_list, _, _>(read, api::list);
+    routes.api::<api::__path_get, _, _>(read, api::get);
+    routes.api::<api::__path_undo_task, _, _>(operate, api::undo_task);
+    routes.api::<api::__path_list_requests, _, _>(read, api::list_requests);
+    routes.api::<api::__path_get_request, _, _>(read, api::get_request);
+    routes.api::<api::__path_approve, _, _>(approve, api::approve);
+    routes.api::<api::__path_decline, _, _>(approve, api::decline);
+    routes.api::<api::__path_cancel, _, _>(operate, api::cancel);
+    routes.api::<api::__path_undo, _, _>(operate, api::undo);
+    routes.api::<api::__path_list_protections, _, _>(read, api::list_protections);
+    routes.api::<api::__path_protect, _, _>(full, api::protect);
+    routes.api::<api::__path_unprotect, _, _>(full, api::unprotect);
+    routes.api::<api::__path_get_rule, _, _>(read, api::get_rule);
+    routes.api::<api::__path_set_rule, _, _>(full, api::set_rule);
+}
