@@ -39,7 +39,17 @@ impl Kind {
         }
     }
 
-    /// Whether directories of this kind may be able to say when something changes ([`Delta::watch`]). Whether a server
+    /// By how many days the time of the last sign-in may be late in directories of this kind, where they say it late. Active
+    /// Directory writes lastLogonTimestamp again only when the one it has is 9 to 14 days old (MS-ADA1, lastLogonTimestamp,
+    /// and MS-ADA2, msDS-LogonTimeSyncInterval, which is 14 unless somebody changed it).
+    pub fn sign_in_lateness_days(self) -> Option<u32> {
+        match self {
+            Self::Openldap => None,
+            Self::ActiveDirectory => Some(14),
+        }
+    }
+
+    /// Whether directories of this kind may be able to say when something changes ([`super::Delta::watch`]). Whether a server
     /// does is known once it is asked.
     pub fn can_be_watched(self) -> bool {
         match self {

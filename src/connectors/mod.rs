@@ -13,6 +13,7 @@
 
 pub mod act;
 pub mod active_directory;
+mod facts;
 mod kinds;
 pub mod ldap;
 pub mod openldap;
@@ -22,6 +23,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+pub use self::facts::{AccountType, Fact};
 pub use self::kinds::{
     Kind, Outline, OutlinePart, check, check_act, is_same_way, never, offer, open, open_act, outline, read_with, stored,
 };
@@ -412,6 +414,11 @@ pub struct IdentityFields {
     /// The password has to be changed at the next sign-in (ppolicy `pwdReset`).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub must_change_password: bool,
+    #[serde(skip_serializing_if = "AccountType::is_user")]
+    pub account_type: AccountType,
+    /// Sorted, none twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
     /// Every attribute that was read and that the mapping keeps, by the directory's attribute name (`dn` included),
     /// values in the directory's order.
     pub attributes: Attributes,
@@ -482,6 +489,9 @@ pub struct GroupFields {
     /// The directory's own word for the kind, for example `groupOfNames`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// Its members are privileged: the name by which this group is known everywhere, whatever its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privileged: Option<String>,
     /// Raw attributes without the members (`dn` included).
     pub attributes: Attributes,
 }

@@ -68,7 +68,7 @@ fn drifted(c: &Connection, directory: i64, now: Time) -> Result<Vec<(Task, Time,
     let mut found = Vec::new();
     for task in queries::watched(c, directory, now.plus(-WATCHED_US))? {
         let (Some(observed_at), false) = (task.observed_at, queries::has_later_task(c, &task)?) else { continue };
-        let changes = identities::queries::history(c, task.identity_id, i64::MAX, CHANGES_MAX)?;
+        let changes = identities::history::history(c, task.identity_id, i64::MAX, CHANGES_MAX)?;
         let since = changes.iter().filter(|change| change.applied_at.is_some_and(|at| at > observed_at));
         let away = since
             .filter(|change| change.field.as_deref() == Some("status"))

@@ -236,8 +236,8 @@ async fn compare(ctx: &Ctx, subject: SubjectType, id: ObjectId, query: &CompareQ
                 FieldLine {
                     label: raw.map_or_else(|| field_title(field), str::to_owned),
                     is_raw: raw.is_some(),
-                    before: ChangeRow::text(before.as_ref()),
-                    after: ChangeRow::text(after.as_ref()),
+                    before: ChangeRow::text(field, before.as_ref()),
+                    after: ChangeRow::text(field, after.as_ref()),
                 }
             })
             .collect(),

@@ -3,7 +3,9 @@
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
 mod active_directory;
+mod active_directory_accounts;
 mod active_directory_act;
+mod active_directory_pages;
 mod bulk_reader;
 mod comparison;
 mod enforcement_rules;
