@@ -9,10 +9,12 @@
 mod accounts;
 pub mod act;
 mod controller;
+mod descriptor;
 pub mod forms;
 mod groups;
 pub mod mapping;
 mod probe;
+mod rights;
 mod scan;
 pub mod settings;
 
