@@ -18,7 +18,7 @@ use super::{
     words::{self, When},
 };
 use crate::{
-    connectors::{self, AbilityState, Outline, ProbeReport, StepState},
+    connectors::{self, AbilityState, Outline, ProbeReport, StepState, act::Action},
     error::{Error, Result},
     web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, html, html_status, redirect, redirect_with},
 };
@@ -182,6 +182,9 @@ impl ProbeView {
                 "connect" => "Connection",
                 "tls" => "Encryption",
                 "bind" => "Bind",
+                "act-bind" => "Bind for acting",
+                "domain" => "Domain",
+                "clock" => "Clock",
                 "base" => "Base",
                 "users" => "Users",
                 "groups" => "Groups",
@@ -210,7 +213,7 @@ impl ProbeView {
             let title = match ability.ability.as_str() {
                 "read" => "Read",
                 "delta" => "Delta runs",
-                other => other,
+                other => Action::parse(other).map_or(other, Action::title),
             };
             AbilityView {
                 code,

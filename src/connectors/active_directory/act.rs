@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, collections::HashSet};
 
 use ldap3::{Mod, controls::RawControl};
 
-use super::{descriptor, forms, rights, settings::Settings};
+use super::{acting_rights, descriptor, forms, settings::Settings};
 use crate::{
     connectors::{
         Ability, BoxFuture, IdentityFields, Value,
@@ -253,7 +253,7 @@ impl Manner for Directory {
     }
 
     fn grant(&self, action: Action, who: &str, dn: &str) -> String {
-        grant_lines(who, dn::parent(dn).unwrap_or(dn), rights::needed(action))
+        grant_lines(who, dn::parent(dn).unwrap_or(dn), acting_rights::needed(action))
     }
 }
 

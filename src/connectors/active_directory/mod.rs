@@ -8,13 +8,14 @@
 
 mod accounts;
 pub mod act;
+mod acting_rights;
 mod controller;
 mod descriptor;
 pub mod forms;
 mod groups;
 pub mod mapping;
 mod probe;
-mod rights;
+
 mod scan;
 pub mod settings;
 
