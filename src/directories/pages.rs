@@ -213,7 +213,7 @@ impl ProbeView {
             let title = match ability.ability.as_str() {
                 "read" => "Read",
                 "delta" => "Delta runs",
-                other => Action::parse(other).map_or(other, Action::title),
+                other => Action::parse(other).map_or(other, |action| action.title()),
             };
             AbilityView {
                 code,
