@@ -32,6 +32,7 @@ CREATE INDEX request_of_account ON enforcement_request (account_id, id);
 CREATE INDEX request_awaiting ON enforcement_request (account_id, expires_at) WHERE state = 'awaiting-approval';
 CREATE INDEX request_expiring ON enforcement_request (expires_at) WHERE state = 'awaiting-approval';
 CREATE INDEX request_time_boxed ON enforcement_request (undo_at) WHERE undo_at IS NOT NULL AND undone_by IS NULL;
+CREATE INDEX request_overridden ON enforcement_request (account_id, decided_at) WHERE decision = 'overridden';
 
 -- One action on one identity.
 CREATE TABLE task (
@@ -75,6 +76,8 @@ CREATE INDEX task_of_request ON task (request_id, id);
 CREATE INDEX task_of_identity ON task (identity_id, id);
 CREATE INDEX task_of_account ON task (account_id, id);
 CREATE INDEX task_due ON task (due_at, directory_id) WHERE due_at IS NOT NULL;
+CREATE INDEX task_failed ON task (account_id, finished_at) WHERE state IN ('unsuccessful', 'timed-out');
+CREATE INDEX task_drifted ON task (account_id, drift_at) WHERE drift_at IS NOT NULL;
 -- Few rows: what may still be changed by somebody else without our noticing.
 CREATE INDEX task_watched ON task (directory_id, observed_at)
     WHERE state = 'observed' AND was_so = 0 AND drift_at IS NULL;

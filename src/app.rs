@@ -358,10 +358,21 @@ impl Gate for Door {
 
     fn surroundings(&self, principal: Principal) -> BoxFuture<'_, Surroundings> {
         Box::pin(async move {
-            let may_read = principal.allows(Permission::Needs(Service::Directories, Level::Read));
-            let (Some(account), true) = (principal.account, may_read) else { return Surroundings::default() };
+            let may_read = |service| principal.allows(Permission::Needs(service, Level::Read));
+            let (sees_directories, sees_tasks) = (may_read(Service::Directories), may_read(Service::Enforcement));
+            let Some(account) = principal.account else { return Surroundings::default() };
             let now = self.kernel.clock.now();
-            match self.kernel.db.read(move |c| directories::surroundings(c, account, now)).await {
+            let found = self.kernel.db.read(move |c| {
+                let mut around = match sees_directories {
+                    true => directories::surroundings(c, account, now)?,
+                    false => Surroundings::default(),
+                };
+                if sees_tasks {
+                    around.requests_waiting = enforcement::waiting(c, account)?;
+                }
+                Ok(around)
+            });
+            match found.await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "what stands around a page could not be read");

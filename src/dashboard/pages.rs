@@ -6,6 +6,7 @@ use askama::Template;
 use crate::{
     clock::Time,
     directories::{self, Run, Standing},
+    enforcement::{self, Notable, Why},
     error::Result,
     identities,
     principal::{Level, Permission, Service},
@@ -152,9 +153,32 @@ fn attention(line: &DirectoryLine) -> Vec<Attention> {
     found
 }
 
+fn about_request(notable: Notable) -> Attention {
+    let (tone, action) = match notable.why {
+        Why::BreakGlass => ("danger", "Open the request"),
+        Why::AwaitsApproval => ("warning", "Decide"),
+        Why::Failed => ("danger", "Open the request"),
+        Why::Drifted => ("info", "Open the request"),
+    };
+    Attention {
+        tone,
+        title: notable.title,
+        text: notable.text,
+        since: None,
+        href: format!("/tasks/requests/{}", notable.request),
+        action,
+    }
+}
+
 pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let may_read = ctx.principal.allows(Permission::Needs(Service::Directories, Level::Read));
+    let sees_tasks = ctx.principal.allows(Permission::Needs(Service::Enforcement, Level::Read));
+    let now = ctx.kernel.clock.now();
+    let notable = match sees_tasks {
+        true => ctx.kernel.db.read(move |c| enforcement::notable(c, account, now)).await?,
+        false => Vec::new(),
+    };
     let (directories, runs, locked) = if may_read {
         ctx.kernel
             .db
@@ -183,7 +207,7 @@ pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
     let template = OverviewPage {
         page: Page::new(&ctx, "Overview", "overview"),
         may_read,
-        attention: directories.iter().flat_map(attention).collect(),
+        attention: notable.into_iter().map(about_request).chain(directories.iter().flat_map(attention)).collect(),
         identities: grouped(sum(|line| line.standing.directory.identity_count)),
         groups: grouped(sum(|line| line.standing.directory.group_count)),
         missing: up_to(missing, COUNT_MAX),

@@ -12,12 +12,14 @@ mod dispatcher;
 mod drift;
 mod model;
 mod never;
+mod notable;
 mod pages;
 mod queries;
 mod rule;
 mod rules_pages;
 
 pub use dispatcher::Dispatcher;
+pub use notable::{Notable, Why, notable, waiting};
 
 use crate::{
     principal::{Level, Permission, Service},

@@ -1,6 +1,6 @@
 //! All SQL of the enforcement room.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::{
     model::{Counts, Decision, Request, RequestState, Task, TaskState},
@@ -471,6 +471,80 @@ pub(super) fn last_deed(connection: &Connection, identity: i64, except: i64) -> 
             })
         })
         .optional()?)
+}
+
+// --- what is notable ---
+
+pub(super) fn count_waiting(connection: &Connection, account: AccountId) -> Result<i64> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) FROM enforcement_request WHERE account_id = ?1 AND state = 'awaiting-approval'",
+        )?
+        .query_row([account], |row| row.get(0))?)
+}
+
+fn some_requests(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Request>> {
+    let rows: Vec<Request> =
+        connection.prepare_cached(sql)?.query_map(values, read_request)?.collect::<rusqlite::Result<_>>()?;
+    rows.into_iter().map(|request| with_counts(connection, request)).collect()
+}
+
+/// Requests that wait for approval, those that expire first.
+pub(super) fn awaiting(connection: &Connection, account: AccountId, limit: usize) -> Result<Vec<Request>> {
+    let sql = concat!(
+        "SELECT ",
+        request_columns!(),
+        " FROM enforcement_request WHERE account_id = ?1 AND state = 'awaiting-approval' ORDER BY expires_at LIMIT ?2"
+    );
+    some_requests(connection, sql, &[&account, &limit])
+}
+
+/// Requests that went on without a second person, newest first.
+pub(super) fn overridden_since(
+    connection: &Connection,
+    account: AccountId,
+    since: Time,
+    limit: usize,
+) -> Result<Vec<Request>> {
+    let sql = concat!(
+        "SELECT ",
+        request_columns!(),
+        " FROM enforcement_request INDEXED BY request_overridden
+          WHERE account_id = ?1 AND decision = 'overridden' AND decided_at >= ?2 ORDER BY decided_at DESC LIMIT ?3"
+    );
+    some_requests(connection, sql, &[&account, &since, &limit])
+}
+
+/// Requests of which something failed, newest first. What was only refused or called off did not.
+pub(super) fn failed_since(
+    connection: &Connection,
+    account: AccountId,
+    since: Time,
+    limit: usize,
+) -> Result<Vec<Request>> {
+    let sql = concat!(
+        "SELECT ",
+        request_columns!(),
+        " FROM enforcement_request WHERE account_id = ?1 AND finished_at >= ?2 AND id IN (
+              SELECT t.request_id FROM task t INDEXED BY task_failed
+              WHERE t.account_id = ?1 AND t.state IN ('unsuccessful', 'timed-out') AND t.finished_at >= ?2)
+          ORDER BY id DESC LIMIT ?3"
+    );
+    some_requests(connection, sql, &[&account, &since, &limit])
+}
+
+/// Tasks whose effect somebody else undid, the last found first.
+pub(super) fn drifted_since(
+    connection: &Connection,
+    account: AccountId,
+    since: Time,
+    limit: usize,
+) -> Result<Vec<Task>> {
+    let mut statement = connection.prepare_cached(tasks!(
+        "WHERE t.account_id = ?1 AND t.drift_at IS NOT NULL AND t.drift_at >= ?2 ORDER BY t.drift_at DESC LIMIT ?3"
+    ))?;
+    let rows = statement.query_map(params![account, since, limit], read_task)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 // --- drift ---

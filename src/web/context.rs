@@ -57,6 +57,8 @@ pub struct Surroundings {
     pub stale: Vec<Stale>,
     /// Plans that wait for approval.
     pub plans_waiting: i64,
+    /// Requests to act that wait for approval.
+    pub requests_waiting: i64,
 }
 
 /// A copy that is older than it should be.

@@ -122,10 +122,12 @@ impl Page {
 
     /// Plans that wait for approval; empty when there is none.
     pub fn plans_waiting(&self) -> String {
-        match self.surroundings.plans_waiting {
-            0 => String::new(),
-            count => grouped(count),
-        }
+        counted(self.surroundings.plans_waiting)
+    }
+
+    /// Requests to act that wait for approval; empty when there is none.
+    pub fn requests_waiting(&self) -> String {
+        counted(self.surroundings.requests_waiting)
     }
 
     /// The address of a static file, with its content's hash so that browsers may keep it for ever.
@@ -141,6 +143,10 @@ impl Page {
         let level: Option<Level> = serde_json::from_value(serde_json::Value::String(level.to_owned())).ok();
         matches!((service, level), (Some(service), Some(level)) if self.rights.allows(service, level))
     }
+}
+
+fn counted(count: i64) -> String {
+    if count == 0 { String::new() } else { grouped(count) }
 }
 
 /// An address with those of the parameters that are not empty.

@@ -1,0 +1,93 @@
+//! What of enforcement somebody should look at: requests that wait for a person, broken glass, drift, and what failed.
+//!
+//! Owns which of it is still news. The overview shows it; nothing here changes anything.
+
+use rusqlite::Connection;
+
+use super::{model::Request, queries};
+use crate::{
+    clock::{DAY, Time},
+    error::Result,
+    principal::AccountId,
+};
+
+/// News is told for so long.
+const NEWS_US: i64 = 7 * DAY;
+/// Of each kind.
+const EACH_MAX: usize = 5;
+
+/// Why a request is notable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    AwaitsApproval,
+    /// It went on without the second person that was asked for.
+    BreakGlass,
+    /// Not everything of it was done.
+    Failed,
+    /// Somebody changed what it did, outside of this appliance.
+    Drifted,
+}
+
+/// Something to look at.
+#[derive(Debug, Clone)]
+pub struct Notable {
+    pub why: Why,
+    pub request: i64,
+    pub title: String,
+    pub text: String,
+}
+
+fn about(request: &Request) -> String {
+    let count = request.counts.total();
+    let noun = if count == 1 { "identity" } else { "identities" };
+    format!("{} {} {noun}", request.action.heading(), crate::web::grouped(count))
+}
+
+/// How many requests wait for approval.
+pub fn waiting(connection: &Connection, account: AccountId) -> Result<i64> {
+    queries::count_waiting(connection, account)
+}
+
+/// What should be looked at, the most urgent first.
+pub fn notable(connection: &Connection, account: AccountId, now: Time) -> Result<Vec<Notable>> {
+    let since = now.plus(-NEWS_US);
+    let mut found = Vec::new();
+    for request in queries::overridden_since(connection, account, since, EACH_MAX)? {
+        let decision = request.decision.as_ref();
+        found.push(Notable {
+            why: Why::BreakGlass,
+            request: request.id,
+            title: format!("Break glass: {} without a second person", about(&request)),
+            text: decision.map(|decision| decision.reason.clone()).unwrap_or_default(),
+        });
+    }
+    for request in queries::awaiting(connection, account, EACH_MAX)? {
+        found.push(Notable {
+            why: Why::AwaitsApproval,
+            request: request.id,
+            title: format!("{} waits for approval", about(&request)),
+            text: request.reason.clone(),
+        });
+    }
+    for request in queries::failed_since(connection, account, since, EACH_MAX)? {
+        found.push(Notable {
+            why: Why::Failed,
+            request: request.id,
+            title: format!("{} was not wholly done", about(&request)),
+            text: format!(
+                "{} of {} were not observed.",
+                request.counts.total() - request.counts.observed,
+                request.counts.total()
+            ),
+        });
+    }
+    for task in queries::drifted_since(connection, account, since, EACH_MAX)? {
+        found.push(Notable {
+            why: Why::Drifted,
+            request: task.request_id,
+            title: format!("{} was changed after it was acted on", task.name),
+            text: task.drift.unwrap_or_default(),
+        });
+    }
+    Ok(found)
+}
