@@ -58,9 +58,9 @@ pub use staleness::surroundings;
 pub use standing::{Standing, recent_runs, standings};
 
 use crate::{
-    error::Error,
+    error::{Error, Result},
     kernel::Kernel,
-    principal::{Level, Permission, Service},
+    principal::{AccountId, Level, Permission, Principal, Service},
     schedule::Job,
     web::Routes,
 };
@@ -116,20 +116,32 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_run_quarantine, _, _>(read, api::run_quarantine);
 }
 
-/// Brings the copy of a directory up to date after something was changed there, in the background. Where changes alone
-/// can't be read, the schedule does it.
-pub async fn refresh(kernel: &Kernel, runner: &Runner, directory: i64) {
-    match kernel.db.read(move |c| queries::watermark(c, directory)).await {
-        Ok(Some(_)) => {
-            let runner = runner.clone();
-            tokio::spawn(async move {
-                if let Err(error) = runner.run_scheduled(directory, Mode::Delta).await {
-                    tracing::warn!(directory, error = %error.chain(), "the copy was not brought up to date");
-                }
-            });
-        }
-        Ok(None) => {}
-        Err(error) => tracing::warn!(directory, error = %error.chain(), "the copy was not brought up to date"),
+/// What came of [`refresh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    Started,
+    /// A run that is going on may have read too early: ask again once it has ended.
+    Busy,
+    /// Changes alone can't be read, or the copy must stay as it is for now: the schedule does it.
+    NotNow,
+}
+
+/// Starts to bring the copy of a directory up to date after something was changed there.
+pub async fn refresh(kernel: &Kernel, runner: &Runner, account: AccountId, directory: i64) -> Result<Refreshed> {
+    let now = kernel.clock.now();
+    let (watermark, rewind) = kernel
+        .db
+        .read(move |c| Ok((queries::watermark(c, directory)?, review::rewind_in_review(c, directory, now)?)))
+        .await?;
+    if watermark.is_none() || rewind.is_some() {
+        return Ok(Refreshed::NotNow);
+    }
+    let principal = Principal::scheduler(&kernel.config.region, account);
+    let input = RunInput { mode: Mode::Delta, dry_run: false };
+    match start_run(kernel, &principal, runner, directory, input).await {
+        Ok(_) => Ok(Refreshed::Started),
+        Err(Error::Conflict(_)) => Ok(Refreshed::Busy),
+        Err(other) => Err(other),
     }
 }
 

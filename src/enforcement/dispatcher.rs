@@ -25,7 +25,7 @@ use crate::{
         Failure, FailureKind,
         act::{Act, Actor, Judgement, Standing},
     },
-    directories::{self, Directory, Runner},
+    directories::{self, Directory, Refreshed, Runner},
     error::{Error, Result},
     identities,
     kernel::Kernel,
@@ -36,6 +36,8 @@ use crate::{
 const LANE_TASKS: usize = 50;
 /// How long the queue sleeps at most: what another process wrote (the command line) is found then.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
+/// How long a run that goes on is waited for before it is asked again.
+const REFRESH_AGAIN: Duration = Duration::from_millis(500);
 /// Waits between tries, in seconds: a directory that is down is not hammered.
 const WAITS_S: [i64; 6] = [1, 2, 5, 15, 30, 60];
 
@@ -49,6 +51,8 @@ struct Inner {
     woken: Notify,
     /// Directories that a lane is at work in.
     lanes: Mutex<HashSet<i64>>,
+    /// Directories whose copy is to be brought up to date once the run that goes on has ended.
+    stale: Mutex<HashSet<i64>>,
 }
 
 /// How a step of a task went.
@@ -61,7 +65,7 @@ enum Step {
 
 impl Dispatcher {
     pub fn new(kernel: Kernel, runner: Runner) -> Self {
-        Self(Arc::new(Inner { kernel, runner, woken: Notify::new(), lanes: Mutex::default() }))
+        Self(Arc::new(Inner { kernel, runner, woken: Notify::new(), lanes: Mutex::default(), stale: Mutex::default() }))
     }
 
     /// Something may be due.
@@ -115,6 +119,10 @@ impl Dispatcher {
 
     fn lanes(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
         self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stale(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+        self.0.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn principal(&self, account: AccountId) -> Principal {
@@ -181,17 +189,43 @@ impl Dispatcher {
         .await
     }
 
+    /// Brings the copy of a directory up to date, in the background: what was observed is to be seen in the lists too.
+    fn refresh(&self, account: AccountId, directory: i64) {
+        if !self.stale().insert(directory) {
+            // Somebody waits to do it already.
+            return;
+        }
+        let own = self.clone();
+        tokio::spawn(async move {
+            loop {
+                // Whatever is changed from here on wants a run of its own.
+                own.stale().remove(&directory);
+                match directories::refresh(&own.0.kernel, &own.0.runner, account, directory).await {
+                    Ok(Refreshed::Busy) if own.stale().insert(directory) => tokio::time::sleep(REFRESH_AGAIN).await,
+                    Ok(_) => return,
+                    Err(error) => {
+                        tracing::warn!(directory, error = %error.chain(), "the copy was not brought up to date");
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
     /// Carries on every task of a directory that is due.
     async fn drive(&self, directory: i64) -> Result<()> {
-        let mut is_changed = false;
+        let mut changed = None;
         loop {
             let now = self.0.kernel.clock.now();
             let tasks = self.0.kernel.db.read(move |c| queries::due_tasks(c, directory, now, LANE_TASKS)).await?;
             let Some(first) = tasks.first() else { break };
-            is_changed |= self.drive_together(first.account_id, directory, tasks).await?;
+            let account = first.account_id;
+            if self.drive_together(account, directory, tasks).await? {
+                changed = Some(account);
+            }
         }
-        if is_changed {
-            directories::refresh(&self.0.kernel, &self.0.runner, directory).await;
+        if let Some(account) = changed {
+            self.refresh(account, directory);
         }
         Ok(())
     }
