@@ -153,6 +153,11 @@ impl Settings {
         present(&self.group_filter).map_or_else(|| GROUPS.to_owned(), |own| format!("(&{GROUPS}{own})"))
     }
 
+    /// Whether an account of the domain may be read, or not, for what its attributes or its place are.
+    pub fn is_narrowed(&self) -> bool {
+        present(&self.user_filter).is_some() || !self.base_dns.is_empty() || !self.excluded_base_dns.is_empty()
+    }
+
     pub fn page_size(&self) -> u32 {
         self.page_size.unwrap_or(PAGE_SIZE_DEFAULT)
     }

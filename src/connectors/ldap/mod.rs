@@ -16,6 +16,7 @@
 
 pub mod answer;
 pub mod ber;
+pub mod dirsync;
 pub mod dn;
 pub mod endpoint;
 pub mod entry;

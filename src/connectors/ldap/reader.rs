@@ -148,6 +148,7 @@ impl Connection {
             connection: self,
             request,
             is_paged,
+            controls: Vec::new(),
             asked: None,
             cookie: Vec::new(),
             page: PageSeen::default(),
@@ -310,6 +311,7 @@ pub struct Search<'c> {
     connection: &'c mut Connection,
     request: SearchRequest,
     is_paged: bool,
+    controls: Vec<Control>,
     /// Message id of the page that is coming in.
     asked: Option<u32>,
     cookie: Vec<u8>,
@@ -323,6 +325,12 @@ pub struct Search<'c> {
 }
 
 impl Search<'_> {
+    /// With this control, too.
+    pub fn with(mut self, control: Control) -> Self {
+        self.controls.push(control);
+        self
+    }
+
     /// The next entries. `Ok(None)`: the server said success for every page, and this was all.
     pub async fn next<L: Look>(&mut self, look: &mut L) -> Result<Option<Chunk<L::Seen>>, Failure> {
         loop {
@@ -364,7 +372,8 @@ impl Search<'_> {
     async fn ask(&mut self) -> Result<u32, Failure> {
         let size_limit = if self.is_paged { 0 } else { self.request.entries_max.unwrap_or(0) };
         let paging = self.is_paged.then(|| request::paging(self.request.page_size, &self.cookie));
-        let id = self.connection.ask(&self.request, size_limit, paging.as_slice()).await?;
+        let controls: Vec<Control> = self.controls.iter().cloned().chain(paging).collect();
+        let id = self.connection.ask(&self.request, size_limit, &controls).await?;
         self.page = PageSeen::default();
         self.asked = Some(id);
         Ok(id)
