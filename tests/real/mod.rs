@@ -3,6 +3,7 @@
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
 mod active_directory;
+mod active_directory_delta;
 mod bulk_reader;
 mod comparison;
 mod openldap;

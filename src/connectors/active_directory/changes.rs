@@ -5,8 +5,9 @@
 //! two agree; and what is told of the whole domain is no concern of an account's rights, the second reading is.
 //!
 //! Owns which other objects are others now, though nothing is told of them: what lies below a branch that was renamed or
-//! moved, and who names an object that was (`manager`, `managedBy`). When one who is named there is deleted, nothing leads to
-//! those who named it, and they are read again by the next full reading.
+//! moved, and who names an object that was (`manager`, `managedBy`, and `member` where it may not have been read before).
+//! When one who is named there is deleted, nothing leads to those who named it: its groups are the planner's to ask for, and
+//! whose manager it was shows with the next full reading.
 //!
 //! Measured on Samba 4.17: it gives what is deleted only to who may see it in "Deleted Objects", whatever the right to
 //! replicate; Windows tells it to whom it tells changes.
@@ -42,13 +43,17 @@ const CHANGES_MAX: usize = 100_000;
 /// Answers to one question for changes. A controller puts about a thousand changes into one.
 const ANSWERS_MAX: usize = 20_000;
 
+/// What stands in groups: accounts of people and machines, contacts, groups. By classes, because a deleted object keeps
+/// these and loses its objectCategory. Machines too where they are not read: groups name them.
+const MEMBERS: &str = "(objectClass=person)(objectClass=group)";
 /// Entries that others stand below.
 const BRANCHES: &str =
     "(objectClass=organizationalUnit)(objectClass=container)(objectClass=organization)(objectClass=locality)";
 /// Matches nothing, and is told apart from a mistake: nothing is of both classes.
 const NOTHING: &str = "(&(objectClass=user)(objectClass=group))";
-/// By whom an object is named (MS-ADTS §3.1.1.1.6, back links): as manager, and as who manages it.
-const NAMED_BY: [&str; 2] = ["directReports", "managedObjects"];
+/// By whom an object is named (MS-ADTS §3.1.1.1.6, back links): as manager, as who manages it, as member.
+const NAMED_BY: [&str; 3] = ["directReports", "managedObjects", MEMBER_OF];
+const MEMBER_OF: &str = "memberOf";
 
 /// What is known of one change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,12 +152,13 @@ impl Seeker<'_> {
     async fn told(&mut self, domain: &str, mut cookie: Vec<u8>) -> Result<Option<Changes>, DeltaStop> {
         let server = self.connection.server().to_owned();
         let mut changes = Changes::default();
-        let filter = format!("(|{}(objectClass=group){BRANCHES})", self.people());
+        let filter = format!("(|{MEMBERS}{BRANCHES})");
         let attributes = self.attributes.iter().map(String::as_str).filter(|name| is_replicated(name));
         let attributes: Vec<String> = attributes.chain(["member", "name", "isDeleted"]).map(str::to_owned).collect();
         let request = whole(domain, filter, attributes, 0);
         for _ in 0..ANSWERS_MAX {
-            let mut look = Told { user_filter: self.settings.user_filter().to_ascii_lowercase(), changes: &mut changes };
+            let mut look =
+                Told { user_filter: self.settings.user_filter().to_ascii_lowercase(), changes: &mut changes };
             let id = self.connection.ask(&request, 0, &[dirsync::request(&cookie)]).await?;
             let end = loop {
                 let answer = self.connection.collect(id, domain, &mut look);
@@ -190,8 +196,7 @@ impl Seeker<'_> {
     async fn numbered(&mut self, domain: &str, usn: u64) -> Result<Changes, DeltaStop> {
         let first = usn.saturating_add(1);
         let server = self.connection.server().to_owned();
-        let filter =
-            format!("(&(uSNChanged>={first})(|{}(objectClass=group){BRANCHES}))", self.people());
+        let filter = format!("(&(uSNChanged>={first})(|{MEMBERS}{BRANCHES}))");
         let attributes = ["objectGUID", "uSNCreated", "lastKnownParent"].map(str::to_owned).to_vec();
         let request = whole(domain, filter, attributes, self.settings.page_size());
         let mut changes = Changes::default();
@@ -201,11 +206,6 @@ impl Seeker<'_> {
             look.changes.check_count(&server)?;
         }
         Ok(changes)
-    }
-
-    fn people(&self) -> &'static str {
-        // By classes: a deleted object keeps these, and loses its objectCategory.
-        if self.settings.computers { "(objectClass=user)" } else { "(&(objectClass=user)(!(objectClass=computer)))" }
     }
 
     /// Adds what lies below branches that may have moved, and who names what may have moved.
@@ -218,15 +218,18 @@ impl Seeker<'_> {
             let rest = waiting.len().saturating_sub(IDS_AT_ONCE);
             let batch = waiting.split_off(rest);
             let mut branches = Vec::new();
-            let attributes = ["objectClass"].iter().chain(&NAMED_BY).map(|name| (*name).to_owned()).collect();
+            let attributes =
+                ["objectGUID", "objectClass"].iter().chain(&NAMED_BY).map(|name| (*name).to_owned()).collect();
             let request = whole(domain, any_of_ids(&batch), attributes, self.settings.page_size());
             let mut search = self.connection.search(request);
             while let Some(chunk) = or_cancelled(self.wanted, search.next(&mut Plainly)).await? {
                 for entry in chunk.entries().filter_map(EntryView::read) {
                     let Ok(dn) = std::str::from_utf8(entry.dn) else { continue };
-                    match is_person_or_group(&entry) {
-                        true => naming.take(dn, &entry),
-                        false => branches.push(dn.to_owned()),
+                    if is_member(&entry) {
+                        let change = guid_of(&entry).and_then(|guid| changes.objects.get(&guid));
+                        naming.take(dn, &entry, change.is_none_or(|change| change.may_have_come));
+                    } else {
+                        branches.push(dn.to_owned());
                     }
                 }
             }
@@ -249,10 +252,9 @@ impl Seeker<'_> {
         Ok(())
     }
 
-    /// People and groups below a branch.
+    /// What may stand in groups, below a branch.
     async fn below(&mut self, branch: String) -> Result<Vec<Guid>, Failure> {
-        let filter = format!("(|{}(objectClass=group))", self.people());
-        let request = whole(&branch, filter, vec!["objectGUID".to_owned()], self.settings.page_size());
+        let request = whole(&branch, format!("(|{MEMBERS})"), vec!["objectGUID".to_owned()], self.settings.page_size());
         match self.ids(request).await {
             // It has another name by now, which will be told.
             Err(failure) if failure.kind == FailureKind::NoSuchBase => Ok(Vec::new()),
@@ -280,8 +282,8 @@ fn guid_of(entry: &EntryView<'_>) -> Option<Guid> {
     entry.values("objectGUID").first().and_then(|guid| Guid::try_from(*guid).ok())
 }
 
-fn is_person_or_group(entry: &EntryView<'_>) -> bool {
-    let is = |class: &[u8]| class.eq_ignore_ascii_case(b"user") || class.eq_ignore_ascii_case(b"group");
+fn is_member(entry: &EntryView<'_>) -> bool {
+    let is = |class: &[u8]| class.eq_ignore_ascii_case(b"person") || class.eq_ignore_ascii_case(b"group");
     entry.values("objectClass").into_iter().any(is)
 }
 
@@ -385,13 +387,17 @@ struct Naming {
 }
 
 impl Naming {
-    fn take(&mut self, dn: &str, entry: &EntryView<'_>) {
+    /// The groups only where they may name one that was not read before: the others are the planner's to ask for.
+    fn take(&mut self, dn: &str, entry: &EntryView<'_>, with_groups: bool) {
         for (name, values) in entry.attributes() {
-            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            match NAMED_BY.iter().find_map(|other| name.strip_prefix(&other.to_ascii_lowercase())) {
-                Some("") => self.by.extend(values.texts().map(str::to_owned)),
-                Some(_) => self.of.push(dn.to_owned()),
-                None => {}
+            let name = String::from_utf8_lossy(name);
+            let (name, options) = name.split_once(';').unwrap_or((&name, ""));
+            let is_wanted = |other: &&str| name.eq_ignore_ascii_case(other) && (with_groups || *other != MEMBER_OF);
+            match NAMED_BY.iter().any(is_wanted) {
+                // A part of them only.
+                true if !options.is_empty() => self.of.push(dn.to_owned()),
+                true => self.by.extend(values.texts().map(str::to_owned)),
+                false => {}
             }
         }
     }
@@ -401,13 +407,12 @@ impl Naming {
         self.by.sort_unstable();
         self.by.dedup();
         let some = self.by.chunks(IDS_AT_ONCE).map(|some| {
-            let any: String =
-                some.iter().map(|dn| format!("(distinguishedName={})", filter::escape(dn))).collect();
+            let any: String = some.iter().map(|dn| format!("(distinguishedName={})", filter::escape(dn))).collect();
             format!("(|{any})")
         });
         let all = self.of.iter().map(|dn| {
             let dn = filter::escape(dn);
-            format!("(|(manager={dn})(managedBy={dn}))")
+            format!("(|(manager={dn})(managedBy={dn})(member={dn}))")
         });
         some.chain(all).collect()
     }

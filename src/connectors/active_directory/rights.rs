@@ -32,7 +32,10 @@ impl ActiveDirectory {
         let is_told = changes::cookie_of_now(&mut connection, &controller.domain).await?.is_some();
         connection.close().await;
         let account = self.account();
-        Ok([delta(is_told, stand.is_some(), &controller.domain, &account), deleted_objects(deleted, &controller.domain, &account)])
+        Ok([
+            delta(is_told, stand.is_some(), &controller.domain, &account),
+            deleted_objects(deleted, &controller.domain, &account),
+        ])
     }
 
     /// The account as dsacls takes it: it knows no distinguished names.
@@ -67,7 +70,9 @@ fn delta(is_told: bool, is_counted: bool, domain: &str, account: &str) -> Abilit
         return ability(name, AbilityState::Missing, message, Some(fix));
     }
     match is_told {
-        true => ability(name, AbilityState::Granted, "The controller tells this account what has changed (DirSync).", None),
+        true => {
+            ability(name, AbilityState::Granted, "The controller tells this account what has changed (DirSync).", None)
+        }
         false => {
             let message = "The controller does not tell this account what has changed (DirSync), so that changes are found by their numbers (uSNChanged) instead.";
             ability(name, AbilityState::Missing, message, Some(fix))
@@ -78,7 +83,12 @@ fn delta(is_told: bool, is_counted: bool, domain: &str, account: &str) -> Abilit
 fn deleted_objects(is_seen: bool, domain: &str, account: &str) -> Ability {
     let [_, name] = NAMES;
     if is_seen {
-        return ability(name, AbilityState::Granted, "Deleted objects can be seen, so that runs that read changes find them.", None);
+        return ability(
+            name,
+            AbilityState::Granted,
+            "Deleted objects can be seen, so that runs that read changes find them.",
+            None,
+        );
     }
     let container = format!("CN=Deleted Objects,{domain}");
     let message = "Deleted objects can't be seen. What is deleted is found by the next full run, unless the controller tells it with the other changes.";

@@ -15,11 +15,7 @@ use super::{controller::Controller, forms, settings::Settings};
 use crate::{
     connectors::{
         DeltaStop, Failure,
-        ldap::{
-            Connection, EntryView, Scope, SearchRequest,
-            answer::COOKIE_MAX,
-            inbox::Plainly,
-        },
+        ldap::{Connection, EntryView, Scope, SearchRequest, answer::COOKIE_MAX, inbox::Plainly},
     },
     secret,
 };
@@ -140,7 +136,10 @@ impl Watermark {
             )));
         };
         if now.domain != before.domain {
-            return Err(lost(&format!("{server} is a controller of {}; {} was read before.", now.domain, before.domain)));
+            return Err(lost(&format!(
+                "{server} is a controller of {}; {} was read before.",
+                now.domain, before.domain
+            )));
         }
         if now.invocation_id != before.invocation_id {
             return Err(lost(&if now.host == before.host {
