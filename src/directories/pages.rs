@@ -210,6 +210,7 @@ impl ProbeView {
             let title = match ability.ability.as_str() {
                 "read" => "Read",
                 "delta" => "Delta runs",
+                "deleted-objects" => "Deleted objects",
                 other => other,
             };
             AbilityView {

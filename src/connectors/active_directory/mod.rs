@@ -9,6 +9,8 @@
 mod changes;
 mod controller;
 mod delta;
+#[cfg(test)]
+mod delta_tests;
 pub mod forms;
 mod groups;
 pub mod mapping;

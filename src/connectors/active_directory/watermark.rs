@@ -56,7 +56,7 @@ pub struct Stand {
     /// The controller's name.
     pub host: String,
     /// Of the controller's copy of the directory, as the GUID is written.
-    invocation_id: String,
+    pub invocation_id: String,
     /// The number of the latest change.
     pub usn: u64,
 }
