@@ -53,13 +53,14 @@ impl ActiveDirectory {
         let cookie = match changes::cookie_of_now(&mut connection, &controller.domain).await {
             // A controller may have to look through all of the domain to say this, and the numbers will do.
             Err(failure) if failure.kind == FailureKind::TimedOut => {
+                self.client.prefer(connection.address());
                 connection = self.client.open(endpoint, trust).await?;
                 None
             }
             answer => tolerate(answer)?.flatten(),
         };
-        let server = connection.server().to_owned();
-        let watermark = Watermark::new(server, &self.settings, stand, cookie.as_deref());
+        let place = (connection.server().to_owned(), connection.address());
+        let watermark = Watermark::new(place, &self.settings, stand, cookie.as_deref());
         Ok((connection, Some(watermark)))
     }
 
@@ -67,6 +68,7 @@ impl ActiveDirectory {
         ldap::require_valid(self.settings.check())?;
         let before = Watermark::parse(json, &self.settings)?;
         let trust = self.client.trust()?;
+        self.client.prefer(before.address);
         // Only the one that made the watermark can go on from it. Another is asked so that it can be told apart.
         let mut turns = self.client.turns(Some(&before.server));
         while let Some(endpoint) = turns.next_server() {
@@ -94,6 +96,9 @@ impl ActiveDirectory {
         let wanted = out.sender();
         let mut connection = or_cancelled(wanted, self.client.open(endpoint, trust)).await?;
         let server = endpoint.to_string();
+        let address = connection.address();
+        // What the planner asks for afterwards is asked of the same one.
+        self.client.prefer(address);
         let controller = or_cancelled(wanted, Controller::ask(&mut connection)).await?;
         // Before what has changed is asked for: what changes from here on is told the next time.
         let stand = or_cancelled(wanted, Stand::ask(&mut connection, &controller)).await?;
@@ -114,7 +119,7 @@ impl ActiveDirectory {
 
         let finds_deletions = or_cancelled(wanted, rights::sees_deleted(&mut connection, &controller.domain)).await?;
         connection.close().await;
-        let watermark = Watermark::new(server.clone(), &self.settings, stand, cookie.as_deref()).to_json();
+        let watermark = Watermark::new((server.clone(), address), &self.settings, stand, cookie.as_deref()).to_json();
         Ok(DeltaEnd { server, watermark, finds_deletions, ..DeltaEnd::default() })
     }
 

@@ -39,7 +39,7 @@ fn open(address: std::net::SocketAddr) -> ActiveDirectory {
 fn before(address: std::net::SocketAddr) -> String {
     let invocation_id = forms::guid_text(&INVOCATION).expect("sixteen bytes");
     let stand = Stand { domain: DOMAIN.into(), host: "dc1.x".into(), invocation_id, usn: 100 };
-    Watermark::new(format!("ldap://{address}"), &settings(address), stand, Some(b"before")).to_json()
+    Watermark::new((format!("ldap://{address}"), None), &settings(address), stand, Some(b"before")).to_json()
 }
 
 /// The end of a search, with a DirSync control of this value.
@@ -140,6 +140,7 @@ async fn all_that_is_told_is_asked_for_before_anything_is_called_changed() {
     assert!(!end.finds_deletions, "deleted objects can't be seen");
     let next: serde_json::Value = serde_json::from_str(&end.watermark).expect("JSON");
     assert_eq!((&next["cookie"]["base64"], &next["stand"]["usn"]), (&"YWZ0ZXI=".into(), &200.into()), "{next}");
+    assert_eq!(next["address"], "127.0.0.1");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@
 //! good. A cookie that is not the one that was stored never leaves: Samba answers some of those with "nothing has changed",
 //! and others not at all.
 
+use std::net::IpAddr;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,9 @@ pub struct Watermark {
     version: u32,
     /// The server that was read, as configured.
     pub server: String,
+    /// Its address: one name may have those of many controllers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// Fingerprint of the settings that say what is read.
     asked: String,
     pub stand: Stand,
@@ -91,9 +96,15 @@ impl Stand {
 }
 
 impl Watermark {
-    pub fn new(server: String, settings: &Settings, stand: Stand, cookie: Option<&[u8]>) -> Self {
+    /// Of the controller at the other end of a connection to `server`, which is at `address`.
+    pub fn new(
+        (server, address): (String, Option<IpAddr>),
+        settings: &Settings,
+        stand: Stand,
+        cookie: Option<&[u8]>,
+    ) -> Self {
         let cookie = cookie.map(|cookie| Cookie { base64: STANDARD.encode(cookie), check: check(cookie) });
-        Self { version: VERSION, server, asked: asked(settings), stand, cookie }
+        Self { version: VERSION, server, address, asked: asked(settings), stand, cookie }
     }
 
     /// Reads what [`Self::to_json`] wrote. It is lost when another version or other settings wrote it, or when it is
@@ -193,7 +204,8 @@ mod tests {
     }
 
     fn mark(cookie: Option<&[u8]>) -> Watermark {
-        Watermark::new("ldaps://dc1".to_owned(), &settings(), stand(), cookie)
+        let address = Some(IpAddr::from([192, 0, 2, 1]));
+        Watermark::new(("ldaps://dc1".to_owned(), address), &settings(), stand(), cookie)
     }
 
     fn reason<T: std::fmt::Debug>(result: Result<T, DeltaStop>) -> String {

@@ -42,7 +42,11 @@ pub mod values;
 pub mod windows;
 pub mod wire;
 
-use std::time::Duration;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use self::{
     answer::Limits,
@@ -147,6 +151,8 @@ pub struct Client {
     pub credentials: Credentials,
     pub timeouts: Timeouts,
     pub limits: Limits,
+    /// See [`Client::prefer`].
+    preferred: Mutex<Option<IpAddr>>,
 }
 
 impl Client {
@@ -160,7 +166,14 @@ impl Client {
             credentials,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            preferred: Mutex::default(),
         }
+    }
+
+    /// From here on, this address is tried first, where the name of a server has it among others: servers behind one name
+    /// need not agree. It never leads to an address that the name has not.
+    pub fn prefer(&self, address: Option<IpAddr>) {
+        *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
     /// How connections to this server are protected, or why they must not be made.
@@ -190,11 +203,13 @@ impl Client {
     pub async fn open(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Connection, Failure> {
         self.credentials.require_sendable()?;
         let protection = self.protection(endpoint)?;
-        let addresses = wire::resolve(endpoint, &self.timeouts).await?;
+        let preferred = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = wire::preferring(wire::resolve(endpoint, &self.timeouts).await?, preferred);
         let stream = wire::connect(endpoint, &addresses, &self.timeouts).await?;
+        let address = stream.peer_addr().ok().map(|peer| peer.ip());
         let protected = wire::protect(stream, endpoint, protection, trust, &self.timeouts).await;
         let (stream, _) = protected.map_err(|(failure, _)| failure)?;
-        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits);
+        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits).at(address);
         connection.bind(&self.credentials).await?;
         Ok(connection)
     }

@@ -7,7 +7,7 @@
 //! Owns the order of questions and answers on a connection. It must never take a search for complete before the server
 //! said success for every page, follow a referral, or wait without a limit.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -44,6 +44,7 @@ pub struct Connection {
     stream: Box<dyn Stream>,
     inbox: Inbox,
     server: String,
+    address: Option<IpAddr>,
     timeouts: Timeouts,
     limits: Limits,
     last_id: u32,
@@ -56,7 +57,18 @@ impl Connection {
     pub fn new(stream: Box<dyn Stream>, endpoint: &Endpoint, timeouts: Timeouts, limits: Limits) -> Self {
         // StartTLS was message 1.
         let server = endpoint.to_string();
-        Self { stream, inbox: Inbox::default(), server, timeouts, limits, last_id: 1, is_searching: false }
+        let inbox = Inbox::default();
+        Self { stream, inbox, server, address: None, timeouts, limits, last_id: 1, is_searching: false }
+    }
+
+    /// Where the other end is.
+    pub fn at(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// The address of the other end, where it is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// The server as configured.
