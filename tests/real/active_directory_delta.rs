@@ -126,7 +126,7 @@ async fn after_each_change_the_copy_is_what_a_full_run_would_make_it() {
     let domain = Domain::start(&[
         ("baseDns", json!([STAFF, left])),
         ("excludedBaseDns", json!([format!("OU=Out,{STAFF}")])),
-        ("userFilter", json!("(!(department=Away))")),
+        ("userFilter", json!("(!(division=Away))")),
     ])
     .await;
     let (alice, carol) = (format!("CN=alice,{STAFF}"), format!("CN=carol,{STAFF}"));
@@ -174,8 +174,8 @@ async fn after_each_change_the_copy_is_what_a_full_run_would_make_it() {
     };
     out(domain.change("out of the part", &rename(&carol, "CN=carol", &load)).await, "missing");
     out(domain.change("back into it", &rename(&format!("CN=carol,{load}"), "CN=carol", STAFF)).await, "returned");
-    out(domain.change("out by the filter", &replace(&carol, "department", "Away")).await, "missing");
-    out(domain.change("back by the filter", &replace(&carol, "department", "Here")).await, "returned");
+    out(domain.change("out by the filter", &replace(&carol, "division", "Away")).await, "missing");
+    out(domain.change("back by the filter", &replace(&carol, "division", "Here")).await, "returned");
     let unit = |name: &str, parent: &str| {
         format!("dn: OU={name},{parent}\nchangetype: add\nobjectClass: organizationalUnit\n\n")
     };
@@ -324,6 +324,24 @@ async fn a_watermark_that_the_controller_can_not_go_on_from_is_lost_with_its_rea
     assert_eq!(groups.len(), 1, "{groups:?}");
     assert!(!after.contains("cookie"), "{after}");
     assert_eq!(groups_since(&plain, &after).await.expect("no changes").0, []);
+}
+
+#[tokio::test]
+async fn filters_by_what_no_change_tells_have_everything_read_each_time() {
+    let samba = Samba::start(Size::SMALL);
+    let appliance = Appliance::start().await;
+    let api = &appliance.api;
+    let filter = json!(format!("(memberOf=CN=g-mail,{STAFF})"));
+    let directory = api.create_directory(&samba.draft(&[("userFilter", filter)])).await;
+    api.run_applied(&directory).await;
+    let add = format!("dn: CN=g-mail,{STAFF}\nchangetype: modify\nadd: member\nmember: CN=carol,{STAFF}\n-\n\n");
+    samba.modify(&add);
+    let next = run(api, &directory, json!({"mode": "delta"})).await;
+    assert_eq!((&next["mode"], &next["state"]), (&json!("full"), &json!("applied")), "{next}");
+    assert_eq!(count(&next, "added"), 1, "{next}");
+    let report = api.post(&format!("/api/directories/{directory}/probe"), &json!({})).await.ok();
+    let told = report["abilities"].as_array().expect("a list").iter().find(|ability| ability["ability"] == "delta");
+    assert!(text(told.expect("there"), "message").contains("ask for memberof"), "{report}");
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ use crate::connectors::{
         filter,
         inbox::{End, Look, Plainly, RawEntry},
         pages::or_cancelled,
+        values::without_repetition,
     },
 };
 use tokio::sync::mpsc;
@@ -154,11 +155,12 @@ impl Seeker<'_> {
         let mut changes = Changes::default();
         let filter = format!("(|{MEMBERS}{BRANCHES})");
         let attributes = self.attributes.iter().map(String::as_str).filter(|name| is_replicated(name));
-        let attributes: Vec<String> = attributes.chain(["member", "name", "isDeleted"]).map(str::to_owned).collect();
+        let attributes = attributes.chain(["member", "name", "isDeleted"]).map(str::to_owned);
+        let attributes = without_repetition(attributes.chain(self.settings.filtered_by()).collect());
         let request = whole(domain, filter, attributes, 0);
+        let filtered_by = self.settings.filtered_by();
         for _ in 0..ANSWERS_MAX {
-            let mut look =
-                Told { user_filter: self.settings.user_filter().to_ascii_lowercase(), changes: &mut changes };
+            let mut look = Told { filtered_by: &filtered_by, changes: &mut changes };
             let id = self.connection.ask(&request, 0, &[dirsync::request(&cookie)]).await?;
             let end = loop {
                 let answer = self.connection.collect(id, domain, &mut look);
@@ -315,8 +317,7 @@ fn is_told(end: &End, domain: &str, server: &str) -> Result<bool, DeltaStop> {
 /// Takes note of what DirSync tells. Of each object it sends the attributes that have changed, without values where they
 /// have none any more.
 struct Told<'c> {
-    /// In lower case.
-    user_filter: String,
+    filtered_by: &'c [String],
     changes: &'c mut Changes,
 }
 
@@ -334,21 +335,13 @@ impl Look for Told<'_> {
                 // Also when it is moved and keeps its name, and when it is made.
                 change.may_have_moved = true;
                 change.may_have_come = true;
-            } else if is("primaryGroupID") || is("isDeleted") || self.is_filtered_by(name) {
+            } else if is("primaryGroupID") || is("isDeleted") || self.filtered_by.iter().any(|other| is(other)) {
                 change.may_have_come = true;
             }
         })?;
         let guid = guid.ok_or(Violation::Shape("a change that DirSync tells has no objectGUID"))?;
         self.changes.add(guid, change);
         Ok(None)
-    }
-}
-
-impl Told<'_> {
-    /// Too often rather than never: the name may also be a part of another, or of a value.
-    fn is_filtered_by(&self, name: &[u8]) -> bool {
-        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        name != "objectclass" && self.user_filter.contains(&name)
     }
 }
 

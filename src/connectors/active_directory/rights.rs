@@ -32,10 +32,12 @@ impl ActiveDirectory {
         let is_told = changes::cookie_of_now(&mut connection, &controller.domain).await?.is_some();
         connection.close().await;
         let account = self.account();
-        Ok([
-            delta(is_told, stand.is_some(), &controller.domain, &account),
-            deleted_objects(deleted, &controller.domain, &account),
-        ])
+        let changes = match (self.settings.untold(), stand) {
+            (Some(what), _) => unfollowed(&what),
+            (None, None) => uncounted(),
+            (None, Some(_)) => delta(is_told, &controller.domain, &account),
+        };
+        Ok([changes, deleted_objects(deleted, &controller.domain, &account)])
     }
 
     /// The account as dsacls takes it: it knows no distinguished names.
@@ -61,23 +63,30 @@ fn ability(name: &str, state: AbilityState, message: &str, fix: Option<String>) 
     Ability { ability: name.to_owned(), state, message: message.to_owned(), fix }
 }
 
-fn delta(is_told: bool, is_counted: bool, domain: &str, account: &str) -> Ability {
+/// Filters by what no change tells.
+fn unfollowed(what: &str) -> Ability {
     let [name, _] = NAMES;
+    let message = format!("The filters ask for {what}, which changes without a word: every run reads everything.");
+    let fix = "Narrow by base DNs or by attributes of the objects themselves instead.".to_owned();
+    ability(name, AbilityState::Missing, &message, Some(fix))
+}
+
+fn uncounted() -> Ability {
+    let [name, _] = NAMES;
+    let message = "The controller does not say how far it has come: every run reads everything.";
+    let fix = "Let the account read the controller's “NTDS Settings” (invocationId).".to_owned();
+    ability(name, AbilityState::Missing, message, Some(fix))
+}
+
+fn delta(is_told: bool, domain: &str, account: &str) -> Ability {
+    let [name, _] = NAMES;
+    if is_told {
+        let message = "The controller tells this account what has changed (DirSync).";
+        return ability(name, AbilityState::Granted, message, None);
+    }
+    let message = "The controller does not tell this account what has changed (DirSync), so that changes are found by their numbers (uSNChanged) instead.";
     let fix = format!("dsacls \"{domain}\" /G \"{account}:CA;Replicating Directory Changes\"");
-    if !is_counted {
-        let message = "The controller does not say how far it has come, so that every run reads everything.";
-        let fix = "Let the account read the controller's “NTDS Settings” (invocationId).".to_owned();
-        return ability(name, AbilityState::Missing, message, Some(fix));
-    }
-    match is_told {
-        true => {
-            ability(name, AbilityState::Granted, "The controller tells this account what has changed (DirSync).", None)
-        }
-        false => {
-            let message = "The controller does not tell this account what has changed (DirSync), so that changes are found by their numbers (uSNChanged) instead.";
-            ability(name, AbilityState::Missing, message, Some(fix))
-        }
-    }
+    ability(name, AbilityState::Missing, message, Some(fix))
 }
 
 fn deleted_objects(is_seen: bool, domain: &str, account: &str) -> Ability {
@@ -129,12 +138,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_the_line_that_grants_it() {
-        let missing = delta(false, true, "DC=x", "X\\reader");
+        let missing = delta(false, "DC=x", "X\\reader");
         assert_eq!(missing.state, AbilityState::Missing);
         assert_eq!(missing.fix.as_deref(), Some("dsacls \"DC=x\" /G \"X\\reader:CA;Replicating Directory Changes\""));
         assert!(missing.message.contains("uSNChanged"));
-        assert_eq!(delta(true, true, "DC=x", "X\\reader").fix, None);
-        assert!(delta(true, false, "DC=x", "").message.contains("every run reads everything"));
+        assert_eq!(delta(true, "DC=x", "X\\reader").fix, None);
+        assert!(uncounted().message.contains("every run reads everything"));
+        assert!(unfollowed("memberof").message.contains("ask for memberof"));
         let fix = deleted_objects(false, "DC=x", "reader@x").fix.expect("a line");
         assert_eq!(
             fix,
