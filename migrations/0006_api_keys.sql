@@ -12,6 +12,8 @@ CREATE TABLE api_key (
     allowed_ips      TEXT    NOT NULL DEFAULT '[]',
     allowed_cidrs    TEXT    NOT NULL DEFAULT '[]',
     created_at       INTEGER NOT NULL,
+    -- The user who made it, also by way of another key; NULL: made at the command line.
+    made_by          TEXT,
     -- NULL: never.
     expires_at       INTEGER,
     last_activity_at INTEGER,

@@ -9,9 +9,11 @@ CREATE TABLE directory (
     settings         TEXT    NOT NULL,
     -- JSON of the credentials, sealed for 'directory:read_credentials:<id>'.
     read_credentials BLOB    NOT NULL,
+    -- The same for acting on its accounts, sealed for 'directory:act_credentials:<id>'; NULL where nobody does.
     act_credentials  BLOB,
     -- The part of the read credentials that is not secret (a bind DN), shown in the console.
     read_principal   TEXT    NOT NULL DEFAULT '',
+    act_principal    TEXT,
     schedule         TEXT    NOT NULL,
     guard            TEXT    NOT NULL,
     -- The newest run that was applied, and when it finished reading: what the copy shows.

@@ -52,6 +52,10 @@ CREATE TABLE identity (
     -- Folded display name or user name: the order of every list.
     sort_key         TEXT    NOT NULL,
     status           TEXT    NOT NULL,
+    -- 0 user, 1 computer, 2 managed service account (connectors::AccountType).
+    account_type     INTEGER NOT NULL DEFAULT 0,
+    -- Privileged by itself and not through a group: the account that a domain begins with.
+    is_privileged    INTEGER NOT NULL DEFAULT 0,
     -- connectors::IdentityFields as JSON.
     fields           TEXT    NOT NULL,
     first_seen_at    INTEGER NOT NULL,
@@ -65,12 +69,17 @@ CREATE TABLE identity (
 
 -- Lists over several directories merge these, so that what a person may not see is never walked over.
 -- Lists as of a time pass by what stood elsewhere then without reading its row; for that, SQLite wants removed_at too.
-CREATE INDEX identity_by_directory ON identity (directory_id, sort_key, id, listed_since_at, removed_at) WHERE removed_at IS NULL;
+-- Computers are passed by in the index too, where only users are wanted.
+CREATE INDEX identity_by_directory ON identity (directory_id, sort_key, id, listed_since_at, removed_at, account_type)
+    WHERE removed_at IS NULL;
 -- Few rows, because nearly all are active and there.
-CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sort_key, id)
+CREATE INDEX identity_by_directory_status ON identity (directory_id, status, sort_key, id, account_type)
     WHERE removed_at IS NULL AND status <> 'active';
 CREATE INDEX identity_missing_in_directory ON identity (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
+-- None at all where only people are read.
+CREATE INDEX identity_not_user ON identity (directory_id, sort_key, id) WHERE removed_at IS NULL AND account_type <> 0;
+CREATE INDEX identity_privileged ON identity (directory_id) WHERE is_privileged = 1;
 
 -- The words of name, user name, mail addresses and employee id, folded, for substring search (identities::fold says
 -- how they are written); rowid is identity.id. Directory and status stand beside them, three characters each, which is
@@ -97,6 +106,8 @@ CREATE TABLE directory_group (
     name             TEXT    NOT NULL,
     description      TEXT,
     sort_key         TEXT    NOT NULL,
+    -- Its members are privileged (connectors::GroupFields says under which name).
+    is_privileged    INTEGER NOT NULL DEFAULT 0,
     -- connectors::GroupFields as JSON.
     fields           TEXT    NOT NULL,
     first_seen_at    INTEGER NOT NULL,
@@ -107,6 +118,7 @@ CREATE TABLE directory_group (
 ) STRICT;
 
 CREATE INDEX group_by_directory ON directory_group (directory_id, sort_key, id, listed_since_at, removed_at) WHERE removed_at IS NULL;
+CREATE INDEX group_privileged ON directory_group (directory_id) WHERE is_privileged = 1;
 CREATE INDEX group_missing_in_directory ON directory_group (directory_id, sort_key, id)
     WHERE removed_at IS NULL AND missing_since_at IS NOT NULL;
 
@@ -226,6 +238,8 @@ CREATE TABLE staged (
     description  TEXT,
     sort_key     TEXT    NOT NULL,
     status       TEXT,
+    account_type INTEGER NOT NULL,
+    is_privileged INTEGER NOT NULL,
     fields       TEXT    NOT NULL,
     search_text  TEXT    NOT NULL,
     member_count INTEGER

@@ -26,6 +26,7 @@ use crate::{
     dashboard,
     db::{self, Db},
     directories::{self, Live, Runner},
+    enforcement::{self, Dispatcher},
     error::{Error, Result},
     identities,
     kernel::{BoxFuture, Kernel},
@@ -48,6 +49,7 @@ fn routes() -> Routes {
     sign_in::routes(&mut routes);
     identities::routes(&mut routes);
     directories::routes(&mut routes);
+    enforcement::routes(&mut routes);
     dashboard::routes(&mut routes);
     routes.open("/healthz", alive);
     routes.open("/readyz", ready);
@@ -81,6 +83,7 @@ fn jobs(app: &App) {
         }
         live.supervise().await;
     });
+    tokio::spawn(app.dispatcher.clone().work());
     let (kernel, live) = (app.kernel.clone(), app.live.clone());
     tokio::spawn(async move {
         let mut interval = tokio::time::interval(Duration::from_secs(30));
@@ -153,6 +156,7 @@ pub struct App {
     pub passwords: Passwords,
     pub runner: Runner,
     pub live: Live,
+    pub dispatcher: Dispatcher,
     routes: Arc<Routes>,
 }
 
@@ -162,7 +166,8 @@ impl App {
         let kernel = open_kernel(config, clock, create)?;
         let runner = Runner::new(kernel.clone());
         let live = Live::new(runner.clone());
-        Ok(Self { kernel, passwords: Passwords::default(), runner, live, routes: Arc::new(routes()) })
+        let dispatcher = Dispatcher::new(kernel.clone(), runner.clone());
+        Ok(Self { kernel, passwords: Passwords::default(), runner, live, dispatcher, routes: Arc::new(routes()) })
     }
 
     /// All routes, for the access test.
@@ -190,9 +195,13 @@ impl App {
         let gate = Arc::new(Door { kernel: self.kernel.clone(), keys: Keys::default(), denials: Flood::default() });
         let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
-        let live = Data::new(self.live.clone());
+        let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
         let bound = web::bind(web, self.routes.clone(), move |state| {
-            state.app_data(passwords.clone()).app_data(runner.clone()).app_data(live.clone());
+            state
+                .app_data(passwords.clone())
+                .app_data(runner.clone())
+                .app_data(live.clone())
+                .app_data(dispatcher.clone());
         })?;
         jobs(self);
         Ok(bound)

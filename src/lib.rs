@@ -22,6 +22,7 @@
 //! | 5 | [`api_keys`] | keys for programs |
 //! | 6 | [`directories`] | settings, runs, plans, apply |
 //! | 6 | [`sign_in`] | password, throttle, set-up, sign-out |
+//! | 7 | [`enforcement`] | acting on accounts, and the proof that it happened |
 //! | 8 | [`dashboard`] [`demo`] | the overview; the throw-away appliance |
 //! | – | [`app`] | builds everything; the only file that names every room |
 //!
@@ -77,6 +78,7 @@ pub mod dashboard;
 pub mod db;
 pub mod demo;
 pub mod directories;
+pub mod enforcement;
 pub mod error;
 pub mod identities;
 pub mod kernel;

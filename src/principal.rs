@@ -169,6 +169,9 @@ pub struct PrincipalParts {
     pub region: String,
     /// The user's or key's own id.
     pub id: String,
+    /// The human behind it, as far as one is known: a user's own id, of a key the user who made it. Two principals with the
+    /// same one are no two persons.
+    pub person: String,
     /// How the console shows them: a name or an alias.
     pub name: String,
     /// Users only.
@@ -205,6 +208,7 @@ impl Principal {
             account_alias: String::new(),
             region: region.to_owned(),
             id: id.to_owned(),
+            person: id.to_owned(),
             name: id.to_owned(),
             email: String::new(),
             role_id: String::new(),

@@ -12,7 +12,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     kernel::Kernel,
-    principal::{Principal, Rights},
+    principal::{Principal, PrincipalKind, Rights},
     roles,
     secret::{self, Secret},
 };
@@ -86,6 +86,10 @@ fn insert(connection: &Connection, principal: &Principal, input: KeyInput, now: 
         created_at: now,
         expires_at,
         last_activity_at: None,
+        made_by: match principal.kind {
+            PrincipalKind::User | PrincipalKind::ApiKey => Some(principal.person.clone()),
+            _ => None,
+        },
     };
     if !queries::insert(connection, &key, &secret::sha256(secret.expose().as_bytes()))? {
         return Err(alias_taken());

@@ -31,6 +31,8 @@ pub struct ApiKey {
     pub created_at: Time,
     pub expires_at: Option<Time>,
     pub last_activity_at: Option<Time>,
+    /// The user who made it; `None` when it was made at the command line.
+    pub made_by: Option<String>,
 }
 
 impl ApiKey {

@@ -27,6 +27,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         created_at: row.get(8)?,
         expires_at: row.get(9)?,
         last_activity_at: row.get(10)?,
+        made_by: row.get(11)?,
     })
 }
 
@@ -38,8 +39,8 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 pub(super) fn insert(connection: &Connection, key: &ApiKey, secret_hash: &[u8]) -> Result<bool> {
     let inserted = connection.execute(
         "INSERT INTO api_key (id, account_id, alias, description, role_id, secret_hash, is_enabled, allowed_ips,
-                              allowed_cidrs, created_at, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (account_id, alias) DO NOTHING",
+                              allowed_cidrs, created_at, expires_at, made_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (account_id, alias) DO NOTHING",
         params![
             key.id,
             key.account_id,
@@ -52,6 +53,7 @@ pub(super) fn insert(connection: &Connection, key: &ApiKey, secret_hash: &[u8]) 
             json(&key.allowed_cidrs)?,
             key.created_at,
             key.expires_at,
+            key.made_by,
         ],
     )?;
     Ok(inserted > 0)
@@ -82,7 +84,7 @@ pub(super) fn find(connection: &Connection, account: AccountId, id: &str) -> Res
     Ok(connection
         .prepare_cached(
             "SELECT id, account_id, alias, description, role_id, is_enabled, allowed_ips, allowed_cidrs, created_at,
-                    expires_at, last_activity_at
+                    expires_at, last_activity_at, made_by
              FROM api_key WHERE id = ?2 AND account_id = ?1",
         )?
         .query_row(params![account, id], read)
@@ -94,10 +96,10 @@ pub(super) fn find_with_secret(connection: &Connection, id: &str) -> Result<Opti
     Ok(connection
         .prepare_cached(
             "SELECT id, account_id, alias, description, role_id, is_enabled, allowed_ips, allowed_cidrs, created_at,
-                    expires_at, last_activity_at, secret_hash
+                    expires_at, last_activity_at, made_by, secret_hash
              FROM api_key WHERE id = ?1",
         )?
-        .query_row([id], |row| Ok((read(row)?, row.get(11)?)))
+        .query_row([id], |row| Ok((read(row)?, row.get(12)?)))
         .optional()?)
 }
 
@@ -110,7 +112,7 @@ pub(super) fn list(
 ) -> Result<Vec<ApiKey>> {
     let mut statement = connection.prepare_cached(
         "SELECT id, account_id, alias, description, role_id, is_enabled, allowed_ips, allowed_cidrs, created_at,
-                expires_at, last_activity_at
+                expires_at, last_activity_at, made_by
          FROM api_key WHERE account_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
     )?;
     // `~` sorts behind every character of a UUID.

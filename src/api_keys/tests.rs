@@ -16,6 +16,7 @@ fn key(ips: &[&str], cidrs: &[&str]) -> ApiKey {
         created_at: Time(0),
         expires_at: Some(Time(100)),
         last_activity_at: None,
+        made_by: None,
     }
 }
 

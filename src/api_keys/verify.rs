@@ -124,6 +124,7 @@ fn principal(key: &ApiKey, account: &Account, address: &Address) -> Principal {
         account_alias: account.alias.clone(),
         region: account.region.clone(),
         id: key.id.clone(),
+        person: key.made_by.clone().unwrap_or_else(|| key.id.clone()),
         name: key.alias.clone(),
         email: String::new(),
         role_id: key.role_id.clone(),

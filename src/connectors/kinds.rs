@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connector, active_directory, ldap, openldap};
+use super::{
+    Connector, IdentityFields,
+    act::{Act, Action, Offer},
+    active_directory, ldap, openldap,
+};
 use crate::{clock::Time, error::FieldError, secret::Secret};
 
 /// The kinds of directory there are.
@@ -35,7 +39,17 @@ impl Kind {
         }
     }
 
-    /// Whether directories of this kind may be able to say when something changes ([`Delta::watch`]). Whether a server
+    /// By how many days the time of the last sign-in may be late in directories of this kind, where they say it late. Active
+    /// Directory writes lastLogonTimestamp again only when the one it has is 9 to 14 days old (MS-ADA1, lastLogonTimestamp,
+    /// and MS-ADA2, msDS-LogonTimeSyncInterval, which is 14 unless somebody changed it).
+    pub fn sign_in_lateness_days(self) -> Option<u32> {
+        match self {
+            Self::Openldap => None,
+            Self::ActiveDirectory => Some(14),
+        }
+    }
+
+    /// Whether directories of this kind may be able to say when something changes ([`super::Delta::watch`]). Whether a server
     /// does is known once it is asked.
     pub fn can_be_watched(self) -> bool {
         match self {
@@ -66,6 +80,13 @@ fn below(prefix: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
     errors.into_iter().map(|e| FieldError::new(format!("{prefix}.{}", e.field), e.message)).collect()
 }
 
+/// Credentials of an LDAP directory, as they stand at `field`.
+fn ldap_credentials(field: &str, credentials: &Secret<String>) -> Result<ldap::Credentials, Vec<FieldError>> {
+    let credentials = read_json::<ldap::Credentials>(field, credentials.expose()).map_err(|error| vec![error])?;
+    let errors = below(field, credentials.check());
+    if errors.is_empty() { Ok(credentials) } else { Err(errors) }
+}
+
 /// Settings and credentials of an LDAP directory, checked by `check`.
 fn ldap_parts<S: serde::de::DeserializeOwned>(
     settings: &serde_json::Value,
@@ -73,17 +94,16 @@ fn ldap_parts<S: serde::de::DeserializeOwned>(
     check: impl Fn(&S) -> Vec<FieldError>,
 ) -> Result<(S, ldap::Credentials), Vec<FieldError>> {
     let read_settings = read_json::<S>("settings", &settings.to_string());
-    let read_credentials = read_json::<ldap::Credentials>("credentials.read", credentials.expose());
+    let read_credentials = ldap_credentials("credentials.read", credentials);
     match (read_settings, read_credentials) {
         (Ok(settings), Ok(credentials)) => {
-            let mut errors = below("settings", check(&settings));
-            errors.extend(below("credentials.read", credentials.check()));
+            let errors = below("settings", check(&settings));
             if errors.is_empty() { Ok((settings, credentials)) } else { Err(errors) }
         }
         (settings, credentials) => {
             let mut errors: Vec<FieldError> =
                 settings.as_ref().map_or_else(|e| vec![e.clone()], |s| below("settings", check(s)));
-            errors.extend(credentials.err());
+            errors.extend(credentials.err().into_iter().flatten());
             Err(errors)
         }
     }
@@ -101,6 +121,15 @@ pub fn check(
         Kind::ActiveDirectory => ldap_parts(settings, credentials, active_directory::Settings::check)?.1,
     };
     Ok(credentials.bind_dn)
+}
+
+/// The same for the credentials that accounts are acted on with: answers who acts.
+pub fn check_act(kind: Kind, credentials: &Secret<String>) -> Result<String, Vec<FieldError>> {
+    match kind {
+        Kind::Openldap | Kind::ActiveDirectory => {
+            ldap_credentials("credentials.act", credentials).map(|credentials| credentials.bind_dn)
+        }
+    }
 }
 
 /// Whether two settings lead to the same servers in the same way (encryption, trusted authorities), so that
@@ -192,4 +221,44 @@ pub fn open(
             Box::new(active_directory::ActiveDirectory::new(settings, credentials, now.timestamp()))
         }
     })
+}
+
+/// Opens a directory to act on its accounts, read with the one and changed with the other credentials.
+pub fn open_act(
+    kind: Kind,
+    settings: &serde_json::Value,
+    read: &Secret<String>,
+    act: &Secret<String>,
+) -> Result<Box<dyn Act>, Vec<FieldError>> {
+    let act_credentials = ldap_credentials("credentials.act", act)?;
+    Ok(match kind {
+        Kind::Openldap => {
+            let (settings, credentials) = ldap_parts(settings, read, openldap::Settings::check)?;
+            let client = ldap::Client::new(settings.way(), credentials);
+            Box::new(ldap::acting::Acting { client, act_credentials, manner: openldap::act::Directory::new(&settings) })
+        }
+        Kind::ActiveDirectory => {
+            let (settings, credentials) = ldap_parts(settings, read, active_directory::Settings::check)?;
+            let client = ldap::Client::new(settings.way(), credentials);
+            let manner = active_directory::act::Directory::new(&settings);
+            Box::new(ldap::acting::Acting { client, act_credentials, manner })
+        }
+    })
+}
+
+/// Whether a directory with these settings offers `action`; settings that can't be read offer nothing.
+pub fn offer(kind: Kind, settings: &serde_json::Value, action: Action) -> Offer {
+    let unreadable = || "The settings of this directory can't be read.".to_owned();
+    match kind {
+        Kind::Openldap => openldap::act::offer(&stored(settings).ok_or_else(unreadable)?, action),
+        Kind::ActiveDirectory => active_directory::act::offer(&stored(settings).ok_or_else(unreadable)?, action),
+    }
+}
+
+/// Why an account must never be acted on, whoever asks: it keeps the directory itself alive.
+pub fn never(kind: Kind, fields: &IdentityFields) -> Option<String> {
+    match kind {
+        Kind::Openldap => None,
+        Kind::ActiveDirectory => active_directory::act::never(fields),
+    }
 }

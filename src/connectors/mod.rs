@@ -5,13 +5,15 @@
 //! reads, follow a referral, or deliver a short answer as a whole one: every reading that did not end with an
 //! explicit success is an [`Failure`].
 //!
-//! Base ability: probe and read. Optional abilities ([`Delta`], later act and authenticate) are separate small traits.
+//! Base ability: probe and read. Optional abilities ([`Delta`], [`act::Act`]) are separate small traits.
 //!
 //! What is read comes as [`Page`]s of [`Sighting`]s: the id of each object and a fingerprint of what the directory sent.
 //! Most objects of most readings are as they were, and nothing more is done with those; the rest is mapped when
 //! [`Content`] is asked for it.
 
+pub mod act;
 pub mod active_directory;
+mod facts;
 mod kinds;
 pub mod ldap;
 pub mod openldap;
@@ -21,7 +23,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-pub use self::kinds::{Kind, Outline, OutlinePart, check, is_same_way, open, outline, read_with, stored};
+pub use self::facts::{AccountType, Fact};
+pub use self::kinds::{
+    Kind, Outline, OutlinePart, check, check_act, is_same_way, never, offer, open, open_act, outline, read_with, stored,
+};
 pub use crate::kernel::BoxFuture;
 
 /// One directory, opened with its settings and credentials.
@@ -410,6 +415,11 @@ pub struct IdentityFields {
     /// The password has to be changed at the next sign-in (ppolicy `pwdReset`).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub must_change_password: bool,
+    #[serde(skip_serializing_if = "AccountType::is_user")]
+    pub account_type: AccountType,
+    /// Sorted, none twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
     /// Every attribute that was read and that the mapping keeps, by the directory's attribute name (`dn` included),
     /// values in the directory's order.
     pub attributes: Attributes,
@@ -480,6 +490,9 @@ pub struct GroupFields {
     /// The directory's own word for the kind, for example `groupOfNames`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// Its members are privileged: the name by which this group is known everywhere, whatever its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privileged: Option<String>,
     /// Raw attributes without the members (`dn` included).
     pub attributes: Attributes,
 }
@@ -540,6 +553,12 @@ pub enum FailureKind {
     ServerBusy,
     /// The server points elsewhere (LDAP result 10); never followed.
     Referral,
+    /// What was to be changed is not there.
+    NotFound,
+    /// What was to be changed was changed by somebody else at the same moment.
+    Changed,
+    /// The server understood a change and does not make it.
+    Refused,
     /// The answer breaks the protocol or our limits.
     ProtocolViolation,
     /// The appliance stopped the reading.

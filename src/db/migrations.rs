@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0007_schedule.sql"),
     include_str!("../../migrations/0008_directories.sql"),
     include_str!("../../migrations/0009_identities.sql"),
+    include_str!("../../migrations/0010_enforcement.sql"),
 ];
 
 /// The schema this program knows.

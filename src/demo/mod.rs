@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use self::directory::{Certificate, Limits, SampleDirectory};
 use crate::{
     connectors::Kind,
-    directories::{self, CreateInput, CredentialsInput, Mode, RunInput, RunState, Runner, Schedule},
+    directories::{self, ActInput, CreateInput, CredentialsInput, Mode, RunInput, RunState, Runner, Schedule},
     error::{Error, Result},
     kernel::Kernel,
     principal::Principal,
@@ -36,7 +36,7 @@ const SEED: u64 = 7;
 /// directory is served until the runtime ends.
 pub async fn populate(kernel: &Kernel, runner: &Runner) -> Result<SignIn> {
     let now = kernel.clock.now();
-    let sample = Arc::new(SampleDirectory::new(SEED, now.timestamp()));
+    let sample = Arc::new(SampleDirectory::new(SEED, kernel.clock.clone()));
     let certificate =
         Certificate::new(now.timestamp()).map_err(|e| Error::caused("the sample directory's certificate", e))?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
@@ -59,7 +59,9 @@ pub async fn populate(kernel: &Kernel, runner: &Runner) -> Result<SignIn> {
         .map_err(|e| Error::caused("the demo's account could not be made", e))??;
     let machine = Principal::command_line(&kernel.config.region, Some(account), "demo");
 
-    let credentials = serde_json::json!({"bindDn": sample.bind_dn(), "password": sample.password().expose()});
+    let credentials = |bind_dn: &str, password: &Secret<String>| {
+        Secret::new(serde_json::json!({"bindDn": bind_dn, "password": password.expose()}).to_string())
+    };
     let input = CreateInput {
         kind: Kind::Openldap,
         name: "Alder & Finch".into(),
@@ -69,7 +71,10 @@ pub async fn populate(kernel: &Kernel, runner: &Runner) -> Result<SignIn> {
             "baseDns": [directory::BASE_DN],
             "preset": "inetOrgPerson",
         }),
-        credentials: CredentialsInput { read: Some(Secret::new(credentials.to_string())) },
+        credentials: CredentialsInput {
+            read: Some(credentials(sample.bind_dn(), sample.password())),
+            act: ActInput::Set(credentials(directory::ACTOR_DN, sample.actor_password())),
+        },
         schedule: Some(Schedule { full: Some(SpecInput::every("1m")), ..Schedule::default() }),
         guard: None,
     };

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{
+    credentials::{self, ActInput, CredentialsInput, OTHER_WAY, Purpose, open, stored_read},
     guard::Guard,
     model::{Directory, Mode, Run, Schedule},
     queries,
@@ -38,25 +39,6 @@ pub struct CreateInput {
     pub guard: Option<Guard>,
 }
 
-/// Credentials as they come in; kept as a secret from the first moment.
-#[derive(Debug, Default)]
-pub struct CredentialsInput {
-    pub read: Option<Secret<String>>,
-}
-
-impl<'de> Deserialize<'de> for CredentialsInput {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Raw {
-            #[serde(default)]
-            read: Option<serde_json::Value>,
-        }
-        let raw = Raw::deserialize(deserializer)?;
-        Ok(Self { read: raw.read.filter(|value| !value.is_null()).map(|value| Secret::new(value.to_string())) })
-    }
-}
-
 /// What is to be different; absent fields stay as they are.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -70,16 +52,6 @@ pub struct UpdateInput {
     pub schedule: Option<Schedule>,
     pub guard: Option<Guard>,
 }
-
-/// Where a directory's read credentials are sealed for.
-fn place(id: i64) -> String {
-    format!("directory:read_credentials:{id}")
-}
-
-/// Why stored credentials are not used: whoever may edit a directory must not be able to have its password sent to a
-/// server of their own, or over a way that others can read.
-const OTHER_WAY: &str = "The servers or their encryption are different from the stored ones. Give the bind DN and the \
-     password again: the stored password is only sent to the servers, and in the way, it was given for.";
 
 /// The default: everything once a day.
 fn default_schedule() -> Schedule {
@@ -110,6 +82,7 @@ fn recorded(directory: &Directory) -> serde_json::Value {
         "kind": directory.kind,
         "settings": directory.settings,
         "readsAs": directory.read_principal,
+        "actsAs": directory.act_principal,
         "schedule": directory.schedule,
         "guard": directory.guard,
     })
@@ -142,7 +115,13 @@ pub async fn create(kernel: &Kernel, principal: &Principal, input: CreateInput) 
         errors.extend(found);
         String::new()
     });
+    let act_principal =
+        credentials::check_act(input.kind, None, &input.credentials.act, true).unwrap_or_else(|found| {
+            errors.extend(found);
+            None
+        });
     first(errors)?;
+    let act = input.credentials.act;
     let now = kernel.clock.now();
     let mut directory = Directory {
         id: 0,
@@ -151,6 +130,7 @@ pub async fn create(kernel: &Kernel, principal: &Principal, input: CreateInput) 
         name: input.name.trim().to_owned(),
         settings: input.settings,
         read_principal,
+        act_principal,
         schedule,
         guard,
         applied_run_id: None,
@@ -167,8 +147,11 @@ pub async fn create(kernel: &Kernel, principal: &Principal, input: CreateInput) 
             return Err(Error::field("name", "Another directory of this account has this name."));
         }
         directory.id = queries::insert(c, &directory)?;
-        let sealed = key.seal(&place(directory.id), credentials.expose().as_bytes());
-        queries::set_credentials(c, directory.id, &sealed)?;
+        queries::set_credentials(c, directory.id, &Purpose::Read.seal(&key, directory.id, &credentials))?;
+        if let ActInput::Set(act) = &act {
+            let sealed = Purpose::Act.seal(&key, directory.id, act);
+            queries::set_act_credentials(c, directory.id, Some(&sealed))?;
+        }
         set_schedule(c, &directory, now)?;
         let entry = Entry::new("audit.directory_created.v1")
             .subject(subject(&who, directory.id))
@@ -214,20 +197,25 @@ pub async fn update(kernel: &Kernel, principal: &Principal, id: i64, input: Upda
         errors.extend(guard.check());
         after.guard = guard;
     }
-    let new_credentials = input.credentials.and_then(|credentials| credentials.read);
+    let CredentialsInput { read: new_credentials, act } = input.credentials.unwrap_or_default();
     if let Some(settings) = input.settings {
         after.settings = settings;
     }
     let credentials = match &new_credentials {
         Some(credentials) => credentials.clone(),
-        None => stored_credentials(kernel, id).await?,
+        None => stored_read(kernel, id).await?,
     };
     match check_connector(after.kind, &after.settings, &credentials) {
         Ok(read_principal) => after.read_principal = read_principal,
         Err(found) => errors.extend(found),
     }
-    if new_credentials.is_none() && !connectors::is_same_way(after.kind, &before.settings, &after.settings) {
+    let is_same_way = connectors::is_same_way(after.kind, &before.settings, &after.settings);
+    if new_credentials.is_none() && !is_same_way {
         errors.push(FieldError::new("credentials.read", OTHER_WAY));
+    }
+    match credentials::check_act(after.kind, before.act_principal.as_deref(), &act, is_same_way) {
+        Ok(act_principal) => after.act_principal = act_principal,
+        Err(found) => errors.extend(found),
     }
     first(errors)?;
     let (key, who) = (kernel.key.clone(), principal.clone());
@@ -245,8 +233,19 @@ pub async fn update(kernel: &Kernel, principal: &Principal, id: i64, input: Upda
             .subject(subject(&who, id))
             .changes(recorded(&before), recorded(&after));
         if let Some(credentials) = &new_credentials {
-            queries::set_credentials(c, id, &key.seal(&place(id), credentials.expose().as_bytes()))?;
+            queries::set_credentials(c, id, &Purpose::Read.seal(&key, id, credentials))?;
             entry = entry.detail("readCredentials", "replaced");
+        }
+        match &act {
+            ActInput::Keep => {}
+            ActInput::Remove => {
+                queries::set_act_credentials(c, id, None)?;
+                entry = entry.detail("actCredentials", "removed");
+            }
+            ActInput::Set(act) => {
+                queries::set_act_credentials(c, id, Some(&Purpose::Act.seal(&key, id, act)))?;
+                entry = entry.detail("actCredentials", "replaced");
+            }
         }
         set_schedule(c, &after, after.updated_at)?;
         let stored = queries::find(c, account, id)?.ok_or(Error::NotFound("This directory"))?;
@@ -285,21 +284,6 @@ pub async fn remove(kernel: &Kernel, principal: &Principal, runner: &Runner, id:
     .await?;
     runner.clear_removed();
     Ok(())
-}
-
-async fn stored_credentials(kernel: &Kernel, id: i64) -> Result<Secret<String>> {
-    let sealed = kernel.db.read(move |c| queries::credentials(c, id)).await?;
-    let opened =
-        kernel.key.open(&place(id), &sealed).map_err(|e| Error::caused("stored credentials do not open", e))?;
-    String::from_utf8(opened.expose().clone())
-        .map(Secret::new)
-        .map_err(|_| Error::internal("stored credentials are not text"))
-}
-
-/// A directory, opened with its stored settings and credentials.
-pub(super) async fn open(kernel: &Kernel, directory: &Directory) -> Result<Box<dyn Connector>> {
-    let credentials = stored_credentials(kernel, directory.id).await?;
-    connectors::open(directory.kind, &directory.settings, &credentials, kernel.clock.now()).map_err(Error::Invalid)
 }
 
 /// Tries every step of the way; on the record, because it uses the credentials.
@@ -357,7 +341,7 @@ async fn trial(kernel: &Kernel, principal: &Principal, input: TrialInput, kind: 
         }
         (None, Some(stored)) if connectors::is_same_way(stored.kind, &stored.settings, &input.settings) => {
             entry = entry.detail("credentials", "stored");
-            stored_credentials(kernel, stored.id).await?
+            stored_read(kernel, stored.id).await?
         }
         (None, Some(_)) => return Err(Error::field("credentials.read", OTHER_WAY)),
     };
@@ -520,7 +504,7 @@ pub async fn preview(
     let is_same_way = connectors::is_same_way(directory.kind, &directory.settings, &input.settings);
     let (credentials, is_given) = match input.credentials.read {
         Some(given) => (given, true),
-        None => (stored_credentials(kernel, id).await?, false),
+        None => (stored_read(kernel, id).await?, false),
     };
     let mut errors = Vec::new();
     let read_principal = check_connector(directory.kind, &input.settings, &credentials).unwrap_or_else(|found| {

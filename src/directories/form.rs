@@ -9,7 +9,8 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    actions::{self, CreateInput, CredentialsInput, PreviewInput, RunInput, TrialInput, UpdateInput},
+    actions::{self, CreateInput, PreviewInput, RunInput, TrialInput, UpdateInput},
+    credentials::{ActInput, CredentialsInput},
     form_guard, form_settings,
     form_settings::FormSettings,
     form_views::{MAPPED_LABELS, PresetRow, SampleView, presets},
@@ -44,6 +45,12 @@ pub(super) struct Fields {
     pub ca_pem: String,
     pub bind_dn: String,
     pub password: Secret<String>,
+    /// Empty: nobody acts.
+    pub act_bind_dn: String,
+    pub act_password: Secret<String>,
+    pub disable_attribute: String,
+    pub disabled_value: String,
+    pub enabled_value: String,
     pub base_dns: String,
     pub user_base_dns: String,
     pub group_base_dns: String,
@@ -106,8 +113,7 @@ pub(super) struct Fields {
 pub(super) struct Read {
     pub name: String,
     pub settings: FormSettings,
-    /// `None`: keep the stored ones.
-    pub credentials: Option<Secret<String>>,
+    pub credentials: CredentialsInput,
     pub schedule: Schedule,
     pub guard: Guard,
     pub errors: Vec<FieldError>,
@@ -132,6 +138,10 @@ fn interval(count: &str, unit: &str) -> SpecInput {
     SpecInput::every(&format!("{}{unit}", count.trim()))
 }
 
+fn typed(bind_dn: &str, password: &Secret<String>) -> Secret<String> {
+    Secret::new(serde_json::json!({"bindDn": bind_dn, "password": password.expose()}).to_string())
+}
+
 impl Fields {
     /// The fields of a new directory.
     fn fresh(principal: &Principal) -> Self {
@@ -154,6 +164,7 @@ impl Fields {
             directory: directory.id.to_string(),
             name: directory.name.clone(),
             bind_dn: directory.read_principal.clone(),
+            act_bind_dn: directory.act_principal.clone().unwrap_or_default(),
             paused: if directory.schedule.paused { "on".into() } else { String::new() },
             live: if directory.schedule.live { "on".into() } else { String::new() },
             ..Self::fresh(principal)
@@ -224,12 +235,9 @@ impl Fields {
         }
     }
 
-    /// Reads the fields; `stored` is the directory being edited.
-    pub(super) fn read(&self, stored: Option<&Directory>) -> Read {
-        let mut errors = Vec::new();
-        let settings = form_settings::read(self, stored, &mut errors);
+    fn read_credentials(&self, stored: Option<&Directory>, errors: &mut Vec<FieldError>) -> Option<Secret<String>> {
         let bind_dn = self.bind_dn.trim();
-        let credentials = match stored {
+        match stored {
             Some(stored) if self.password.expose().is_empty() && bind_dn == stored.read_principal => None,
             Some(_) if self.password.expose().is_empty() => {
                 errors.push(FieldError::new(
@@ -238,9 +246,33 @@ impl Fields {
                 ));
                 None
             }
-            _ => Some(Secret::new(
-                serde_json::json!({"bindDn": bind_dn, "password": self.password.expose()}).to_string(),
-            )),
+            _ => Some(typed(bind_dn, &self.password)),
+        }
+    }
+
+    fn act_credentials(&self, stored: Option<&Directory>, errors: &mut Vec<FieldError>) -> ActInput {
+        let bind_dn = self.act_bind_dn.trim();
+        let before = stored.and_then(|directory| directory.act_principal.as_deref());
+        match (bind_dn.is_empty(), self.act_password.expose().is_empty()) {
+            (true, true) if before.is_some() => ActInput::Remove,
+            (true, true) => ActInput::Keep,
+            (false, true) if before == Some(bind_dn) => ActInput::Keep,
+            (false, true) => {
+                let message = "Enter the password of the account that acts.";
+                errors.push(FieldError::new("credentials.act.password", message));
+                ActInput::Keep
+            }
+            (_, false) => ActInput::Set(typed(bind_dn, &self.act_password)),
+        }
+    }
+
+    /// Reads the fields; `stored` is the directory being edited.
+    pub(super) fn read(&self, stored: Option<&Directory>) -> Read {
+        let mut errors = Vec::new();
+        let settings = form_settings::read(self, stored, &mut errors);
+        let credentials = CredentialsInput {
+            read: self.read_credentials(stored, &mut errors),
+            act: self.act_credentials(stored, &mut errors),
         };
         let schedule = self.read_schedule(stored, &mut errors);
         let guard = form_guard::read(self, &mut errors);
@@ -268,7 +300,7 @@ impl Read {
         Ok(TrialInput {
             kind: self.settings.kind(),
             settings: self.settings.json()?,
-            credentials: CredentialsInput { read: self.credentials },
+            credentials: self.credentials,
             directory_id: directory.map(|directory| directory.id.to_string()),
         })
     }
@@ -278,6 +310,11 @@ impl Read {
 fn own_name(field: &str) -> &str {
     match field {
         "credentials.read" => "password",
+        "credentials.act" | "credentials.act.password" => "actPassword",
+        "credentials.act.bindDn" => "actBindDn",
+        "settings.disableBy.attribute" => "disableAttribute",
+        "settings.disableBy.disabled" => "disabledValue",
+        "settings.disableBy.enabled" => "enabledValue",
         "schedule.full" => "when",
         "schedule.full.every" => "every",
         "schedule.full.cron" => "cron",
@@ -295,7 +332,7 @@ fn own_name(field: &str) -> &str {
     }
 }
 
-const LABELS: [(&str, &str); 34] = [
+const LABELS: [(&str, &str); 39] = [
     ("name", "Name"),
     ("kind", "Kind"),
     ("servers", "Servers"),
@@ -304,6 +341,11 @@ const LABELS: [(&str, &str); 34] = [
     ("caPem", "Certificate authorities"),
     ("bindDn", "Bind DN"),
     ("password", "Password"),
+    ("actBindDn", "Bind DN for acting"),
+    ("actPassword", "Password for acting"),
+    ("disableAttribute", "Attribute that disables"),
+    ("disabledValue", "Value when disabled"),
+    ("enabledValue", "Value when enabled"),
     ("baseDns", "Base DNs"),
     ("userBaseDns", "Bases for users"),
     ("groupBaseDns", "Bases for groups"),
@@ -516,7 +558,7 @@ pub(super) async fn create(ctx: Ctx, form: Form<Fields>, runner: Data<Runner>) -
                 kind: read.settings.kind(),
                 name: read.name,
                 settings,
-                credentials: CredentialsInput { read: read.credentials },
+                credentials: read.credentials,
                 schedule: Some(read.schedule),
                 guard: Some(read.guard),
             };
@@ -544,7 +586,7 @@ pub(super) async fn update(
             let input = UpdateInput {
                 name: Some(read.name),
                 settings: Some(settings),
-                credentials: read.credentials.map(|read| CredentialsInput { read: Some(read) }),
+                credentials: Some(read.credentials),
                 schedule: Some(read.schedule),
                 guard: Some(read.guard),
             };
@@ -583,7 +625,7 @@ pub(super) async fn preview(
     let started = match read.check().and_then(|()| read.settings.json()) {
         Err(error) => Err(error),
         Ok(settings) => {
-            let input = PreviewInput { settings, credentials: CredentialsInput { read: read.credentials } };
+            let input = PreviewInput { settings, credentials: read.credentials };
             actions::preview(&ctx.kernel, &ctx.principal, &runner, id.0, input).await
         }
     };

@@ -10,7 +10,7 @@ use crate::{
     connectors::{
         self, Kind, active_directory,
         ldap::settings::Mapping,
-        openldap::{self, Preset, Scope},
+        openldap::{self, Preset, Scope, settings::DisableBy},
     },
     error::{FieldError, Result},
 };
@@ -95,6 +95,11 @@ pub(super) fn fill(fields: &mut Fields, directory: &Directory) {
             fields.preset = settings.preset.as_str().into();
             fields.user_filter = text(settings.user_filter.as_ref());
             fields.group_filter = text(settings.group_filter.as_ref());
+            if let Some(by) = settings.disable_by {
+                fields.disable_attribute = by.attribute;
+                fields.disabled_value = by.disabled;
+                fields.enabled_value = by.enabled.unwrap_or_default();
+            }
             settings.mapping
         }
         Kind::ActiveDirectory => {
@@ -175,6 +180,7 @@ pub(super) fn read(fields: &Fields, stored: Option<&Directory>, errors: &mut Vec
                 mapping: mapping(fields),
                 page_size: before.page_size,
                 attributes: before.attributes,
+                disable_by: disable_by(fields),
             })
         }
         Kind::ActiveDirectory => {
@@ -196,6 +202,17 @@ pub(super) fn read(fields: &Fields, stored: Option<&Directory>, errors: &mut Vec
             })
         }
     }
+}
+
+fn disable_by(fields: &Fields) -> Option<DisableBy> {
+    let is_empty = [&fields.disable_attribute, &fields.disabled_value, &fields.enabled_value]
+        .into_iter()
+        .all(|field| field.trim().is_empty());
+    (!is_empty).then(|| DisableBy {
+        attribute: fields.disable_attribute.trim().to_owned(),
+        disabled: fields.disabled_value.trim().to_owned(),
+        enabled: given(&fields.enabled_value),
+    })
 }
 
 fn scope(fields: &Fields, errors: &mut Vec<FieldError>) -> Scope {

@@ -24,6 +24,7 @@ use self::{
 };
 use super::{
     actions::{self, RunInput},
+    credentials,
     model::{Mode, Run, RunState},
     queries, review,
     run::Runner,
@@ -249,7 +250,7 @@ impl Ground for Place {
             let (account, id) = (self.account, self.directory);
             let directory = self.live.kernel.db.read(move |c| queries::find(c, account, id)).await?;
             let directory = directory.ok_or(Error::NotFound("This directory"))?;
-            actions::open(&self.live.kernel, &directory).await
+            credentials::open(&self.live.kernel, &directory).await
         })
     }
 

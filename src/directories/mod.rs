@@ -8,6 +8,7 @@
 mod actions;
 mod api;
 mod counts;
+mod credentials;
 #[cfg(test)]
 mod engine_tests;
 mod follow;
@@ -46,16 +47,19 @@ pub mod words;
 
 use std::sync::Arc;
 
-pub use actions::{CreateInput, CredentialsInput, RunInput, create, start_run};
+pub use actions::{CreateInput, RunInput, create, start_run};
+pub use credentials::{ActInput, CredentialsInput, open_act};
 pub use live::{Live, LiveJson, LiveState};
 pub use measures::{begin as begin_measuring, refresh as refresh_measures};
 pub use model::{Directory, Mode, Run, RunState, Schedule};
+pub use queries::{applied_runs, find, names};
 pub use run::Runner;
 pub use staleness::surroundings;
 pub use standing::{Standing, recent_runs, standings};
 
 use crate::{
     error::Error,
+    kernel::Kernel,
     principal::{Level, Permission, Service},
     schedule::Job,
     web::Routes,
@@ -110,6 +114,23 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_get_run, _, _>(read, api::get_run);
     routes.api::<api::__path_run_changes, _, _>(read, api::run_changes);
     routes.api::<api::__path_run_quarantine, _, _>(read, api::run_quarantine);
+}
+
+/// Brings the copy of a directory up to date after something was changed there, in the background. Where changes alone
+/// can't be read, the schedule does it.
+pub async fn refresh(kernel: &Kernel, runner: &Runner, directory: i64) {
+    match kernel.db.read(move |c| queries::watermark(c, directory)).await {
+        Ok(Some(_)) => {
+            let runner = runner.clone();
+            tokio::spawn(async move {
+                if let Err(error) = runner.run_scheduled(directory, Mode::Delta).await {
+                    tracing::warn!(directory, error = %error.chain(), "the copy was not brought up to date");
+                }
+            });
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(directory, error = %error.chain(), "the copy was not brought up to date"),
+    }
 }
 
 /// Scheduled runs.

@@ -69,6 +69,8 @@ pub struct Directory {
     /// JSON as the connector's settings.
     pub settings: serde_json::Value,
     pub read_principal: String,
+    /// Who acts on its accounts; `None` where nobody can.
+    pub act_principal: Option<String>,
     pub schedule: Schedule,
     pub guard: Guard,
     pub applied_run_id: Option<i64>,
@@ -91,7 +93,7 @@ pub struct DirectoryJson {
     pub name: String,
     #[schema(value_type = Object)]
     pub settings: serde_json::Value,
-    /// Who the appliance reads as (a bind DN); the secret is not shown.
+    /// Who the appliance reads as (a bind DN), and who it acts as where it can; secrets are not shown.
     #[schema(value_type = Object)]
     pub credentials: serde_json::Value,
     pub schedule: Schedule,
@@ -133,7 +135,12 @@ impl DirectoryJson {
             kind: directory.kind,
             name: directory.name,
             settings: directory.settings,
-            credentials: serde_json::json!({"read": {"bindDn": directory.read_principal}}),
+            credentials: match directory.act_principal {
+                Some(act) => {
+                    serde_json::json!({"read": {"bindDn": directory.read_principal}, "act": {"bindDn": act}})
+                }
+                None => serde_json::json!({"read": {"bindDn": directory.read_principal}}),
+            },
             schedule: directory.schedule,
             guard: directory.guard,
             identity_count: directory.identity_count,

@@ -1,8 +1,11 @@
 //! All SQL of the directories room.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
+    credentials::Purpose,
     live::Wanted,
     model::{Directory, QuarantineJson, Run, RunState},
     plan::{Counts, Quarantined},
@@ -23,7 +26,7 @@ pub(super) const DELTA_JOB: &str = "directory-delta";
 macro_rules! columns {
     () => {
         "id, account_id, kind, name, settings, read_principal, schedule, guard, applied_run_id, applied_at,
-     identity_count, group_count, created_at, updated_at"
+     identity_count, group_count, created_at, updated_at, act_principal"
     };
 }
 
@@ -43,6 +46,7 @@ fn read_directory(row: &Row<'_>) -> rusqlite::Result<Directory> {
         name: row.get(3)?,
         settings: json(row, 4)?,
         read_principal: row.get(5)?,
+        act_principal: row.get(14)?,
         schedule: json(row, 6)?,
         guard: json(row, 7)?,
         applied_run_id: row.get(8)?,
@@ -78,7 +82,8 @@ pub(super) fn list(connection: &Connection, account: AccountId, after: &str, lim
     rows.into_iter().map(|directory| with_next_run(connection, directory)).collect()
 }
 
-pub(super) fn find(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Directory>> {
+/// A directory of an account that was not taken out.
+pub fn find(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Directory>> {
     let sql =
         concat!("SELECT ", columns!(), " FROM directory WHERE id = ?1 AND account_id = ?2 AND removed_at IS NULL");
     let found = connection.prepare_cached(sql)?.query_row(params![id, account], read_directory).optional()?;
@@ -111,8 +116,8 @@ pub(super) fn insert(connection: &Connection, directory: &Directory) -> Result<i
     connection
         .prepare_cached(
             "INSERT INTO directory (account_id, kind, name, settings, read_credentials, read_principal, schedule, guard,
-                                    created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, zeroblob(0), ?5, ?6, ?7, ?8, ?8)",
+                                    created_at, updated_at, act_principal)
+             VALUES (?1, ?2, ?3, ?4, zeroblob(0), ?5, ?6, ?7, ?8, ?8, ?9)",
         )?
         .execute(params![
             directory.account_id,
@@ -123,6 +128,7 @@ pub(super) fn insert(connection: &Connection, directory: &Directory) -> Result<i
             serde_json::to_string(&directory.schedule)?,
             serde_json::to_string(&directory.guard)?,
             directory.created_at,
+            directory.act_principal,
         ])?;
     Ok(connection.last_insert_rowid())
 }
@@ -130,7 +136,8 @@ pub(super) fn insert(connection: &Connection, directory: &Directory) -> Result<i
 pub(super) fn update(connection: &Connection, directory: &Directory) -> Result<()> {
     connection
         .prepare_cached(
-            "UPDATE directory SET name = ?2, settings = ?3, read_principal = ?4, schedule = ?5, guard = ?6, updated_at = ?7
+            "UPDATE directory SET name = ?2, settings = ?3, read_principal = ?4, schedule = ?5, guard = ?6, updated_at = ?7,
+                                  act_principal = ?8
              WHERE id = ?1",
         )?
         .execute(params![
@@ -141,6 +148,7 @@ pub(super) fn update(connection: &Connection, directory: &Directory) -> Result<(
             serde_json::to_string(&directory.schedule)?,
             serde_json::to_string(&directory.guard)?,
             directory.updated_at,
+            directory.act_principal,
         ])?;
     Ok(())
 }
@@ -152,10 +160,21 @@ pub(super) fn set_credentials(connection: &Connection, id: i64, sealed: &[u8]) -
     Ok(())
 }
 
-pub(super) fn credentials(connection: &Connection, id: i64) -> Result<Vec<u8>> {
-    Ok(connection
-        .prepare_cached("SELECT read_credentials FROM directory WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))?)
+/// Those for acting; `None` takes them away.
+pub(super) fn set_act_credentials(connection: &Connection, id: i64, sealed: Option<&[u8]>) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE directory SET act_credentials = ?2 WHERE id = ?1")?
+        .execute(params![id, sealed])?;
+    Ok(())
+}
+
+/// Sealed credentials, where there are any.
+pub(super) fn credentials(connection: &Connection, id: i64, purpose: Purpose) -> Result<Option<Vec<u8>>> {
+    let column = match purpose {
+        Purpose::Read => "SELECT read_credentials FROM directory WHERE id = ?1",
+        Purpose::Act => "SELECT act_credentials FROM directory WHERE id = ?1",
+    };
+    Ok(connection.prepare_cached(column)?.query_row([id], |row| row.get(0)).optional()?.flatten())
 }
 
 /// Takes the directory out of the console; its copy is deleted afterwards in pieces.
@@ -447,6 +466,22 @@ pub(super) fn live(connection: &Connection) -> Result<Vec<Wanted>> {
             has_watermark: row.get(4)?,
         })
     })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The applied run of every directory that has one, with the directory's account.
+pub fn applied_runs(connection: &Connection) -> Result<Vec<(i64, AccountId, i64)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, account_id, applied_run_id FROM directory WHERE removed_at IS NULL AND applied_run_id IS NOT NULL",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What the directories of an account are called, by number; those that were taken out too.
+pub fn names(connection: &Connection, account: AccountId) -> Result<HashMap<i64, String>> {
+    let mut statement = connection.prepare_cached("SELECT id, name FROM directory WHERE account_id = ?1")?;
+    let rows = statement.query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

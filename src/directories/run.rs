@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::{
-    actions, guard, measures,
+    actions, credentials, guard, measures,
     model::{Directory, Mode, Run, RunState},
     pace::Pace,
     plan::{Aim, Counts, Listed, Planner, Quarantined},
@@ -172,7 +172,7 @@ impl Runner {
         }
         let connector = match self.kernel.db.read(move |c| review::find_preview(c, &key, id)).await? {
             Some(preview) => actions::open_preview(&self.kernel, &mut directory, preview)?,
-            None => actions::open(&self.kernel, &directory).await?,
+            None => credentials::open(&self.kernel, &directory).await?,
         };
         self.read_by(connector.as_ref(), &directory, run, progress).await
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     identities::{ChangeKind, ChangeRow},
-    web::{Ctx, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, html, redirect},
+    web::{Ctx, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, redirect},
 };
 
 /// One row of a list of runs.
@@ -102,13 +102,6 @@ struct RunsPage {
     chosen_state: String,
     first_href: String,
     next_href: String,
-}
-
-/// An address with those of the parameters that are not empty.
-fn href(path: &str, fields: &[(&str, &str)]) -> String {
-    let given: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
-    let query = serde_urlencoded::to_string(given).unwrap_or_default();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Directories offered as a filter.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    actions,
+    credentials,
     model::{Mode, Run},
     progress::{Phase, Progress},
     queries,
@@ -63,7 +63,7 @@ impl Runner {
         let (account, directory_id) = (run.account_id, run.directory_id);
         let directory = self.kernel.db.read(move |c| queries::find(c, account, directory_id)).await?;
         let directory = directory.ok_or_else(|| Error::internal("the run's directory is gone"))?;
-        let connector = actions::open(&self.kernel, &directory).await?;
+        let connector = credentials::open(&self.kernel, &directory).await?;
         let planner = self.planner(&directory, run, progress).only_hashing();
         let (mut planner, read) = if run.mode == Mode::Delta.as_str() {
             let watermark = self.kernel.db.read(move |c| queries::watermark(c, directory_id)).await?;

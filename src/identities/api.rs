@@ -4,14 +4,14 @@ use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    export,
-    model::{ChangeJson, FOREVER, GroupJson, IdentityJson, IdentityRow, Member, ObjectId},
-    past,
+    export, history,
+    model::{Accounts, ChangeJson, FOREVER, GroupJson, IdentityJson, IdentityRow, Member, ObjectId},
+    past, privileges,
     queries::{self, Filter, Position},
 };
 use crate::{
     clock::Time,
-    connectors::{self, Status},
+    connectors::{self, AccountType, Status},
     error::{Error, Result},
     web::{Ctx, ListQuery, Listing, PathId, Query},
 };
@@ -31,6 +31,12 @@ pub(super) struct IdentityQuery {
     pub(super) status: Option<String>,
     /// A group's id: its direct members.
     pub(super) group: Option<String>,
+    /// `user`, `computer` or `managed-service-account`; `all`, or absent, for all of them.
+    #[serde(rename = "accountType")]
+    #[param(rename = "accountType")]
+    pub(super) account_type: Option<String>,
+    /// `true`: privileged ones only, by their memberships of now; not together with `asOf`.
+    pub(super) privileged: Option<String>,
     /// As of this time (RFC 3339) instead of now.
     #[serde(rename = "asOf")]
     #[param(rename = "asOf")]
@@ -73,12 +79,44 @@ impl IdentityQuery {
                 "status must be active, disabled, locked, expired, suspended, staged, deprovisioned or missing.".into(),
             ));
         }
+        let accounts = match self.account_type.as_deref() {
+            None | Some("" | "all") => Accounts::All,
+            Some(text) => AccountType::parse(text).map(Accounts::Of).ok_or_else(|| {
+                Error::BadRequest("accountType must be user, computer, managed-service-account or all.".into())
+            })?,
+        };
+        let is_privileged = match self.privileged.as_deref() {
+            None | Some("") => false,
+            Some("true") if self.as_of.as_deref().is_none_or(str::is_empty) => true,
+            Some("true") => {
+                return Err(Error::BadRequest(
+                    "Who is privileged can be listed for now only, not as of a time.".into(),
+                ));
+            }
+            Some(_) => return Err(Error::BadRequest("privileged must be true, or absent.".into())),
+        };
         Ok(Filter {
             q,
             directory: number("directory", self.directory.as_deref())?,
             status,
             group: number("group", self.group.as_deref())?,
+            accounts,
+            is_privileged,
         })
+    }
+
+    /// Its filters as a query has them.
+    pub(super) fn fields(&self) -> [(&'static str, &str); 7] {
+        [
+            ("q", &self.q),
+            ("directory", &self.directory),
+            ("status", &self.status),
+            ("group", &self.group),
+            ("accountType", &self.account_type),
+            ("privileged", &self.privileged),
+            ("asOf", &self.as_of),
+        ]
+        .map(|(name, given)| (name, given.as_deref().unwrap_or_default()))
     }
 
     /// One page of rows.
@@ -106,14 +144,17 @@ pub(super) fn manager(connection: &rusqlite::Connection, row: &IdentityRow) -> R
 pub(super) async fn list_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
     let limit = ListQuery { limit: query.0.limit, cursor: None }.limit()?;
     let Listing { rows, next } = query.0.page(&ctx, limit).await?;
+    let at = moment("asOf", query.0.as_of.as_deref(), ctx.kernel.clock.now())?;
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
+            let mut why = privileges::paths_of(c, rows.iter().map(|row| row.id), at)?;
             rows.into_iter()
                 .map(|row| {
                     let manager = manager(c, &row)?.map(|(id, _)| id);
-                    Ok(IdentityJson::new(row, manager))
+                    let privileged = why.remove(&row.id).unwrap_or_default();
+                    Ok(IdentityJson::new(row, manager, privileged))
                 })
                 .collect::<Result<Vec<_>>>()
         })
@@ -157,7 +198,8 @@ pub(super) async fn get_identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<As
         .read(move |c| match past::identity_at(c, account, id.0, at)? {
             Some(row) => {
                 let manager = manager(c, &row)?.map(|(id, _)| id);
-                Ok(Some(IdentityJson::new(row, manager)))
+                let privileged = privileges::paths_at(c, id.0, at)?;
+                Ok(Some(IdentityJson::new(row, manager, privileged)))
             }
             None => Ok(None),
         })
@@ -181,7 +223,7 @@ pub(super) async fn identity_changes(ctx: Ctx, id: PathId<ObjectId>, query: Quer
         .db
         .read(move |c| {
             queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
-            queries::history(c, id.0, before, limit + 1)
+            history::history(c, id.0, before, limit + 1)
         })
         .await?;
     changes_page(&ctx, rows, limit)
@@ -319,7 +361,7 @@ pub(super) async fn group_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<L
         .db
         .read(move |c| {
             queries::find_group(c, account, id.0)?.ok_or(Error::NotFound("This group"))?;
-            queries::history(c, id.0, before, limit + 1)
+            history::history(c, id.0, before, limit + 1)
         })
         .await?;
     changes_page(&ctx, rows, limit)

@@ -10,8 +10,8 @@ use rusqlite::Connection;
 
 use super::{
     api::{GroupQuery, IdentityQuery, MemberQuery, moment},
-    model::{GroupRow, IdentityRow, Member, ObjectId},
-    past,
+    model::{Accounts, GroupRow, IdentityRow, Member, ObjectId},
+    past, privileges,
     queries::{self, Filter},
 };
 use crate::{
@@ -42,6 +42,9 @@ const IDENTITY_COLUMNS: &[&str] = &[
     "department",
     "title",
     "status",
+    "account type",
+    "privileged",
+    "facts",
     "missing since",
     "created",
     "last sign-in",
@@ -60,7 +63,7 @@ fn time(time: Option<Time>) -> String {
     time.map(Time::rfc3339).unwrap_or_default()
 }
 
-fn identity_cells(row: IdentityRow) -> Vec<String> {
+fn identity_cells(row: IdentityRow, privileged: &[String]) -> Vec<String> {
     let fields = row.fields;
     let text = Option::unwrap_or_default;
     vec![
@@ -78,6 +81,9 @@ fn identity_cells(row: IdentityRow) -> Vec<String> {
         text(fields.department),
         text(fields.title),
         fields.status.as_str().to_owned(),
+        fields.account_type.as_str().to_owned(),
+        privileged.join("; "),
+        fields.facts.iter().map(|fact| fact.as_str()).collect::<Vec<_>>().join("; "),
         time(row.missing_since_at),
         text(fields.created_at),
         text(fields.last_sign_in_at),
@@ -187,6 +193,12 @@ fn with_filter(mut entry: Entry, filter: &Filter) -> Entry {
             entry = entry.detail(name, id.to_string());
         }
     }
+    if let Accounts::Of(account_type) = filter.accounts {
+        entry = entry.detail("accountType", account_type.as_str());
+    }
+    if filter.is_privileged {
+        entry = entry.detail("privileged", true);
+    }
     match &filter.status {
         Some(status) => entry.detail("status", status),
         None => entry,
@@ -201,7 +213,12 @@ pub(super) async fn identities(ctx: &Ctx, query: &IdentityQuery) -> Result<HttpR
     audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
     Ok(download(ctx.kernel.clone(), "identities", IDENTITY_COLUMNS, move |c, after| {
         let rows = past::identities(c, account, &filter, at, after, PAGE_ROWS)?;
-        Ok(cells(rows, |row| queries::position(&filter, &row.sort_key, row.id), identity_cells))
+        let why = privileges::paths_of(c, rows.iter().map(|row| row.id), at)?;
+        let cells_of = |row: IdentityRow| {
+            let privileged = why.get(&row.id).map(Vec::as_slice).unwrap_or_default();
+            identity_cells(row, privileged)
+        };
+        Ok(cells(rows, |row| queries::position(&filter, &row.sort_key, row.id), cells_of))
     }))
 }
 

@@ -7,9 +7,11 @@
 //! Arabic, …) and for emoji two characters are a name and may stand anywhere, so there each character begins such a
 //! word of its own.
 
-use std::{collections::HashSet, ops::Range};
+use std::{borrow::Cow, collections::HashSet, ops::Range};
 
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
+
+use crate::connectors::{AccountType, Status};
 
 /// Lower case, without accents, with ligatures and a few letters written out. Idempotent.
 pub fn fold(text: &str) -> String {
@@ -143,8 +145,28 @@ pub(super) fn directory_facet(directory: i64) -> String {
 }
 
 /// A status as its first three letters, which no two share.
-pub(super) fn status_facet(status: &str) -> &str {
+fn status_facet(status: &str) -> &str {
     status.get(..3).unwrap_or(status)
+}
+
+/// Beside the status of what is no user: three characters that nobody types, as in [`directory_facet`].
+const NOT_USER: &str = "\u{f8ff}\u{f8ff}\u{f8ff}";
+
+/// What stands in the index beside the words of an identity with this status: of users, who are nearly all, the status
+/// alone.
+pub(super) fn state_facets(status: Status, account_type: AccountType) -> Cow<'static, str> {
+    let status = status_facet(status.as_str());
+    if account_type.is_user() { status.into() } else { format!("{status} {NOT_USER}").into() }
+}
+
+/// What a search is narrowed to, beside its words.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Facets<'a> {
+    /// Any of these; none given means all.
+    pub(super) directories: &'a [i64],
+    pub(super) status: Option<&'a str>,
+    /// Users alone, or all others alone.
+    pub(super) is_user: Option<bool>,
 }
 
 /// The words of a typed text as they stand in an index text, in any order.
@@ -179,15 +201,20 @@ fn words_expression(typed: &str) -> Option<String> {
     (!terms.is_empty()).then(|| format!("text : ({})", terms.join(" AND ")))
 }
 
-/// [`words_expression`], narrowed to directories (any of them; none given means all) and to a status.
-pub(super) fn match_expression(typed: &str, directories: &[i64], status: Option<&str>) -> Option<String> {
+/// [`words_expression`], narrowed.
+pub(super) fn match_expression(typed: &str, facets: Facets<'_>) -> Option<String> {
     let mut expression = words_expression(typed)?;
-    if !directories.is_empty() {
-        let any: Vec<String> = directories.iter().map(|id| format!("\"{}\"", directory_facet(*id))).collect();
+    if !facets.directories.is_empty() {
+        let any: Vec<String> = facets.directories.iter().map(|id| format!("\"{}\"", directory_facet(*id))).collect();
         expression = format!("{expression} AND directory : ({})", any.join(" OR "));
     }
-    if let Some(status) = status {
+    if let Some(status) = facets.status {
         expression = format!("{expression} AND status : \"{}\"", status_facet(status));
+    }
+    match facets.is_user {
+        Some(true) => expression = format!("({expression}) NOT status : \"{NOT_USER}\""),
+        Some(false) => expression = format!("{expression} AND status : \"{NOT_USER}\""),
+        None => {}
     }
     Some(expression)
 }

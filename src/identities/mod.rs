@@ -11,6 +11,7 @@ mod api;
 mod export;
 mod fold;
 pub mod handles;
+pub(crate) mod history;
 pub mod lookup;
 mod model;
 mod nesting;
@@ -22,7 +23,11 @@ mod past_lists;
 mod past_pages;
 mod past_search;
 pub mod plans;
+#[cfg(test)]
+mod privilege_tests;
+mod privileges;
 pub(crate) mod queries;
+mod raw;
 pub mod retention;
 pub mod staged;
 #[cfg(test)]
@@ -31,8 +36,13 @@ pub mod undoing;
 pub mod write;
 
 pub use fold::fold;
-pub use model::{ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, Member, ObjectId, SubjectType};
-pub use queries::{changes_of_run, count_state};
+pub use history::changes_of_run;
+pub use model::{
+    ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, IdentityRow, Member, ObjectId, SubjectType,
+};
+pub use pages::title as state_title;
+pub use privileges::{privileged_paths, which_are_privileged};
+pub use queries::count_state;
 
 use crate::{
     principal::{Level, Permission, Service},

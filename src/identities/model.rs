@@ -8,7 +8,7 @@ use super::fold::fold;
 
 use crate::{
     clock::Time,
-    connectors::{GroupFields, IdentityFields},
+    connectors::{AccountType, Fact, GroupFields, IdentityFields, Kind},
 };
 
 /// Identity or group: what a change is about.
@@ -16,6 +16,35 @@ pub use crate::connectors::Subject as SubjectType;
 
 /// A number of the common space of identities, groups and references.
 pub type ObjectId = i64;
+
+/// Which accounts a list holds, by their type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Accounts {
+    #[default]
+    All,
+    Of(AccountType),
+    /// All but users: what a list of users leaves out.
+    NotUsers,
+}
+
+impl Accounts {
+    pub fn holds(self, account_type: AccountType) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(wanted) => wanted == account_type,
+            Self::NotUsers => !account_type.is_user(),
+        }
+    }
+
+    /// Whether they are users; `None` when both users and others may be among them.
+    pub fn is_user(self) -> Option<bool> {
+        match self {
+            Self::All => None,
+            Self::Of(account_type) => Some(account_type.is_user()),
+            Self::NotUsers => Some(false),
+        }
+    }
+}
 
 /// `until_at` of what still lasts.
 pub const FOREVER: i64 = i64::MAX;
@@ -26,6 +55,7 @@ pub struct IdentityRow {
     pub id: ObjectId,
     pub directory_id: i64,
     pub directory_name: String,
+    pub directory_kind: Option<Kind>,
     pub user_name: String,
     pub display_name: Option<String>,
     pub mail: Option<String>,
@@ -79,7 +109,11 @@ pub struct IdentityJson {
     pub manager: Option<String>,
     pub status: String,
     pub must_change_password: bool,
-    /// Why this identity is privileged; empty when it is not.
+    pub account_type: AccountType,
+    /// What is worth knowing of this account; empty where its directory says nothing of the kind.
+    pub facts: Vec<Fact>,
+    /// Why this identity is privileged, one sentence for each group that makes it so: `Member of Domain Admins through
+    /// Helpdesk → Tier 0`. Empty when it is not, and for what is missing.
     pub privileged: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -89,6 +123,7 @@ pub struct IdentityJson {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub removed_at: Option<Time>,
     pub created_at: Option<String>,
+    /// In Active Directory up to 14 days late: the domain does not write it with every sign-in.
     pub last_sign_in_at: Option<String>,
     pub password_changed_at: Option<String>,
     /// Raw attributes by the directory's names; binary values as `{"base64": "…"}`.
@@ -97,8 +132,8 @@ pub struct IdentityJson {
 }
 
 impl IdentityJson {
-    /// `manager_id` is looked up by the caller.
-    pub fn new(row: IdentityRow, manager_id: Option<ObjectId>) -> Self {
+    /// `manager_id` and `privileged` are looked up by the caller.
+    pub fn new(row: IdentityRow, manager_id: Option<ObjectId>, privileged: Vec<String>) -> Self {
         let fields = row.fields;
         Self {
             id: row.id.to_string(),
@@ -118,7 +153,9 @@ impl IdentityJson {
             manager: fields.manager,
             status: fields.status.as_str().to_owned(),
             must_change_password: fields.must_change_password,
-            privileged: Vec::new(),
+            account_type: fields.account_type,
+            facts: fields.facts,
+            privileged,
             missing_since: row.missing_since_at,
             removed_at: row.removed_at,
             created_at: fields.created_at,
@@ -158,6 +195,10 @@ pub struct GroupJson {
     pub description: Option<String>,
     /// The directory's word for the kind, for example `groupOfNames`.
     pub kind: Option<String>,
+    /// The members of this group are privileged, through other groups too: its well-known name, whatever it is called
+    /// here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privileged: Option<String>,
     /// Direct members, those outside the copy included.
     pub member_count: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +220,7 @@ impl From<GroupRow> for GroupJson {
             name: row.name,
             description: row.description,
             kind: row.fields.kind,
+            privileged: row.fields.privileged,
             member_count: row.member_count,
             missing_since: row.missing_since_at,
             removed_at: row.removed_at,
@@ -274,6 +316,10 @@ pub struct DirectoryChoice {
     pub name: String,
     pub identities: i64,
     pub groups: i64,
+    /// Computers or managed service accounts are among the identities.
+    pub has_not_users: bool,
+    /// It has groups that make their members privileged.
+    pub has_privileged: bool,
 }
 
 /// An object joined or left a group.
@@ -340,6 +386,19 @@ impl ChangeKind {
     }
 }
 
+/// How the database writes the type of an account.
+pub(super) fn account_type_code(account_type: AccountType) -> i64 {
+    match account_type {
+        AccountType::User => 0,
+        AccountType::Computer => 1,
+        AccountType::ManagedServiceAccount => 2,
+    }
+}
+
+pub(super) fn account_type_of(code: i64) -> AccountType {
+    AccountType::ALL.into_iter().find(|kind| account_type_code(*kind) == code).unwrap_or_default()
+}
+
 impl SubjectType {
     /// How the database writes it.
     pub(super) fn code(self) -> i64 {
@@ -386,26 +445,35 @@ pub struct ChangeRow {
 }
 
 impl ChangeRow {
-    /// A side as text for a page: plain strings without quotes, lists joined.
-    pub fn text(side: Option<&String>) -> String {
-        fn plain(value: &serde_json::Value) -> String {
+    /// A side of a field as text for a page: plain strings without quotes, lists joined, and words where the API has names.
+    pub fn text(field: &str, side: Option<&String>) -> String {
+        fn plain(field: &str, value: &serde_json::Value) -> String {
             match value {
                 serde_json::Value::Null => String::new(),
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("; "),
+                serde_json::Value::String(text) => {
+                    let title = match field {
+                        "facts" => Fact::parse(text).map(Fact::title),
+                        "accountType" => AccountType::parse(text).map(AccountType::title),
+                        _ => None,
+                    };
+                    title.unwrap_or(text).to_owned()
+                }
+                serde_json::Value::Array(items) => {
+                    items.iter().map(|item| plain(field, item)).collect::<Vec<_>>().join("; ")
+                }
                 serde_json::Value::Object(fields) if fields.contains_key("base64") => "(binary)".to_owned(),
                 other => other.to_string(),
             }
         }
-        side.and_then(|side| serde_json::from_str(side).ok()).map(|value| plain(&value)).unwrap_or_default()
+        side.and_then(|side| serde_json::from_str(side).ok()).map(|value| plain(field, &value)).unwrap_or_default()
     }
 
     pub fn before_text(&self) -> String {
-        Self::text(self.before.as_ref())
+        Self::text(self.field.as_deref().unwrap_or_default(), self.before.as_ref())
     }
 
     pub fn after_text(&self) -> String {
-        Self::text(self.after.as_ref())
+        Self::text(self.field.as_deref().unwrap_or_default(), self.after.as_ref())
     }
 
     pub fn kind_title(&self) -> &'static str {

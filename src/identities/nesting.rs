@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     lookup::Gone,
@@ -20,18 +20,21 @@ struct Groups(Vec<(ObjectId, ObjectId)>);
 
 impl Groups {
     /// Of the directory that `group` is in.
-    fn beside(connection: &Connection, group: ObjectId, with_removed: bool) -> Result<Self> {
+    fn beside(connection: &Connection, group: ObjectId, states: &[Gone]) -> Result<Self> {
+        let sql = "SELECT directory_id FROM directory_group WHERE id = ?1";
+        let directory: Option<i64> = connection.prepare_cached(sql)?.query_row([group], |row| row.get(0)).optional()?;
+        directory.map_or(Ok(Self(Vec::new())), |directory| Self::of(connection, directory, states))
+    }
+
+    /// Of a directory.
+    fn of(connection: &Connection, directory: i64, states: &[Gone]) -> Result<Self> {
         let mut statement = connection.prepare_cached(
             "SELECT id FROM object INDEXED BY object_of_groups
-             WHERE directory_id = (SELECT directory_id FROM directory_group WHERE id = ?1) AND kind = 2 AND gone = ?2
-             ORDER BY id",
+             WHERE directory_id = ?1 AND kind = 2 AND gone = ?2 ORDER BY id",
         )?;
         let mut ids: Vec<ObjectId> = Vec::new();
-        for gone in [Gone::Present, Gone::Missing, Gone::Removed] {
-            if gone == Gone::Removed && !with_removed {
-                continue;
-            }
-            let mut rows = statement.query(params![group, gone.code()])?;
+        for gone in states {
+            let mut rows = statement.query(params![directory, gone.code()])?;
             while let Some(row) = rows.next()? {
                 ids.push(row.get(0)?);
             }
@@ -53,12 +56,13 @@ impl Groups {
     }
 }
 
-/// Everything reached from `group` by `inside`, itself included; cycles end.
+/// Everything reached from `groups` by `inside`, themselves included; cycles end.
 fn reach(
-    group: ObjectId,
+    groups: Vec<ObjectId>,
     mut inside: impl FnMut(ObjectId, &mut Vec<ObjectId>) -> Result<()>,
 ) -> Result<HashSet<ObjectId>> {
-    let (mut reached, mut waiting, mut found) = (HashSet::from([group]), vec![group], Vec::new());
+    let mut reached: HashSet<ObjectId> = groups.iter().copied().collect();
+    let (mut waiting, mut found) = (groups, Vec::new());
     while let Some(next) = waiting.pop() {
         inside(next, &mut found)?;
         waiting.extend(found.drain(..).filter(|inner| reached.insert(*inner)));
@@ -98,14 +102,27 @@ fn groups_in(connection: &Connection, groups: &Groups, group: ObjectId, found: &
 
 /// A group and everything that is a group inside it.
 pub(super) fn inside(connection: &Connection, group: ObjectId) -> Result<HashSet<ObjectId>> {
-    let groups = Groups::beside(connection, group, false)?;
-    reach(group, |next, found| groups_in(connection, &groups, next, found))
+    let groups = Groups::beside(connection, group, &[Gone::Present, Gone::Missing])?;
+    reach(vec![group], |next, found| groups_in(connection, &groups, next, found))
+}
+
+/// Groups of a directory that are there, and everything inside them that is a group and there too.
+pub(super) fn inside_present(
+    connection: &Connection,
+    directory: i64,
+    tops: Vec<ObjectId>,
+) -> Result<HashSet<ObjectId>> {
+    if tops.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let groups = Groups::of(connection, directory, &[Gone::Present])?;
+    reach(tops, |next, found| groups_in(connection, &groups, next, found))
 }
 
 /// [`inside`], at a time.
 pub(super) fn inside_at(connection: &Connection, group: ObjectId, at: Time) -> Result<HashSet<ObjectId>> {
     // A tombstone was a group once.
-    let groups = Groups::beside(connection, group, true)?;
+    let groups = Groups::beside(connection, group, &[Gone::Present, Gone::Missing, Gone::Removed])?;
     let mut lasting = connection.prepare_cached(
         "SELECT member_id FROM member
          WHERE group_id = ?1 AND until_at = ?2 AND member_id >= ?3 AND member_id <= ?4 AND since_at <= ?5",
@@ -113,7 +130,7 @@ pub(super) fn inside_at(connection: &Connection, group: ObjectId, at: Time) -> R
     let mut ended = connection.prepare_cached(
         "SELECT member_id FROM member WHERE group_id = ?1 AND until_at > ?3 AND until_at < ?2 AND since_at <= ?3",
     )?;
-    reach(group, |next, found| {
+    reach(vec![group], |next, found| {
         for (first, last) in &groups.0 {
             let mut rows = lasting.query(params![next, FOREVER, first, last, at])?;
             while let Some(row) = rows.next()? {

@@ -18,12 +18,12 @@ use crate::{
     web::{Ctx, PathId, Query},
 };
 
-async fn body(response: HttpResponse) -> String {
+pub(super) async fn body(response: HttpResponse) -> String {
     let bytes = to_bytes(response.into_body()).await.map_err(|_| "no body").expect("a body");
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-fn texts(html: &str, selector: &str) -> Vec<String> {
+pub(super) fn texts(html: &str, selector: &str) -> Vec<String> {
     let selector = Selector::parse(selector).expect("a selector");
     let page = Html::parse_document(html);
     page.select(&selector)
@@ -31,7 +31,7 @@ fn texts(html: &str, selector: &str) -> Vec<String> {
         .collect()
 }
 
-fn hrefs(html: &str, selector: &str) -> Vec<String> {
+pub(super) fn hrefs(html: &str, selector: &str) -> Vec<String> {
     let selector = Selector::parse(selector).expect("a selector");
     let page = Html::parse_document(html);
     page.select(&selector).filter_map(|element| element.value().attr("href").map(str::to_owned)).collect()

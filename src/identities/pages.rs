@@ -1,40 +1,35 @@
 //! Identities and groups for people: lists with search, one identity, one group, and their exports.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashSet};
 
 use actix_web::HttpResponse;
 use askama::Template;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
-    api::{self, GroupQuery, IdentityQuery, MemberQuery},
-    export,
+    api::{self, GroupQuery, IdentityQuery, MemberQuery, moment},
+    export, history,
     model::{Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
     past,
     past_pages::{Absent, AsOf, absent},
+    privileges::{self, Reason},
     queries,
+    raw::{Attribute, attributes, first_text, shortened},
 };
 use crate::{
     clock::Time,
-    connectors::{Attributes, Status, Value},
+    connectors::{Fact, Kind, Status},
     error::{Error, Result},
-    web::{Ctx, Cursor, Listing, PAGE_SIZE, Page, PathId, Query, grouped, html},
+    web::{Ctx, Cursor, Listing, PAGE_SIZE, Page, PathId, Query, grouped, href, html},
 };
 
 fn text(given: &Option<String>) -> &str {
     given.as_deref().unwrap_or_default()
 }
 
-pub(super) fn href(path: &str, fields: &[(&str, &str)]) -> String {
-    let given: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
-    let query = serde_urlencoded::to_string(given).unwrap_or_default();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
-}
-
 /// A state as a word: `active` is `Active`.
-fn title(state: &str) -> String {
+pub fn title(state: &str) -> String {
     let mut words = state.replace('-', " ");
     if let Some(first) = words.get_mut(0..1) {
         first.make_ascii_uppercase();
@@ -68,7 +63,14 @@ struct IdentitiesPage {
     next_href: String,
     export_href: String,
     is_fragment: bool,
+    /// Of those shown.
+    privileged: HashSet<ObjectId>,
+    /// Accounts that are no users, would be found, and are left out; counted up to [`HIDDEN_MAX`].
+    hidden: usize,
 }
+
+/// Hidden accounts are not counted beyond this.
+const HIDDEN_MAX: usize = 5_000;
 
 impl IdentitiesPage {
     fn statuses(&self) -> Vec<(&'static str, String)> {
@@ -81,8 +83,42 @@ impl IdentitiesPage {
     }
 
     fn is_filtered(&self) -> bool {
-        let query = &self.query;
-        [&query.q, &query.directory, &query.status, &query.group].into_iter().any(|given| !text(given).is_empty())
+        self.query.fields().iter().any(|(name, value)| *name != "asOf" && !value.is_empty())
+    }
+
+    /// Who is privileged can be asked for where a directory says which groups make it so.
+    fn has_privileged(&self) -> bool {
+        self.query.privileged.is_some() || self.directories.iter().any(|directory| directory.has_privileged)
+    }
+
+    /// The types of account to choose from: none where all are users.
+    fn account_types(&self) -> Vec<(&'static str, &'static str)> {
+        if self.query.account_type.is_none() && !self.directories.iter().any(|directory| directory.has_not_users) {
+            return Vec::new();
+        }
+        vec![
+            ("", "Users only"),
+            ("all", "All accounts"),
+            ("computer", "Computers only"),
+            ("managed-service-account", "Managed service accounts only"),
+        ]
+    }
+
+    /// How many accounts are left out, in words; empty when none is.
+    fn hidden_text(&self) -> String {
+        let hidden = match self.hidden {
+            0 => return String::new(),
+            _ if self.as_of.is_set() => return "Computers and managed service accounts are hidden.".to_owned(),
+            1 => return "1 computer or managed service account is hidden.".to_owned(),
+            HIDDEN_MAX.. => format!("More than {}", grouped(HIDDEN_MAX as i64)),
+            some => grouped(some as i64),
+        };
+        format!("{hidden} computers and managed service accounts are hidden.")
+    }
+
+    /// This list with them.
+    fn all_href(&self) -> String {
+        self.with("accountType", "all")
     }
 
     fn typed(&self) -> &str {
@@ -95,18 +131,22 @@ impl IdentitiesPage {
         if self.as_of.is_set() {
             return None;
         }
-        if [&query.q, &query.status, &query.group].into_iter().any(|given| !text(given).is_empty()) {
+        let uncounted = [&query.q, &query.status, &query.group, &query.privileged];
+        if uncounted.into_iter().any(|given| !text(given).is_empty())
+            || !matches!(text(&query.account_type), "" | "all")
+            || self.hidden >= HIDDEN_MAX
+        {
             return None;
         }
         let chosen = text(&query.directory);
         let counted =
             self.directories.iter().filter(|directory| chosen.is_empty() || directory.id.to_string() == chosen);
-        Some(grouped(counted.map(|directory| directory.identities).sum()))
+        let all: i64 = counted.map(|directory| directory.identities).sum();
+        Some(grouped(all - self.hidden as i64))
     }
 
     fn has_other_filters(&self) -> bool {
-        let query = &self.query;
-        [&query.directory, &query.status, &query.group].into_iter().any(|given| !text(given).is_empty())
+        self.query.fields().iter().any(|(name, value)| !matches!(*name, "q" | "asOf") && !value.is_empty())
     }
 
     /// The same search in everything.
@@ -120,22 +160,20 @@ impl IdentitiesPage {
 
     /// This list without one of its filters.
     fn without(&self, filter: &str) -> String {
-        let query = &self.query;
-        let fields = [
-            ("q", &query.q),
-            ("directory", &query.directory),
-            ("status", &query.status),
-            ("group", &query.group),
-            ("asOf", &query.as_of),
-        ];
-        href("/identities", &fields.map(|(name, value)| (name, if name == filter { "" } else { text(value) })))
+        self.with(filter, "")
+    }
+
+    fn with(&self, filter: &str, value: &str) -> String {
+        href(
+            "/identities",
+            &self.query.fields().map(|(name, given)| (name, if name == filter { value } else { given })),
+        )
     }
 }
 
 pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let query = query.0;
-    let (listing, problem) = problem_of(query.page(&ctx, PAGE_SIZE).await)?;
     let wanted: Option<ObjectId> = text(&query.group).parse().ok();
     let (directories, group) = ctx
         .kernel
@@ -148,27 +186,40 @@ pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<
             Ok((queries::directories(c, account)?, group))
         })
         .await?;
+    // People come here for people; where computers are read too, they are shown to who asks for them.
+    let hides = text(&query.account_type).is_empty() && directories.iter().any(|directory| directory.has_not_users);
+    let account_type = if hides { Some("user".to_owned()) } else { query.account_type.clone() };
+    let narrowed = IdentityQuery { account_type, ..query.clone() };
+    let (listing, problem) = problem_of(narrowed.page(&ctx, PAGE_SIZE).await)?;
     let (identities, next) = listing.map_or((Vec::new(), None), |listing| (listing.rows, listing.next));
-    let link = |as_of: &str, cursor: &str, path: &str| {
-        href(
-            path,
-            &[
-                ("q", text(&query.q)),
-                ("directory", text(&query.directory)),
-                ("status", text(&query.status)),
-                ("group", text(&query.group)),
-                ("asOf", as_of),
-                ("cursor", cursor),
-            ],
-        )
+    let at = moment("asOf", query.as_of.as_deref(), ctx.kernel.clock.now()).ok().flatten();
+    let filter = query.filter().ok().filter(|_| hides && problem.is_empty());
+    let ids: Vec<ObjectId> = identities.iter().map(|row| row.id).collect();
+    let (privileged, hidden) = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let hidden = match filter {
+                Some(filter) => queries::count_not_users(c, account, &filter, HIDDEN_MAX)?,
+                None => 0,
+            };
+            Ok((privileges::which_were_privileged(c, &ids, at)?, hidden))
+        })
+        .await?;
+    let link = |given: &IdentityQuery, cursor: &str, path: &str| {
+        href(path, &[given.fields().as_slice(), &[("cursor", cursor)]].concat())
     };
-    let fields = |cursor: &str, path: &str| link(text(&query.as_of), cursor, path);
-    let as_of = AsOf::new(&ctx, query.as_of.as_deref(), link("", "", "/identities"));
+    let fields = |cursor: &str, path: &str| link(&query, cursor, path);
+    let now = IdentityQuery { as_of: None, ..query.clone() };
+    let as_of = AsOf::new(&ctx, query.as_of.as_deref(), link(&now, "", "/identities"));
     let template = IdentitiesPage {
         page: Page::new(&ctx, "Identities", "identities").about(text(&query.directory).parse().ok()),
         first_href: query.cursor.as_ref().map(|_| fields("", "/identities")).unwrap_or_default(),
         next_href: next.map(|cursor| fields(&cursor, "/identities")).unwrap_or_default(),
-        export_href: fields("", "/identities/export"),
+        // What is exported is what is shown.
+        export_href: link(if hidden > 0 { &narrowed } else { &query }, "", "/identities/export"),
+        privileged,
+        hidden,
         identities,
         directories,
         group,
@@ -255,65 +306,6 @@ pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<
 
 pub(super) async fn export_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
     export::members(&ctx, id.0, &query.0).await
-}
-
-/// Characters of one value on a page; the API has it whole.
-const VALUE_SHOWN: usize = 2_000;
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(VALUE_SHOWN) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
-/// One value of a raw attribute.
-struct Shown {
-    text: String,
-    /// What a binary value is, in words; empty for text.
-    binary: String,
-}
-
-impl Shown {
-    fn new(value: &Value) -> Self {
-        match value {
-            Value::Text(text) => Self { text: shortened(text), binary: String::new() },
-            Value::Binary { base64 } => {
-                let bytes = STANDARD.decode(base64).map_or(base64.len() * 3 / 4, |bytes| bytes.len());
-                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-                Self { text: shortened(base64), binary: format!("binary, {} bytes", grouped(bytes)) }
-            }
-        }
-    }
-}
-
-/// One raw attribute: the first values, and those that are folded away.
-struct Attribute {
-    name: String,
-    values: Vec<Shown>,
-    more: Vec<Shown>,
-}
-
-/// Values of one attribute that are shown without asking.
-const VALUES_SHOWN: usize = 20;
-/// Values of one attribute on a page at all.
-const VALUES_MAX: usize = 500;
-
-fn attributes(raw: &Attributes) -> Vec<Attribute> {
-    raw.iter()
-        .map(|(name, values)| {
-            let mut shown: Vec<Shown> = values.iter().take(VALUES_MAX).map(Shown::new).collect();
-            let more = if shown.len() > VALUES_SHOWN { shown.split_off(VALUES_SHOWN) } else { Vec::new() };
-            Attribute { name: name.to_string(), values: shown, more }
-        })
-        .collect()
-}
-
-fn first_text(values: Option<&Vec<Value>>) -> String {
-    match values.and_then(|values| values.first()) {
-        Some(Value::Text(text)) => text.clone(),
-        _ => String::new(),
-    }
 }
 
 /// One line of a history.
@@ -409,13 +401,13 @@ fn history(
     before: Option<Before>,
 ) -> Result<(Vec<Event>, Option<Before>)> {
     let (before, until) = before.unwrap_or((FOREVER, FOREVER));
-    let mut rows = queries::history(connection, subject, before, PAGE_SIZE + 1)?;
+    let mut rows = history::history(connection, subject, before, PAGE_SIZE + 1)?;
     let has_more = rows.len() > PAGE_SIZE;
     rows.truncate(PAGE_SIZE);
     let next = rows.last().filter(|_| has_more).map(|row| (row.id, row.applied_at.unwrap_or_default().0));
     let from = Time(next.map_or(i64::MIN, |(_, at)| at));
     let mut events: Vec<Event> = Vec::new();
-    for event in queries::membership_events(connection, subject, from, Time(until))? {
+    for event in history::membership_events(connection, subject, from, Time(until))? {
         let label = if event.joined { "Became a member of" } else { "No longer a member of" };
         events.push(Event {
             at: event.at,
@@ -424,7 +416,7 @@ fn history(
             is_raw: false,
             other: Some((format!("/groups/{}", event.group), event.group_name)),
             diff: None,
-            run: queries::run_applied_at(connection, event.at)?,
+            run: history::run_applied_at(connection, event.at)?,
             moment: None,
         });
     }
@@ -465,6 +457,8 @@ struct IdentityPage {
     as_of: AsOf,
     identity: IdentityRow,
     dn: String,
+    /// Why it is privileged.
+    reasons: Vec<Reason>,
     /// Page (empty when outside the copy) and name, or the raw value.
     manager: Option<(String, String)>,
     attributes: Vec<Attribute>,
@@ -504,6 +498,21 @@ impl IdentityPage {
         mails
     }
 
+    /// Facts and why they matter.
+    fn facts(&self) -> Vec<(String, &'static str)> {
+        let fields = &self.identity.fields;
+        let titled = |fact: &Fact| match (fact, fields.attributes.get("sIDHistory").map(Vec::len)) {
+            (Fact::SidHistory, Some(1)) => "SID history (1 entry)".to_owned(),
+            (Fact::SidHistory, Some(entries)) => format!("SID history ({entries} entries)"),
+            _ => fact.title().to_owned(),
+        };
+        fields.facts.iter().map(|fact| (titled(fact), fact.reason())).collect()
+    }
+
+    fn lateness_days(&self) -> Option<u32> {
+        self.identity.directory_kind.and_then(Kind::sign_in_lateness_days)
+    }
+
     fn direct_count(&self) -> usize {
         self.groups.iter().filter(|group| group.through.is_empty()).count()
     }
@@ -533,10 +542,11 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
             };
             let manager = api::manager(c, &row)?;
             let groups = past::belongings(c, account, id.0, at, BELONGINGS_MAX)?;
-            Ok(Ok((row, manager, groups, history(c, now.directory_id, id.0, before)?)))
+            let reasons = privileges::reasons(c, id.0, at)?;
+            Ok(Ok((row, manager, groups, reasons, history(c, now.directory_id, id.0, before)?)))
         })
         .await?;
-    let (identity, manager, groups, (events, next)) = match found {
+    let (identity, manager, groups, reasons, (events, next)) = match found {
         Ok(found) => found,
         Err(found) => return absent(&ctx, found),
     };
@@ -552,6 +562,7 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
         attributes: attributes(&identity.fields.attributes),
         groups: groups.0,
         has_more_groups: groups.1,
+        reasons,
         events,
         newest_href: before.map(|_| format!("{}#history", on(&[]))).unwrap_or_default(),
         older_href: next

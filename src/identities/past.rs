@@ -277,6 +277,7 @@ pub fn identities(
                 Some(status) => row.status == status,
             };
             if is_fitting
+                && filter.accounts.holds(row.fields.account_type)
                 && filter.directory.is_none_or(|directory| row.directory_id == directory)
                 && has_words(&staged::identity_text(&row.fields), &filter.q)
             {

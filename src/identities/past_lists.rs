@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use rusqlite::{Connection, Rows, params};
 
 use super::{
-    model::{ObjectId, SubjectType},
+    model::{Accounts, ObjectId, SubjectType, account_type_of},
     queries::{self, Filter, Position},
 };
 use crate::{clock::Time, error::Result, principal::AccountId};
@@ -102,7 +102,12 @@ pub(super) fn list(
         heads.extend(way.next()?.map(|head| (Reverse(head), number)));
     }
     let mut found = Vec::with_capacity(limit);
+    let mut type_of = connection.prepare_cached("SELECT account_type FROM identity WHERE id = ?1")?;
     while let Some((Reverse((name, id, is_fitting)), number)) = heads.pop() {
+        // What an account is, it was: an entry keeps its structural class (RFC 4512 §2.4.2).
+        let is_fitting = is_fitting
+            && (filter.accounts == Accounts::All
+                || filter.accounts.holds(account_type_of(type_of.query_row([id], |row| row.get(0))?)));
         if is_fitting {
             found.push((name, id));
             if found.len() >= limit {

@@ -10,14 +10,14 @@ use jiff::tz::TimeZone;
 use super::{
     api::{CompareQuery, moment},
     model::{ChangeRow, Member, ObjectId, SubjectType},
-    pages::{field_title, href},
+    pages::field_title,
     past::{self, COMPARED_MAX, Comparison},
     queries,
 };
 use crate::{
     clock::{SECOND, Time},
     error::{Error, Result},
-    web::{Ctx, Page, PathId, Query, html, html_status},
+    web::{Ctx, Page, PathId, Query, href, html, html_status},
 };
 
 /// The moment a page is shown as of; `at` is `None` for now.
@@ -236,8 +236,8 @@ async fn compare(ctx: &Ctx, subject: SubjectType, id: ObjectId, query: &CompareQ
                 FieldLine {
                     label: raw.map_or_else(|| field_title(field), str::to_owned),
                     is_raw: raw.is_some(),
-                    before: ChangeRow::text(before.as_ref()),
-                    after: ChangeRow::text(after.as_ref()),
+                    before: ChangeRow::text(field, before.as_ref()),
+                    after: ChangeRow::text(field, after.as_ref()),
                 }
             })
             .collect(),

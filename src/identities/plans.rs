@@ -9,8 +9,9 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::{
     fold::fold,
+    history::changes_of_run,
     model::{ChangeKind, ChangeRow, ObjectId, SubjectType},
-    queries::{changes_of_run, count_state},
+    queries::count_state,
     write::NewChange,
 };
 use crate::error::Result;

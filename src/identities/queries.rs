@@ -1,22 +1,25 @@
-//! Reading: lists, search, details, members, history. All SQL of the room that does not write.
+//! Reading: lists, search, details, members. All SQL of these; the history and the past have their own files.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeSet, HashMap, VecDeque},
-};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fold::{fold, match_expression},
+    fold::{Facets, has_words, match_expression},
     model::{
-        Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, MembershipEvent, ObjectId,
-        SubjectType, href,
+        Accounts, Belonging, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, ObjectId, account_type_code,
     },
     nesting,
+    privileges::{self, Who},
+    staged,
 };
-use crate::{clock::Time, connectors::Key, error::Result, principal::AccountId};
+use crate::{
+    clock::Time,
+    connectors::{Key, Kind},
+    error::Result,
+    principal::AccountId,
+};
 
 /// What a list of identities or groups is narrowed to.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +31,9 @@ pub struct Filter {
     pub status: Option<String>,
     /// Direct members of this group only.
     pub group: Option<ObjectId>,
+    pub accounts: Accounts,
+    /// Privileged ones only ([`privileges`]); of now.
+    pub is_privileged: bool,
 }
 
 /// Where a list goes on: after a name, or after a number when a search orders by it.
@@ -40,11 +46,13 @@ pub enum Position {
 
 const IDENTITY_COLUMNS: &str =
     "i.id, i.directory_id, d.name, i.user_name, i.display_name, i.mail, i.status, i.missing_since_at,
-     i.sort_key, i.fields, i.external_id, i.changed_at, i.removed_at";
+     i.sort_key, i.fields, i.external_id, i.changed_at, i.removed_at, d.kind";
 
 fn read_identity(row: &Row<'_>) -> rusqlite::Result<IdentityRow> {
     let fields: String = row.get(9)?;
+    let kind: String = row.get(13)?;
     Ok(IdentityRow {
+        directory_kind: Kind::ALL.into_iter().find(|known| known.as_str() == kind),
         id: row.get(0)?,
         directory_id: row.get(1)?,
         directory_name: row.get(2)?,
@@ -147,7 +155,7 @@ fn walk(connection: &Connection, account: AccountId, filter: &Filter) -> Result<
     if directories.is_empty() {
         return Ok(None);
     }
-    if match_expression(&filter.q, &[], None).is_none() {
+    if !is_search(filter) {
         return Ok(Some(if filter.group.is_some() { Walk::Once(Vec::new()) } else { Walk::Merge(directories) }));
     }
     if filter.status.as_deref() == Some("missing") {
@@ -180,12 +188,21 @@ fn identity_sql(
     scope: &[i64],
     directory: Option<i64>,
     after: Option<&Position>,
+    who: Option<&Who>,
 ) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "i.sort_key, i.id", values: Vec::new() };
     // One access path for each way to ask; INDEXED BY and CROSS JOIN keep the planner from guessing another.
     let indexed_status = filter.status.as_deref().filter(|status| !matches!(*status, "missing" | "active"));
-    let expression = match_expression(&filter.q, scope, indexed_status);
+    let is_user = filter.accounts.is_user();
+    let expression = match_expression(&filter.q, Facets { directories: scope, status: indexed_status, is_user });
     match (expression, filter.group, filter.status.as_deref()) {
+        (expression, group, _) if matches!(who, Some(Who::Few(_))) => {
+            sql.from =
+                "json_each(:who) w CROSS JOIN identity i ON i.id = w.value JOIN directory d ON d.id = i.directory_id";
+            if expression.is_some() || group.is_some() {
+                sql.order = "i.id";
+            }
+        }
         (Some(expression), ..) => {
             sql.from =
                 "identity_text t CROSS JOIN identity i ON i.id = t.rowid JOIN directory d ON d.id = i.directory_id";
@@ -202,6 +219,9 @@ fn identity_sql(
         (None, None, Some(status)) if status != "active" => {
             sql.from = "identity i INDEXED BY identity_by_directory_status JOIN directory d ON d.id = i.directory_id";
             sql.conditions.push("i.status <> 'active'");
+        }
+        (None, None, _) if is_user == Some(false) => {
+            sql.from = "identity i INDEXED BY identity_not_user JOIN directory d ON d.id = i.directory_id";
         }
         _ => sql.from = "identity i INDEXED BY identity_by_directory JOIN directory d ON d.id = i.directory_id",
     }
@@ -226,6 +246,25 @@ fn identity_sql(
             );
         }
     }
+    if let Some(is_user) = is_user {
+        sql.conditions.push(if is_user { "i.account_type = 0" } else { "i.account_type <> 0" });
+        if let Accounts::Of(account_type) = filter.accounts {
+            sql.with("i.account_type = :account_type", ":account_type", account_type_code(account_type));
+        }
+    }
+    if let Some(who) = who {
+        // Who is missing has no rights to use.
+        sql.conditions.push("i.missing_since_at IS NULL");
+        match who {
+            Who::Few(ids) => sql.values.push((":who", Box::new(ids.clone()))),
+            Who::In(groups) => sql.with(
+                "(i.is_privileged = 1 OR EXISTS (SELECT 1 FROM member v WHERE v.member_id = i.id AND v.until_at = 9223372036854775807
+                    AND v.group_id IN (SELECT value FROM json_each(:groups))))",
+                ":groups",
+                groups.clone(),
+            ),
+        }
+    }
     go_on(&mut sql, after);
     sql
 }
@@ -243,6 +282,7 @@ fn go_on(sql: &mut Sql, after: Option<&Position>) {
         }
         (Some(Position::Number(id)), "t.rowid") => sql.with("t.rowid > :after", ":after", *id),
         (Some(Position::Number(id)), "m.member_id") => sql.with("m.member_id > :after", ":after", *id),
+        (Some(Position::Number(id)), "i.id") => sql.with("i.id > :after", ":after", *id),
         // A cursor of another kind of list: begin at the start rather than guess.
         _ => {}
     }
@@ -298,11 +338,20 @@ pub fn list_identities(
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
     let after = after.as_ref();
+    let who = who(connection, account, filter)?;
+    if let Some(Who::Few(_)) = who {
+        // So few that each of them can be looked at: the text index would be walked for nothing.
+        let sql = identity_sql(account, filter, &[], None, after, who.as_ref());
+        let ids: Vec<ObjectId> = query(connection, &sql, "i.id", usize::MAX >> 1, |row| row.get(0))?;
+        let found = ids.into_iter().map(|id| find_identity(connection, account, id)).filter_map(Result::transpose);
+        let fits = |row: &IdentityRow| has_words(&staged::identity_text(&row.fields), &filter.q);
+        return found.filter(|row| row.as_ref().map_or(true, fits)).take(limit).collect();
+    }
     match walk(connection, account, filter)? {
         None => Ok(Vec::new()),
         Some(Walk::Once(scope)) => query(
             connection,
-            &identity_sql(account, filter, &scope, None, after),
+            &identity_sql(account, filter, &scope, None, after, who.as_ref()),
             IDENTITY_COLUMNS,
             limit,
             read_identity,
@@ -310,16 +359,46 @@ pub fn list_identities(
         Some(Walk::Merge(directories)) => {
             let lists: Vec<Sql> = directories
                 .into_iter()
-                .map(|directory| identity_sql(account, filter, &[], Some(directory), after))
+                .map(|directory| identity_sql(account, filter, &[], Some(directory), after, who.as_ref()))
                 .collect();
             merge(connection, &lists, IDENTITY_COLUMNS, limit, read_identity, |row| (row.sort_key.clone(), row.id))
         }
     }
 }
 
+/// Whom a list of privileged accounts is narrowed to.
+fn who(connection: &Connection, account: AccountId, filter: &Filter) -> Result<Option<Who>> {
+    if !filter.is_privileged {
+        return Ok(None);
+    }
+    let mut directories = visible(connection, account)?;
+    directories.retain(|directory| filter.directory.is_none_or(|chosen| chosen == *directory));
+    privileges::who(connection, &directories).map(Some)
+}
+
+/// How many accounts that are no users a filter finds, whatever types it asks for, counted up to `max`.
+pub fn count_not_users(connection: &Connection, account: AccountId, filter: &Filter, max: usize) -> Result<usize> {
+    let filter = &Filter { accounts: Accounts::NotUsers, ..filter.clone() };
+    if filter.is_privileged {
+        return Ok(list_identities(connection, account, filter, None, max)?.len());
+    }
+    let lists: Vec<Sql> = match walk(connection, account, filter)? {
+        None => Vec::new(),
+        Some(Walk::Once(scope)) => vec![identity_sql(account, filter, &scope, None, None, None)],
+        Some(Walk::Merge(directories)) => {
+            directories.into_iter().map(|id| identity_sql(account, filter, &[], Some(id), None, None)).collect()
+        }
+    };
+    let mut count = 0;
+    for sql in lists {
+        count += query(connection, &sql, "i.id", max - count, |_| Ok(()))?.len();
+    }
+    Ok(count)
+}
+
 /// Whether a filter asks for a text that can be searched for.
 pub fn is_search(filter: &Filter) -> bool {
-    match_expression(&filter.q, &[], None).is_some()
+    match_expression(&filter.q, Facets::default()).is_some()
 }
 
 /// The cursor after a row of a list with this filter.
@@ -383,7 +462,7 @@ fn group_sql(
     after: Option<&Position>,
 ) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "g.sort_key, g.id", values: Vec::new() };
-    match match_expression(&filter.q, scope, None) {
+    match match_expression(&filter.q, Facets { directories: scope, ..Facets::default() }) {
         Some(expression) => {
             sql.from =
                 "group_text t CROSS JOIN directory_group g ON g.id = t.rowid JOIN directory d ON d.id = g.directory_id";
@@ -436,9 +515,9 @@ pub fn find_group(connection: &Connection, account: AccountId, id: ObjectId) -> 
 }
 
 /// What a number of the common space stands for.
-struct Described {
-    kind: String,
-    name: String,
+pub(super) struct Described {
+    pub(super) kind: String,
+    pub(super) name: String,
     detail: String,
     mail: Option<String>,
     status: Option<String>,
@@ -448,7 +527,7 @@ struct Described {
 const NO_RUN: i64 = 0;
 
 /// Looks an object up in the copy and, for a plan that is not applied, among what `run` has staged.
-fn describe(connection: &Connection, id: ObjectId, run: i64) -> Result<Described> {
+pub(super) fn describe(connection: &Connection, id: ObjectId, run: i64) -> Result<Described> {
     let found = connection
         .prepare_cached(
             "SELECT 'identity', coalesce(nullif(display_name, ''), user_name), user_name, mail,
@@ -605,49 +684,25 @@ pub fn belongings(connection: &Connection, member: ObjectId, max: usize) -> Resu
     Ok((Belonging::ways(member, order, &came_from, &names), has_more))
 }
 
-/// When an object joined and left groups, from `from` until before `until`, newest first.
-pub fn membership_events(
-    connection: &Connection,
-    member: ObjectId,
-    from: Time,
-    until: Time,
-) -> Result<Vec<MembershipEvent>> {
-    // One object's memberships over all time: bounded by what one account can be a member of.
-    let mut statement = connection.prepare_cached(
-        "SELECT m.group_id, g.name, m.since_at, m.until_at FROM member m JOIN directory_group g ON g.id = m.group_id
-         WHERE m.member_id = ?1 LIMIT 10000",
-    )?;
-    let mut rows = statement.query([member])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (group, name, since, left): (ObjectId, String, Time, Time) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        for (at, joined) in [(since, true), (left, false)] {
-            if at >= from && at < until && at.0 != FOREVER {
-                events.push(MembershipEvent { at, group, group_name: name.clone(), joined });
-            }
-        }
-    }
-    events.sort_by_cached_key(|event| (Reverse(event.at), event.joined, fold(&event.group_name)));
-    Ok(events)
-}
-
-/// The run whose changes took effect at a moment.
-pub fn run_applied_at(connection: &Connection, at: Time) -> Result<Option<i64>> {
-    Ok(connection
-        .prepare_cached("SELECT run_id FROM plan WHERE applied_at = ?1 LIMIT 1")?
-        .query_row([at], |row| row.get(0))
-        .optional()?)
-}
-
 /// The account's directories for a filter's list, by name: id, name, and how many identities and groups the copy holds.
 pub fn directories(connection: &Connection, account: AccountId) -> Result<Vec<DirectoryChoice>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, name, identity_count, group_count FROM directory
-         WHERE account_id = ?1 AND removed_at IS NULL ORDER BY name LIMIT 500",
+        "SELECT d.id, d.name, d.identity_count, d.group_count,
+                EXISTS (SELECT 1 FROM identity i INDEXED BY identity_not_user
+                        WHERE i.directory_id = d.id AND i.removed_at IS NULL AND i.account_type <> 0),
+                EXISTS (SELECT 1 FROM directory_group g INDEXED BY group_privileged
+                        WHERE g.directory_id = d.id AND g.is_privileged = 1)
+         FROM directory d WHERE d.account_id = ?1 AND d.removed_at IS NULL ORDER BY d.name LIMIT 500",
     )?;
     let rows = statement.query_map([account], |row| {
-        Ok(DirectoryChoice { id: row.get(0)?, name: row.get(1)?, identities: row.get(2)?, groups: row.get(3)? })
+        Ok(DirectoryChoice {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            identities: row.get(2)?,
+            groups: row.get(3)?,
+            has_not_users: row.get(4)?,
+            has_privileged: row.get(5)?,
+        })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -662,77 +717,6 @@ pub fn count_state(connection: &Connection, directory: i64, state: &str, max: i6
          WHERE directory_id = ?1 AND removed_at IS NULL AND status <> 'active' AND status = ?2 LIMIT ?3)"
     };
     Ok(connection.prepare_cached(sql)?.query_row(params![directory, state, max], |row| row.get(0))?)
-}
-
-fn read_change(row: &Row<'_>) -> rusqlite::Result<ChangeRow> {
-    let subject_type = SubjectType::of_code(row.get(2)?).ok_or(rusqlite::Error::InvalidQuery)?;
-    Ok(ChangeRow {
-        id: row.get(0)?,
-        run_id: row.get(1)?,
-        subject_type,
-        subject_id: row.get(3)?,
-        subject_name: String::new(),
-        kind: row.get(4)?,
-        field: row.get(5)?,
-        before: row.get(6)?,
-        after: row.get(7)?,
-        member_id: row.get(9)?,
-        member_name: None,
-        member_href: String::new(),
-        applied_at: row.get(8)?,
-    })
-}
-
-/// Puts the names in that the rows only point at.
-fn name_changes(connection: &Connection, mut rows: Vec<ChangeRow>) -> Result<Vec<ChangeRow>> {
-    for row in &mut rows {
-        row.subject_name = describe(connection, row.subject_id, row.run_id)?.name;
-        if let Some(id) = row.member_id {
-            let member = describe(connection, id, row.run_id)?;
-            row.member_href = href(&member.kind, id);
-            row.member_name = Some(member.name);
-        }
-    }
-    Ok(rows)
-}
-
-/// The history of one object, newest first, before row `before`: only what took effect.
-pub fn history(connection: &Connection, subject: ObjectId, before: i64, limit: usize) -> Result<Vec<ChangeRow>> {
-    let rows = connection
-        .prepare_cached(
-            "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at, c.member_id
-             FROM change c JOIN plan a ON a.run_id = c.run_id
-             WHERE c.subject_id = ?1 AND c.id < ?2 AND a.applied_at IS NOT NULL ORDER BY c.id DESC LIMIT ?3",
-        )?
-        .query_map(params![subject, before, limit], read_change)?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    name_changes(connection, rows)
-}
-
-/// The lines of one run's plan after row `after`, oldest first, of one kind or of all.
-pub fn changes_of_run(
-    connection: &Connection,
-    run: i64,
-    kinds: &[&'static str],
-    after: i64,
-    limit: usize,
-) -> Result<Vec<ChangeRow>> {
-    let marks = vec!["?"; kinds.len()].join(", ");
-    let narrowed = if kinds.is_empty() { String::new() } else { format!("AND c.kind IN ({marks})") };
-    let sql = format!(
-        "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at, c.member_id
-         FROM plan a CROSS JOIN change c ON c.id >= a.first_change AND c.id <= a.last_change
-         WHERE a.run_id = ? AND c.run_id = a.run_id AND c.id > ? {narrowed} ORDER BY c.id LIMIT ?"
-    );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut values: Vec<&dyn ToSql> = vec![&run, &after];
-    values.extend(kinds.iter().map(|kind| kind as &dyn ToSql));
-    values.push(&limit);
-    let rows = connection
-        .prepare_cached(&sql)?
-        .query_map(params_from_iter(values), read_change)?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    name_changes(connection, rows)
 }
 
 #[cfg(test)]
@@ -753,7 +737,7 @@ pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
     let account = AccountId::new(AccountId::MIN).expect("an account");
     steps(
         connection,
-        &identity_sql(account, filter, &[1, 2], Some(1), Some(&position(filter, "m", 5))),
+        &identity_sql(account, filter, &[1, 2], Some(1), Some(&position(filter, "m", 5)), None),
         IDENTITY_COLUMNS,
     )
 }

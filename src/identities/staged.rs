@@ -3,14 +3,14 @@
 //! Owns what is derived from what a directory says: the folded name that orders lists, the words that search finds.
 //! It writes nothing.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
-    fold::{fold, index_text, status_facet},
+    fold::{fold, index_text, state_facets},
     model::{ObjectId, SubjectType},
 };
 use crate::{
-    connectors::{GroupFields, IdentityFields, Key, Keys, Source, Status},
+    connectors::{AccountType, Fact, GroupFields, IdentityFields, Key, Keys, Source, Status},
     error::Result,
 };
 
@@ -53,6 +53,9 @@ pub struct Staged {
     pub(super) description: Option<String>,
     pub(super) sort_key: String,
     pub(super) status: Option<Status>,
+    pub(super) account_type: AccountType,
+    /// An identity that is privileged by itself, a group whose members are.
+    pub(super) is_privileged: bool,
     /// JSON.
     pub fields: String,
     /// Empty: the words stay as they are.
@@ -67,8 +70,8 @@ pub struct SearchText {
     pub(super) kind: StagedKind,
     pub(super) is_new: bool,
     pub(super) text: String,
-    /// As much of the status as stands beside the words.
-    pub(super) status: Option<&'static str>,
+    /// As much of the status and the account's type as stands beside the words.
+    pub(super) state: Option<Cow<'static, str>>,
 }
 
 /// The words that an identity is found by, as the search index keeps them: addresses first, which often begin with the
@@ -124,6 +127,8 @@ impl Staged {
             mail: fields.mail,
             description: None,
             status: Some(fields.status),
+            account_type: fields.account_type,
+            is_privileged: fields.facts.contains(&Fact::BuiltInAdministrator),
             fields: json,
             search_text,
             member_count: 0,
@@ -146,6 +151,8 @@ impl Staged {
             mail: None,
             description: fields.description,
             status: None,
+            account_type: AccountType::User,
+            is_privileged: fields.privileged.is_some(),
             fields: json,
             search_text,
             member_count,
@@ -159,7 +166,8 @@ impl Staged {
         let is_same = match self.kind {
             StagedKind::Identity => {
                 let before: IdentityFields = serde_json::from_str(before)?;
-                words(identity_text(&before)) == self.search_text && Some(before.status) == self.status
+                words(identity_text(&before)) == self.search_text
+                    && (Some(before.status), before.account_type) == (self.status, self.account_type)
             }
             StagedKind::Group => words(group_text(&serde_json::from_str(before)?)) == self.search_text,
             StagedKind::Reference => false,
@@ -177,7 +185,7 @@ impl Staged {
             kind: self.kind,
             is_new: self.is_new,
             text: std::mem::take(&mut self.search_text),
-            status: self.status.map(|status| status_facet(status.as_str())),
+            state: self.status.map(|status| state_facets(status, self.account_type)),
         })
     }
 
@@ -196,6 +204,8 @@ impl Staged {
             description: None,
             sort_key: String::new(),
             status: None,
+            account_type: AccountType::User,
+            is_privileged: false,
             fields: String::new(),
             search_text: String::new(),
             member_count: 0,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    lookup,
-    model::FOREVER,
+    history, lookup,
+    model::{Accounts, FOREVER},
     queries::{self, Filter},
     staged::{Named, Staged},
     write::{self, Merging, NewChange, Target},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::{Clock, MINUTE, Time},
     config::Layer,
-    connectors::{GroupFields, IdentityFields, Key, Keys, Source, Status, Value},
+    connectors::{AccountType, GroupFields, IdentityFields, Key, Keys, Source, Status, Value},
     db::Db,
     error::Result,
     kernel::Kernel,
@@ -25,7 +25,7 @@ use crate::{
 pub(super) const OURS: i64 = AccountId::MIN;
 pub(super) const THEIRS: i64 = AccountId::MIN + 1;
 
-fn account(id: i64) -> AccountId {
+pub(super) fn account(id: i64) -> AccountId {
     AccountId::new(id).expect("an account")
 }
 
@@ -102,7 +102,11 @@ impl Plan {
 
     pub(super) fn group(&mut self, id: ObjectId, name: &str, members: &[ObjectId]) {
         let fields = GroupFields { name: name.into(), kind: Some("groupOfNames".into()), ..GroupFields::default() };
-        let keys = Keys { dn: Some(Key::of_dn(&format!("cn={name}"))), name: None };
+        self.group_of(id, fields, members);
+    }
+
+    pub(super) fn group_of(&mut self, id: ObjectId, fields: GroupFields, members: &[ObjectId]) {
+        let keys = Keys { dn: Some(Key::of_dn(&format!("cn={}", fields.name))), name: None };
         let json = serde_json::to_string(&fields).expect("content");
         let count = i64::try_from(members.len()).expect("a count");
         self.staged.push(Staged::group(named(id, true, keys), fields, json, count));
@@ -166,6 +170,13 @@ impl Place {
         write_to(&self.kernel, |c| Ok(c.execute("UPDATE directory SET first_applied_at = 0", [])?));
     }
 
+    /// As if a directory were of another kind.
+    pub(super) fn set_kind(&self, directory: i64, kind: &'static str) {
+        write_to(&self.kernel, move |c| {
+            Ok(c.execute("UPDATE directory SET kind = ?2 WHERE id = ?1", rusqlite::params![directory, kind])?)
+        });
+    }
+
     /// The moment of the run that was the `number`th.
     pub(super) fn minute(&self, number: i64) -> String {
         start().plus(number * MINUTE).rfc3339()
@@ -175,7 +186,7 @@ impl Place {
         self.kernel.clock.set(start().plus(minutes * MINUTE));
     }
 
-    fn list(&self, filter: &Filter) -> Vec<ObjectId> {
+    pub(super) fn list(&self, filter: &Filter) -> Vec<ObjectId> {
         let rows = self.read(|c| queries::list_identities(c, account(OURS), filter, None, 100_000));
         rows.into_iter().map(|row| row.id).collect()
     }
@@ -415,7 +426,7 @@ proptest::proptest! {
         connection.execute_batch("CREATE VIRTUAL TABLE t USING fts5 (text, content='', contentless_delete=1, tokenize='trigram')")
             .expect("a table");
         connection.execute("INSERT INTO t (rowid, text) VALUES (1, ?1)", [fold::index_text([text.as_str()])]).expect("a row");
-        let expression = fold::match_expression(&part, &[], None).expect("an expression");
+        let expression = fold::match_expression(&part, fold::Facets::default()).expect("an expression");
         let found: i64 = connection.query_row("SELECT count(*) FROM t WHERE text MATCH ?1", [expression], |row| row.get(0))
             .expect("an answer");
         proptest::prop_assert_eq!(found, 1, "{:?} in {:?}", part, text);
@@ -430,7 +441,12 @@ fn filters() -> Vec<Filter> {
         for directory in [None, Some(1)] {
             for status in [None, Some("active"), Some("locked"), Some("missing")] {
                 for group in [None, Some(90_001)] {
-                    filters.push(Filter { q: q.into(), directory, status: status.map(Into::into), group });
+                    let filter =
+                        Filter { q: q.into(), directory, status: status.map(Into::into), group, ..Filter::default() };
+                    for accounts in [Accounts::Of(AccountType::User), Accounts::Of(AccountType::Computer)] {
+                        filters.push(Filter { accounts, ..filter.clone() });
+                    }
+                    filters.push(filter);
                 }
             }
         }
@@ -492,7 +508,8 @@ fn filters_narrow_to_what_they_say() {
     plan.changes.push(NewChange::of(SubjectType::Identity, 8, ChangeKind::Missing));
     place.apply(1, plan);
     let ids = |directory, status: Option<&str>, group, q: &str| {
-        let mut ids = place.list(&Filter { q: q.into(), directory, status: status.map(Into::into), group });
+        let status = status.map(Into::into);
+        let mut ids = place.list(&Filter { q: q.into(), directory, status, group, ..Filter::default() });
         ids.sort_unstable();
         ids
     };
@@ -615,7 +632,7 @@ fn a_history_holds_only_what_was_applied() {
     });
     let planned = place.store(1, plan);
     let kinds = |place: &Place| -> Vec<(i64, String)> {
-        place.read(|c| queries::history(c, 1, FOREVER, 10)).into_iter().map(|row| (row.run_id, row.kind)).collect()
+        place.read(|c| history::history(c, 1, FOREVER, 10)).into_iter().map(|row| (row.run_id, row.kind)).collect()
     };
     assert_eq!(kinds(&place), [(first, "added".to_owned())]);
     let at = start().plus(10 * MINUTE);
@@ -625,11 +642,11 @@ fn a_history_holds_only_what_was_applied() {
     plan.member(501, 1, false);
     let left = place.store(1, plan);
     place.apply_stored(left, 1, start().plus(20 * MINUTE));
-    let events = place.read(|c| queries::membership_events(c, 1, Time(i64::MIN), Time(FOREVER)));
+    let events = place.read(|c| history::membership_events(c, 1, Time(i64::MIN), Time(FOREVER)));
     let joined: Vec<bool> = events.iter().map(|event| event.joined).collect();
     assert_eq!(joined, [false, true]);
     let group: Vec<(String, Option<String>)> = place
-        .read(|c| queries::history(c, 501, FOREVER, 10))
+        .read(|c| history::history(c, 501, FOREVER, 10))
         .into_iter()
         .map(|row| (row.kind, row.member_name))
         .collect();

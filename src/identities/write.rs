@@ -12,7 +12,7 @@ use super::{
     fold::directory_facet,
     handles::{self, Hash},
     lookup::Gone,
-    model::{ChangeKind, FOREVER, ObjectId, SubjectType},
+    model::{ChangeKind, FOREVER, ObjectId, SubjectType, account_type_code, account_type_of},
     staged::{Difference, SearchText, Staged, StagedKind},
 };
 use crate::{
@@ -135,7 +135,7 @@ fn insert_changes(connection: &Connection, run: i64, changes: &[NewChange]) -> R
 macro_rules! staged_columns {
     () => {
         "object_id, kind, is_new, external_id, source, dn_key, name_key, name, display_name, mail, description, sort_key,
-         status, fields, search_text, member_count"
+         status, account_type, is_privileged, fields, search_text, member_count"
     };
 }
 
@@ -143,7 +143,7 @@ fn insert_staged(connection: &Connection, run: i64, staged: &[Staged]) -> Result
     let mut insert = connection.prepare_cached(concat!(
         "INSERT INTO staged (",
         staged_columns!(),
-        ", run_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+        ", run_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)"
     ))?;
     for object in staged {
         insert.execute(params![
@@ -160,6 +160,8 @@ fn insert_staged(connection: &Connection, run: i64, staged: &[Staged]) -> Result
             object.description,
             object.sort_key,
             object.status.map(Status::as_str),
+            account_type_code(object.account_type),
+            object.is_privileged,
             object.fields,
             object.search_text,
             object.member_count,
@@ -198,9 +200,11 @@ fn read_staged(connection: &Connection, run: i64, limit: i64) -> Result<Vec<Stag
             description: row.get(10)?,
             sort_key: row.get(11)?,
             status,
-            fields: row.get(13)?,
-            search_text: row.get(14)?,
-            member_count: row.get(15)?,
+            account_type: account_type_of(row.get(13)?),
+            is_privileged: row.get(14)?,
+            fields: row.get(15)?,
+            search_text: row.get(16)?,
+            member_count: row.get(17)?,
         });
     }
     Ok(staged)
@@ -266,8 +270,8 @@ pub fn write_search_texts(connection: &Connection, directory: i64, texts: &[Sear
     for text in texts {
         let id = text.object_id;
         match (text.kind, text.is_new) {
-            (StagedKind::Identity, true) => insert_identity.execute(params![id, text.text, facet, text.status])?,
-            (StagedKind::Identity, false) => replace_identity.execute(params![id, text.text, facet, text.status])?,
+            (StagedKind::Identity, true) => insert_identity.execute(params![id, text.text, facet, text.state])?,
+            (StagedKind::Identity, false) => replace_identity.execute(params![id, text.text, facet, text.state])?,
             (StagedKind::Group, true) => insert_group.execute(params![id, text.text, facet])?,
             (StagedKind::Group, false) => replace_group.execute(params![id, text.text, facet])?,
             (StagedKind::Reference, _) => 0,
@@ -330,8 +334,8 @@ pub fn merge_search_texts(connection: &Connection, pages: i64, which: Merging) -
 fn insert_identities(connection: &Connection, target: Target, staged: &[Staged]) -> Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO identity (id, directory_id, external_id, dn_key, name_key, user_name, display_name, mail, sort_key,
-                               status, fields, first_seen_at, changed_at, listed_since_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?12)",
+                               status, fields, first_seen_at, changed_at, listed_since_at, account_type, is_privileged)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12, ?12, ?13, ?14)",
     )?;
     for object in staged.iter().filter(|object| object.kind == StagedKind::Identity && object.is_new) {
         insert.execute(params![
@@ -347,6 +351,8 @@ fn insert_identities(connection: &Connection, target: Target, staged: &[Staged])
             object.status.map(Status::as_str),
             object.fields,
             target.at,
+            account_type_code(object.account_type),
+            object.is_privileged,
         ])?;
     }
     Ok(())
@@ -367,7 +373,8 @@ fn update_identity(connection: &Connection, target: Target, object: &Staged) -> 
                  listed_since_at = CASE WHEN sort_key <> ?7 OR status <> ?8 OR missing_since_at IS NOT NULL
                                           OR removed_at IS NOT NULL THEN ?10 ELSE listed_since_at END,
                  dn_key = ?2, name_key = ?3, user_name = ?4, display_name = ?5, mail = ?6,
-                 sort_key = ?7, status = ?8, fields = ?9, changed_at = ?10, missing_since_at = NULL, removed_at = NULL
+                 sort_key = ?7, status = ?8, fields = ?9, changed_at = ?10, missing_since_at = NULL, removed_at = NULL,
+                 account_type = ?11, is_privileged = ?12
              WHERE id = ?1",
         )?
         .execute(params![
@@ -381,6 +388,8 @@ fn update_identity(connection: &Connection, target: Target, object: &Staged) -> 
             object.status.map(Status::as_str),
             object.fields,
             target.at,
+            account_type_code(object.account_type),
+            object.is_privileged,
         ])?;
     Ok(())
 }
@@ -389,8 +398,8 @@ fn insert_group(connection: &Connection, target: Target, object: &Staged) -> Res
     connection
         .prepare_cached(
             "INSERT INTO directory_group (id, directory_id, external_id, dn_key, member_count, name, description,
-                                          sort_key, fields, first_seen_at, changed_at, listed_since_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?10)",
+                                          sort_key, fields, first_seen_at, changed_at, listed_since_at, is_privileged)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?10, ?11)",
         )?
         .execute(params![
             object.object_id,
@@ -403,6 +412,7 @@ fn insert_group(connection: &Connection, target: Target, object: &Staged) -> Res
             object.sort_key,
             object.fields,
             target.at,
+            object.is_privileged,
         ])?;
     Ok(())
 }
@@ -422,7 +432,7 @@ fn update_group(connection: &Connection, target: Target, object: &Staged) -> Res
                  listed_since_at = CASE WHEN sort_key <> ?6 OR missing_since_at IS NOT NULL OR removed_at IS NOT NULL
                                         THEN ?8 ELSE listed_since_at END,
                  dn_key = ?2, member_count = ?3, name = ?4, description = ?5, sort_key = ?6, fields = ?7,
-                 changed_at = ?8, missing_since_at = NULL, removed_at = NULL
+                 changed_at = ?8, missing_since_at = NULL, removed_at = NULL, is_privileged = ?9
              WHERE id = ?1",
         )?
         .execute(params![
@@ -434,6 +444,7 @@ fn update_group(connection: &Connection, target: Target, object: &Staged) -> Res
             object.sort_key,
             object.fields,
             target.at,
+            object.is_privileged,
         ])?;
     Ok(())
 }

@@ -55,6 +55,7 @@ impl Member {
             account_alias: account.alias.clone(),
             region: account.region.clone(),
             id: self.user.id.clone(),
+            person: self.user.id.clone(),
             name: self.user.name.clone(),
             email: self.user.email.clone(),
             role_id: self.role_id.clone(),

@@ -143,6 +143,13 @@ impl Page {
     }
 }
 
+/// An address with those of the parameters that are not empty.
+pub fn href(path: &str, fields: &[(&str, &str)]) -> String {
+    let given: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
+    let query = serde_urlencoded::to_string(given).unwrap_or_default();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
 /// A whole page, or any template, as `200`.
 pub fn html(template: &impl Template) -> Result<HttpResponse> {
     html_status(StatusCode::OK, template)

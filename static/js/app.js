@@ -3,6 +3,7 @@
 // Rules: no eval, no inline style, no HTML from strings (text only, by textContent), nothing sent to other hosts.
 // Times: <time datetime="…Z" data-format="full|date|time|relative"> is shown in the reader's zone; the title keeps UTC.
 // Copy: <button data-copy="#id"> or data-copy-text="…".       Files: <input type="file" data-file-into="#textarea">.
+// Ticks: <input type="checkbox" data-check-all="name"> ticks every box of that name in its form.
 // Swaps: [data-focus] in swapped content takes the focus if it was lost; [data-announce] is read out when it changes.
 
 (() => {
@@ -203,6 +204,13 @@
     }
   }
   document.addEventListener("change", showParts);
+
+  // ---- one tick for all rows
+
+  document.addEventListener("change", (event) => {
+    const all = event.target.closest?.("[data-check-all]");
+    if (all) $$(`[name="${CSS.escape(all.dataset.checkAll)}"]`, all.form).forEach((box) => { box.checked = all.checked; });
+  });
 
   // ---- filters apply themselves through htmx; their button is for readers without it
   if (window.htmx) $$("[data-hide-with-htmx]").forEach((part) => { part.hidden = true; });

@@ -22,6 +22,8 @@ const PAGES: &[(&str, &str)] = &[
     ("/runs", "runs"),
     ("/identities", "identities"),
     ("/groups", "groups"),
+    ("/tasks", "tasks-none"),
+    ("/tasks/rules", "task-rules"),
     ("/logs", "audit-log"),
     ("/api-keys", "api-keys"),
     ("/profile", "profile"),
@@ -216,6 +218,101 @@ async fn a_stopped_plan_is_read_searched_and_discarded() {
     browser.find("#decide button[formaction$='/discard']").await.click().await;
     browser.wait_until("document.querySelector('.page-head .pill[data-state=discarded]') !== null", patience).await;
     look(&browser, "run-discarded", 360, "dark", &mut faults).await;
+    assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
+}
+
+/// Somebody is disabled for some hours, several are asked for a new password, and it is taken back; then a second person is
+/// needed, and the glass is broken.
+#[tokio::test]
+async fn accounts_are_acted_on_and_the_proof_is_shown() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    let patience = Duration::from_secs(30);
+    let mut faults = Vec::new();
+    let views = [(1280, false), (1280, true), (360, false), (360, true)];
+
+    browser.goto(&demo.at("/identities?q=a")).await;
+    let identity = browser.find("main tbody a[href^='/identities/']").await.attribute("href").await.unwrap_or_default();
+    browser.goto(&demo.at(&identity)).await;
+    browser.find(".page-head a[href^='/tasks/new']").await.click().await;
+    browser.wait_until("document.querySelector('.choices-list') !== null", patience).await;
+    let choices = browser.url().await;
+    browser.find(".choices-list a[href*='action=disable']").await.click().await;
+    browser.wait_until("document.querySelector('form[action=\"/tasks/new\"]') !== null", patience).await;
+    let form = browser.url().await;
+    browser.find("main form .btn--danger").await.click().await;
+    browser.wait_until("document.querySelector('#reason-error') !== null", patience).await;
+    browser.screenshot("task-new-refused-1280-light").await;
+    // The refusal itself is in the console.
+    browser.take_console().await;
+    browser.find("input[name=reason]").await.enter("Laptop stolen, ticket 4711").await;
+    browser.script("document.querySelector('select[name=for]').value = '4h'").await;
+    browser.find("main form .btn--danger").await.click().await;
+    browser.wait_until("document.querySelector('.page-head .pill[data-state=running], .page-head .pill[data-state=successful]') !== null", patience).await;
+    browser.wait_until("document.querySelector('#request .state[data-state=observed]') !== null", patience).await;
+    let request = browser.url().await;
+
+    browser.goto(&demo.at("/identities?q=e")).await;
+    for at in [2, 3, 4] {
+        browser.find(&format!("main tbody tr:nth-child({at}) input.pick")).await.click().await;
+    }
+    browser.find("main .table-foot button").await.click().await;
+    browser.wait_until("document.querySelector('.choices-list') !== null", patience).await;
+    browser.find(".choices-list a[href*='action=force-password-reset']").await.click().await;
+    browser.wait_until("document.querySelector('input[name=reason]') !== null", patience).await;
+    let bulk_form = browser.url().await;
+    browser.find("input[name=reason]").await.enter("Leaked list of passwords").await;
+    browser.find("main form .btn--primary").await.click().await;
+    browser
+        .wait_until("document.querySelectorAll('#request .state[data-state=observed]').length === 3", patience)
+        .await;
+    let bulk = browser.url().await;
+
+    // From now on two persons are needed for more than one.
+    browser.goto(&demo.at("/tasks/rules")).await;
+    browser.find("input[name=aboveCount]").await.enter("1").await;
+    browser.find("form[action='/tasks/rules/two-person'] button").await.click().await;
+    browser.wait_until("document.querySelector('.flash, .toast, [role=status]') !== null", patience).await;
+    browser.goto(&bulk_form).await;
+    browser.find("input[name=reason]").await.enter("Once more").await;
+    look(&browser, "task-new-waits", 1280, "light", &mut faults).await;
+    browser.find("main form .btn--primary").await.click().await;
+    browser
+        .wait_until("document.querySelector('.page-head .pill[data-state=awaiting-approval]') !== null", patience)
+        .await;
+    let waiting = browser.url().await;
+    browser.goto(&demo.at(&format!("/tasks/rules/new?identity={}", identity.trim_start_matches("/identities/")))).await;
+    browser.find("input[name=note]").await.enter("On parental leave").await;
+    browser.find("main form .btn--primary").await.click().await;
+    browser.wait_until("location.pathname.startsWith('/identities/')", patience).await;
+
+    for (width_px, is_dark) in views {
+        let scheme = if is_dark { "dark" } else { "light" };
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        for (path, page) in [
+            (choices.clone(), "task-choices"),
+            (form.clone(), "task-new-protected"),
+            (bulk_form.clone(), "task-new"),
+            (request.clone(), "task-request"),
+            (bulk.clone(), "task-bulk"),
+            (waiting.clone(), "task-waiting"),
+            (demo.at("/tasks"), "tasks"),
+            (demo.at("/tasks/rules"), "task-rules-filled"),
+            (demo.at(&identity), "identity-with-tasks"),
+        ] {
+            browser.goto(&path).await;
+            look(&browser, page, width_px, scheme, &mut faults).await;
+        }
+    }
+    // Taken back by the button on the page.
+    browser.goto(&bulk).await;
+    browser.find("#undo input[name=reason]").await.enter("It was another list").await;
+    browser.find("#undo button").await.click().await;
+    browser
+        .wait_until("document.querySelectorAll('#request .state[data-state=observed]').length === 3", patience)
+        .await;
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }
 

@@ -5,6 +5,6 @@
 //! must not pass for a product without faults.
 
 mod console;
-mod driver;
+pub mod driver;
 mod instrument;
-mod page_rules;
+pub mod page_rules;

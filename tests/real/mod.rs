@@ -3,10 +3,15 @@
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
 mod active_directory;
+mod active_directory_accounts;
+mod active_directory_act;
 mod active_directory_delta;
+mod active_directory_pages;
 mod bulk_reader;
 mod comparison;
+mod enforcement_rules;
 mod openldap;
+mod openldap_act;
 mod openldap_clock;
 mod openldap_crash;
 mod openldap_delta;

@@ -81,8 +81,17 @@ pub fn moment_rfc3339(text: &str) -> Option<String> {
 /// Bits of userAccountControl (MS-ADTS §2.2.16).
 pub mod account {
     pub const DISABLED: u32 = 0x2;
+    pub const PASSWORD_NOT_REQUIRED: u32 = 0x20;
+    pub const REVERSIBLE_ENCRYPTION: u32 = 0x80;
     pub const WORKSTATION_TRUST: u32 = 0x1000;
     pub const SERVER_TRUST: u32 = 0x2000;
+    pub const PASSWORD_NEVER_EXPIRES: u32 = 0x1_0000;
+    pub const SMART_CARD_REQUIRED: u32 = 0x4_0000;
+    pub const TRUSTED_FOR_DELEGATION: u32 = 0x8_0000;
+    pub const NOT_DELEGATED: u32 = 0x10_0000;
+    pub const DES_ONLY: u32 = 0x20_0000;
+    pub const NO_PRE_AUTHENTICATION: u32 = 0x40_0000;
+    pub const TRUSTED_TO_AUTHENTICATE: u32 = 0x100_0000;
 }
 
 /// Bits of msDS-User-Account-Control-Computed (MS-ADTS §3.1.1.4.5.17).

@@ -7,6 +7,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
+    accounts::{self, Marks},
     forms::{self, Signs},
     settings::{DEFAULT_SOURCES, Settings},
 };
@@ -101,6 +102,9 @@ enum Slot {
     CommonName,
     AccountName,
     ProxyAddresses,
+    ObjectClass,
+    AdminCount,
+    ServicePrincipalName,
     Field(Place),
 }
 
@@ -124,6 +128,7 @@ struct Found<'a> {
     guid: Option<&'a [u8]>,
     sid: Option<String>,
     sid_history: Vec<String>,
+    marks: Marks<'a>,
     signs: Signs<'a>,
     last_logon: Option<&'a str>,
     lockout_time: Option<&'a str>,
@@ -142,8 +147,16 @@ impl<'a> Found<'a> {
         for slot in slots {
             match slot {
                 Slot::Guid => self.guid = values.first(),
-                Slot::Sid => self.sid = values.first().and_then(forms::sid_text),
-                Slot::SidHistory => self.sid_history = values.filter_map(forms::sid_text).collect(),
+                Slot::Sid => {
+                    self.marks.sid = values.first();
+                    self.sid = self.marks.sid.and_then(forms::sid_text);
+                }
+                Slot::SidHistory => {
+                    self.sid_history = values.filter_map(forms::sid_text).collect();
+                    self.marks.has_sid_history = !self.sid_history.is_empty();
+                }
+                Slot::ObjectClass => self.marks.account_type = accounts::account_type(values.texts()),
+                Slot::ServicePrincipalName => self.marks.has_service_principal_name = values.first().is_some(),
                 Slot::ProxyAddresses => self.proxy_addresses = values.texts().take(MAILS_MAX).collect(),
                 slot => {
                     let mut texts = values.texts();
@@ -160,7 +173,11 @@ impl<'a> Found<'a> {
 
     fn fill(&mut self, slot: Slot, text: &'a str) {
         match slot {
-            Slot::AccountControl => self.signs.account_control = Some(text),
+            Slot::AccountControl => {
+                self.signs.account_control = Some(text);
+                self.marks.account_control = Some(text);
+            }
+            Slot::AdminCount => self.marks.admin_count = Some(text),
             Slot::Computed => self.signs.computed = Some(text),
             Slot::AccountExpires => self.signs.account_expires = Some(text),
             Slot::PasswordLastSet => self.signs.password_last_set = Some(text),
@@ -171,7 +188,12 @@ impl<'a> Found<'a> {
             Slot::Description => self.description = Some(text),
             Slot::CommonName => self.common_name = Some(text),
             Slot::AccountName => self.account_name = Some(text),
-            Slot::Guid | Slot::Sid | Slot::SidHistory | Slot::ProxyAddresses => {}
+            Slot::Guid
+            | Slot::Sid
+            | Slot::SidHistory
+            | Slot::ProxyAddresses
+            | Slot::ObjectClass
+            | Slot::ServicePrincipalName => {}
             Slot::Field(place) => self.mapped.offer(place, text),
         }
     }
@@ -206,6 +228,9 @@ fn meaning(sources: &Sources, full: &str, base: &str) -> Meaning<Slot> {
         "cn" => Some(Slot::CommonName),
         "samaccountname" => Some(Slot::AccountName),
         "proxyaddresses" => Some(Slot::ProxyAddresses),
+        "objectclass" => Some(Slot::ObjectClass),
+        "admincount" => Some(Slot::AdminCount),
+        "serviceprincipalname" => Some(Slot::ServicePrincipalName),
         _ => None,
     };
     let mut slots: Vec<Slot> = fixed.into_iter().collect();
@@ -303,6 +328,8 @@ impl Map for Mapper {
                 last_sign_in_at: found.last_logon.and_then(forms::moment_rfc3339),
                 password_changed_at: found.signs.password_last_set.and_then(forms::moment_rfc3339),
                 must_change_password: found.signs.must_change_password(),
+                account_type: found.marks.account_type,
+                facts: found.marks.facts(),
                 attributes,
                 ..fields
             },
@@ -324,6 +351,7 @@ impl Map for Mapper {
                     .unwrap_or_else(|| external_id.clone()),
                 description: found.description.map(short),
                 kind: found.group_type.and_then(forms::group_kind),
+                privileged: accounts::privileged_group(found.marks.sid, found.account_name).map(str::to_owned),
                 attributes,
             },
             external_id,

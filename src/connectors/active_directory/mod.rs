@@ -6,6 +6,8 @@
 //! Owns settings, mapping and the order of reading. It must never follow a referral, read on another controller after
 //! objects of one have been delivered, or call a reading complete that was cut.
 
+mod accounts;
+pub mod act;
 mod changes;
 mod controller;
 mod delta;

@@ -22,7 +22,7 @@ use crate::connectors::{
 };
 
 /// Raised whenever the mapping reads the same bytes in another way, so that everything is mapped anew once.
-const MAPPING_VERSION: u32 = 1;
+const MAPPING_VERSION: u32 = 2;
 
 /// Parts of the directory that are left out, normalised.
 #[derive(Debug, Clone, Default)]

@@ -302,6 +302,22 @@ pub fn first_value(dn: &str) -> Option<String> {
     }
 }
 
+/// What a DN lies below, as written; `None` at the top.
+pub fn parent(dn: &str) -> Option<&str> {
+    let mut is_escaped = false;
+    let mut is_quoted = false;
+    for (at, c) in dn.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ',' | ';' if !is_quoted => return dn.get(at + 1..).map(str::trim_start).filter(|rest| !rest.is_empty()),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The key of what stands where a DN belongs. One that can't be read points at nothing, but it is a member and shown as
 /// such; no normalised DN has a NUL.
 pub fn key_of_any(text: &str) -> Key {
@@ -320,6 +336,15 @@ mod tests {
 
     fn different(a: &str, b: &str) {
         assert_ne!(normalise(a).expect(a), normalise(b).expect(b), "{a} and {b}");
+    }
+
+    #[test]
+    fn a_parent_begins_after_the_first_rdn() {
+        assert_eq!(parent(r"CN=Comma\, Carl,OU=Staff, DC=x"), Some("OU=Staff, DC=x"));
+        assert_eq!(parent(r#"CN="a,b",DC=x"#), Some("DC=x"));
+        for top in ["DC=x", "", r"CN=a\,", "CN=a,"] {
+            assert_eq!(parent(top), None, "{top}");
+        }
     }
 
     #[test]

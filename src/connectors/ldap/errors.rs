@@ -17,6 +17,11 @@ pub enum Operation<'a> {
     Bind(&'a str),
     /// Searching below this base.
     Search(&'a str),
+    /// Changing an account, bound as `who`.
+    Modify {
+        who: &'a str,
+        dn: &'a str,
+    },
 }
 
 /// A result other than success, as it came.
@@ -103,6 +108,7 @@ pub fn failure(operation: Operation<'_>, server: &str, result: ServerResult<'_>)
         ),
         Operation::Bind(dn) => bind(&printable(dn), server, result.code, &diagnostic, &said),
         Operation::Search(base) => search(&printable(base), server, result, &diagnostic, &said),
+        Operation::Modify { who, dn } => modify(&printable(who), &printable(dn), server, result.code, &diagnostic, &said),
     };
     Failure::new(kind, message, next_step)
 }
@@ -122,6 +128,15 @@ pub fn silent(server: &str, base: &str, limit: Duration) -> Failure {
         FailureKind::TimedOut,
         format!("{server} fell silent for {} during the search below {}.", seconds(limit), printable(base)),
         "Look at the load and the log of the LDAP server; a filter on attributes without an index can take this long.",
+    )
+}
+
+/// No answer to a change in time: whether it was made is not known.
+pub fn modify_timed_out(server: &str, limit: Duration) -> Failure {
+    Failure::new(
+        FailureKind::TimedOut,
+        format!("{server} did not answer a change within {}.", seconds(limit)),
+        "Look at the load and the log of the LDAP server.",
     )
 }
 
@@ -286,6 +301,63 @@ fn search(
         _ => (
             FailureKind::Other,
             format!("{server} refused the search below {base} ({said})."),
+            "Look at the LDAP server's log at this time.".to_owned(),
+        ),
+    }
+}
+
+fn modify(who: &str, dn: &str, server: &str, code: u32, diagnostic: &str, said: &str) -> (FailureKind, String, String) {
+    if let Some((kind, message, next_step)) = windows::modify(who, dn, diagnostic) {
+        return (kind, format!("{message} ({said})."), next_step.to_owned());
+    }
+    match code {
+        50 => (
+            FailureKind::AccessDenied,
+            format!("{who} may not make this change to {dn} ({said})."),
+            "Give the acting account write access to the attribute in the server's access rules.".to_owned(),
+        ),
+        32 => (
+            FailureKind::NotFound,
+            format!("{dn} is not on {server} any more, or {who} may not see it ({said})."),
+            "Sync the directory, then look at the account again.".to_owned(),
+        ),
+        // A value that is taken away has to be there, one that is added must not.
+        16 | 20 => (
+            FailureKind::Changed,
+            format!("{dn} was changed by somebody else at the same moment ({said})."),
+            "It is tried again with the new state.".to_owned(),
+        ),
+        17 => (
+            FailureKind::InvalidSettings,
+            format!("{server} does not know the attribute that is to be changed ({said})."),
+            "Load the schema that defines it (ppolicy: the module ppolicy.la), or set another attribute in the directory's settings.".to_owned(),
+        ),
+        65 => (
+            FailureKind::InvalidSettings,
+            format!("The object classes of {dn} do not allow the attribute that is to be changed ({said})."),
+            "Give the accounts an object class that allows it, or set another attribute in the directory's settings.".to_owned(),
+        ),
+        19 | 21 => (
+            FailureKind::InvalidSettings,
+            format!("{server} does not accept the new value for {dn} ({said})."),
+            "Correct the values in the directory's settings for actions.".to_owned(),
+        ),
+        8 | 13 => confidentiality(server, said),
+        10 => (
+            FailureKind::Referral,
+            format!("{server} takes no changes and points at another server ({said})."),
+            "Put the server that takes changes (the provider) first in the directory's list of servers.".to_owned(),
+        ),
+        3 | 4 | 11 => limit(server, "the change", said),
+        51 | 52 => busy(server, said),
+        53 => (
+            FailureKind::Refused,
+            format!("{server} is unwilling to change {dn} ({said})."),
+            "Look at the server's log at this time; a read-only replica or database refuses every change.".to_owned(),
+        ),
+        _ => (
+            FailureKind::Refused,
+            format!("{server} refused to change {dn} ({said})."),
             "Look at the LDAP server's log at this time.".to_owned(),
         ),
     }

@@ -1,4 +1,4 @@
-//! ldap3 behind the guard, for small questions: what the probe asks.
+//! ldap3 behind the guard, for small questions and for changes: what the probe asks, and what acting sends.
 //!
 //! Owns the socket pair between ldap3 and the guard. It must never be used to read in bulk: ldap3 keeps what nobody has
 //! taken yet (that is the [`reader`](super::reader)'s business), and every answer here is limited.
@@ -6,7 +6,7 @@
 use std::{os::unix::net::UnixStream as StdUnixStream, sync::Arc, time::Duration};
 
 use ldap3::{
-    DerefAliases, Ldap, LdapConnAsync, LdapConnSettings, SearchOptions, StdStream,
+    DerefAliases, Ldap, LdapConnAsync, LdapConnSettings, Mod, SearchOptions, StdStream,
     asn1::{PL, StructureTag},
     controls::RawControl,
 };
@@ -101,14 +101,38 @@ impl Guarded {
 
     /// The first page of a search; the same without paging where the server has none.
     pub async fn find(&mut self, request: &SearchRequest) -> Result<Found, Failure> {
-        match self.try_find(request, request.page_size > 0).await? {
+        self.find_with(request, Vec::new()).await
+    }
+
+    /// [`Guarded::find`] with controls beside that of paging.
+    pub async fn find_with(&mut self, request: &SearchRequest, controls: Vec<RawControl>) -> Result<Found, Failure> {
+        match self.try_find(request, request.page_size > 0, controls.clone()).await? {
             Some(found) => Ok(found),
-            None => Ok(self.try_find(request, false).await?.unwrap_or_default()),
+            None => Ok(self.try_find(request, false, controls).await?.unwrap_or_default()),
+        }
+    }
+
+    /// Changes an entry (RFC 4511 §4.6). `who` is the account that this connection was bound as.
+    pub async fn modify(&mut self, dn: &str, who: &str, changes: Vec<Mod<Vec<u8>>>) -> Result<(), Failure> {
+        let silence = self.timeouts.silence;
+        match timeout(silence, self.ldap.modify(dn, changes)).await {
+            Err(_) => Err(errors::modify_timed_out(&self.server, silence)),
+            Ok(Err(error)) => Err(self.lost(&error.to_string()).await),
+            Ok(Ok(result)) if result.rc == 0 => Ok(()),
+            Ok(Ok(result)) => {
+                let refused = ServerResult { code: result.rc, diagnostic: &result.text, matched: &result.matched };
+                Err(errors::failure(Operation::Modify { who, dn }, &self.server, refused))
+            }
         }
     }
 
     /// `None`: the server has no paging.
-    async fn try_find(&mut self, request: &SearchRequest, is_paged: bool) -> Result<Option<Found>, Failure> {
+    async fn try_find(
+        &mut self,
+        request: &SearchRequest,
+        is_paged: bool,
+        mut controls: Vec<RawControl>,
+    ) -> Result<Option<Found>, Failure> {
         let silence = self.timeouts.silence;
         let mut options = SearchOptions::new().deref(DerefAliases::Never);
         if let (false, Some(max)) = (is_paged, request.entries_max) {
@@ -116,7 +140,10 @@ impl Guarded {
         }
         self.ldap.with_search_options(options);
         if is_paged {
-            self.ldap.with_controls(vec![paging_control(request.page_size)]);
+            controls.push(paging_control(request.page_size));
+        }
+        if !controls.is_empty() {
+            self.ldap.with_controls(controls);
         }
         let scope = match request.scope {
             Scope::Base => ldap3::Scope::Base,
@@ -190,25 +217,38 @@ impl Guarded {
     }
 }
 
-/// The values of one attribute as text. The guard has checked the shape; what is not as expected is simply not there.
-pub fn texts(entry: &StructureTag, name: &str) -> Vec<String> {
-    let parts = |tag: &StructureTag| match &tag.payload {
-        PL::C(parts) => parts.clone(),
-        PL::P(_) => Vec::new(),
-    };
-    let text = |tag: &StructureTag| match &tag.payload {
-        PL::P(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        PL::C(_) => String::new(),
-    };
+/// The DN of an entry; empty where it is none. The guard has checked the shape.
+pub fn dn(entry: &StructureTag) -> String {
+    parts(entry).first().map(|dn| String::from_utf8_lossy(octets(dn)).into_owned()).unwrap_or_default()
+}
+
+/// The values of one attribute. The guard has checked the shape; what is not as expected is simply not there.
+pub fn bytes(entry: &StructureTag, name: &str) -> Vec<Vec<u8>> {
     let attributes = parts(entry).get(1).map(parts).unwrap_or_default();
-    let mut found = attributes
-        .iter()
-        .map(parts)
-        .filter(|attribute| attribute.first().is_some_and(|given| text(given).eq_ignore_ascii_case(name)));
-    found
-        .next()
-        .and_then(|attribute| attribute.get(1).map(|values| parts(values).iter().map(text).collect()))
-        .unwrap_or_default()
+    let is_it = |attribute: &&StructureTag| {
+        parts(attribute).first().is_some_and(|given| octets(given).eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let values = attributes.iter().find(is_it).and_then(|attribute| parts(attribute).get(1));
+    values.map(|values| parts(values).iter().map(|value| octets(value).to_vec()).collect()).unwrap_or_default()
+}
+
+/// The same as text.
+pub fn texts(entry: &StructureTag, name: &str) -> Vec<String> {
+    bytes(entry, name).iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
+fn parts(tag: &StructureTag) -> &[StructureTag] {
+    match &tag.payload {
+        PL::C(parts) => parts,
+        PL::P(_) => &[],
+    }
+}
+
+fn octets(tag: &StructureTag) -> &[u8] {
+    match &tag.payload {
+        PL::P(bytes) => bytes,
+        PL::C(_) => &[],
+    }
 }
 
 /// The request control of RFC 2696 §2: critical, so that a server without paging says so.

@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: SASL, anonymous bind, retry and reconnection (the run decides), connection pools.
 
+pub mod acting;
 pub mod answer;
 pub mod ber;
 pub mod dirsync;
@@ -199,19 +200,42 @@ impl Client {
         }
     }
 
-    /// Connects to one server and binds.
+    /// Connects to one server and binds, to read in bulk.
     pub async fn open(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Connection, Failure> {
         self.credentials.require_sendable()?;
+        let (stream, address) = self.connect(endpoint, trust).await?;
+        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits).at(address);
+        connection.bind(&self.credentials).await?;
+        Ok(connection)
+    }
+
+    /// Connects to one server and binds as `who`, for small questions and changes.
+    pub async fn open_guarded(
+        &self,
+        endpoint: &Endpoint,
+        trust: Option<&Trust>,
+        who: &Credentials,
+    ) -> Result<Guarded, Failure> {
+        who.require_sendable()?;
+        let (stream, _) = self.connect(endpoint, trust).await?;
+        let mut connection = Guarded::new(stream, endpoint, self.timeouts, self.limits).await?;
+        connection.bind(who).await?;
+        Ok(connection)
+    }
+
+    /// Answers the address of the other end, too, where it is known.
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        trust: Option<&Trust>,
+    ) -> Result<(Box<dyn wire::Stream>, Option<IpAddr>), Failure> {
         let protection = self.protection(endpoint)?;
         let preferred = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
         let addresses = wire::preferring(wire::resolve(endpoint, &self.timeouts).await?, preferred);
         let stream = wire::connect(endpoint, &addresses, &self.timeouts).await?;
         let address = stream.peer_addr().ok().map(|peer| peer.ip());
         let protected = wire::protect(stream, endpoint, protection, trust, &self.timeouts).await;
-        let (stream, _) = protected.map_err(|(failure, _)| failure)?;
-        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits).at(address);
-        connection.bind(&self.credentials).await?;
-        Ok(connection)
+        protected.map(|(stream, _)| (stream, address)).map_err(|(failure, _)| failure)
     }
 
     /// The servers in turn: `first` before the others, where it is one of them.

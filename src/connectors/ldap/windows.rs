@@ -1,4 +1,4 @@
-//! What Active Directory says when it refuses a bind: a Windows error code inside the text of an LDAP result.
+//! What Active Directory says when it refuses a bind or a change: a Windows error code inside the text of an LDAP result.
 //!
 //! Owns the table from those codes to a kind, a sentence and a next step. The texts are no part of any standard; the codes
 //! are those of winerror.h (MS-ERREF §2.2) and of SSPI, and Samba sends the same.
@@ -91,6 +91,88 @@ pub fn bind(who: &str, server: &str, diagnostic: &str) -> Option<(FailureKind, S
     Some((meaning.kind, message, meaning.next_step))
 }
 
+const fn unwilling(code: &'static str, message: &'static str, next_step: &'static str) -> Meaning {
+    Meaning { code, kind: FailureKind::Refused, message, next_step }
+}
+
+/// What the code at the front of a refused change means: `{who}` stands for the acting account, `{dn}` for the account.
+const MEANINGS_OF_CHANGES: [Meaning; 9] = [
+    unwilling(
+        "0000052d",
+        "The domain's password policy does not accept this: the account has no password, or a new one is too short, too \
+         simple or was used before",
+        "Set a password for the account that keeps the domain's policy, then try again.",
+    ),
+    Meaning {
+        code: "00000005",
+        kind: FailureKind::AccessDenied,
+        message: "{who} may not make this change to {dn}",
+        next_step: "Delegate exactly this right to the acting account.",
+    },
+    Meaning {
+        code: "00002098",
+        kind: FailureKind::AccessDenied,
+        message: "{who} may not make this change to {dn}",
+        next_step: "Delegate exactly this right to the acting account.",
+    },
+    Meaning {
+        code: "0000001f",
+        kind: FailureKind::ConfidentialityRequired,
+        message: "The domain controller sets passwords over an encrypted connection only",
+        next_step: "Use an ldaps:// address, or switch StartTLS on.",
+    },
+    Meaning {
+        code: "00002077",
+        kind: FailureKind::Refused,
+        message: "Only the system itself may change this of {dn}",
+        next_step: "Look at the account in Active Directory Users and Computers.",
+    },
+    Meaning {
+        code: "00002035",
+        kind: FailureKind::Refused,
+        message: "The domain controller is unwilling to change {dn}",
+        next_step: "Look at the Directory Service log of the domain controller at this time.",
+    },
+    Meaning {
+        code: "00000525",
+        kind: FailureKind::NotFound,
+        message: "The domain has no account {dn} any more",
+        next_step: "Sync the directory, then look at the account again.",
+    },
+    Meaning {
+        code: "0000208d",
+        kind: FailureKind::NotFound,
+        message: "The domain has no account {dn} any more",
+        next_step: "Sync the directory, then look at the account again.",
+    },
+    Meaning {
+        code: "0000202b",
+        kind: FailureKind::Referral,
+        message: "This domain controller does not hold {dn} and points at another one",
+        next_step: "Add each domain as a directory of its own, and act through a controller of the account's domain, not \
+                    through a global catalog.",
+    },
+];
+
+/// A refused change in plain words, as [`bind`]. The code stands at the front of
+/// `0000052D: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0`; where it tells nothing, the problem does
+/// (problems of X.511 as Active Directory numbers them).
+pub fn modify(who: &str, dn: &str, diagnostic: &str) -> Option<(FailureKind, String, &'static str)> {
+    let lower = diagnostic.to_ascii_lowercase();
+    let code = lower.get(..8).filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let code = code.filter(|_| lower.get(8..9) == Some(":"))?;
+    let by_code = MEANINGS_OF_CHANGES.iter().find(|meaning| meaning.code == code);
+    let meaning = by_code.or_else(|| {
+        let by_problem = match lower.split_once("problem ")?.1.get(..4)? {
+            "4003" => "00002098",
+            "5003" => "00002035",
+            _ => return None,
+        };
+        MEANINGS_OF_CHANGES.iter().find(|meaning| meaning.code == by_problem)
+    })?;
+    Some((meaning.kind, meaning.message.replace("{dn}", dn).replace("{who}", who), meaning.next_step))
+}
+
 /// Whether a demand for a protected connection (LDAP result 8) is about signing (MS-ADTS §5.1.2.1): Active Directory's way
 /// to say that plain LDAP is not accepted.
 pub fn demands_signing(diagnostic: &str) -> bool {
@@ -151,6 +233,40 @@ mod tests {
         let text = "80090346: LdapErr: DSID-0C090587, comment: AcceptSecurityContext error, data 80090346, v4563";
         let (kind, message, _) = bind("r", "s", text).expect("channel binding");
         assert_eq!((kind, message.contains("channel binding")), (FailureKind::ConfidentialityRequired, true));
+    }
+
+    #[test]
+    fn refused_changes_are_explained_by_their_code_and_else_by_their_problem() {
+        use FailureKind::{AccessDenied, ConfidentialityRequired, NotFound, Referral, Refused};
+        for (text, kind, part) in [
+            ("0000052D: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0", Refused, "password policy"),
+            ("0000052D: Constraint violation - check_password_restrictions: the password does not", Refused, "policy"),
+            (
+                "00002098: SecErr: DSID-03150F94, problem 4003 (INSUFF_ACCESS_RIGHTS), data 0",
+                AccessDenied,
+                "act@x may not",
+            ),
+            ("00000005: SecErr: DSID-031A1254, problem 4003 (INSUFF_ACCESS_RIGHTS), data 0", AccessDenied, "CN=a,DC=x"),
+            ("000021AF: SecErr: DSID-031A1254, problem 4003 (INSUFF_ACCESS_RIGHTS), data 0", AccessDenied, "may not"),
+            (
+                "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0",
+                ConfidentialityRequired,
+                "encrypted",
+            ),
+            ("00000524: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0", Refused, "unwilling"),
+            ("00000525: NameErr: DSID-031A1202, problem 2001 (NO_OBJECT), data 0", NotFound, "no account"),
+            ("0000202B: RefErr: DSID-03100835, data 0, 1 access points", Referral, "another one"),
+        ] {
+            let (found, message, next_step) = modify("act@x", "CN=a,DC=x", text).expect(text);
+            assert_eq!(found, kind, "{text}");
+            assert!(message.contains(part) && !message.contains('{') && !message.ends_with('.'), "{message}");
+            assert!(next_step.ends_with('.'), "{next_step}");
+        }
+        for text in
+            ["", "no write access to parent", "0000052D", "0000052X: y", "00009999: problem 9", "00009999: problem 1"]
+        {
+            assert_eq!(modify("a", "b", text), None, "{text}");
+        }
     }
 
     #[test]

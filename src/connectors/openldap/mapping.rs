@@ -258,7 +258,13 @@ impl Map for Mapper {
         attributes.insert(self.dn_name.clone(), vec![Value::Text(dn.to_owned())]);
         Ok(ObservedGroup {
             keys: Keys { dn: Some(key), name: None },
-            fields: GroupFields { name: name.unwrap_or_else(|| external_id.clone()), description, kind, attributes },
+            fields: GroupFields {
+                name: name.unwrap_or_else(|| external_id.clone()),
+                description,
+                kind,
+                privileged: None,
+                attributes,
+            },
             external_id,
             members,
         })

@@ -7,6 +7,7 @@
 //! Owns settings, mapping and the order of reading. It must never follow a referral, read on another server after
 //! objects of one have been delivered (two replicas need not agree), or call a reading complete that was cut.
 
+pub mod act;
 pub mod cookie;
 mod delta;
 #[cfg(test)]

@@ -52,7 +52,65 @@ pub struct Settings {
     /// Which raw attributes are kept; all user attributes when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<String>,
+    /// The attribute that disables an account; the password policy overlay's pwdAccountLockedTime when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_by: Option<DisableBy>,
 }
+
+/// An attribute of the directory's own that means "disabled": `nsAccountLock`, `loginDisabled`, `loginShell` …
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DisableBy {
+    pub attribute: String,
+    /// Its value in a disabled account.
+    pub disabled: String,
+    /// Its value in an enabled one; the attribute is taken away when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<String>,
+}
+
+const VALUE_MAX: usize = 200;
+
+impl DisableBy {
+    fn check(&self, errors: &mut Vec<FieldError>) {
+        let mut wrong =
+            |field: &str, message: &str| errors.push(FieldError::new(format!("disableBy.{field}"), message));
+        let base = ldap::values::base_name(&self.attribute);
+        if !ldap::filter::is_attribute_description(&self.attribute) {
+            wrong("attribute", "Enter the name of one attribute, for example nsAccountLock.");
+        } else if ldap::values::is_secret(&self.attribute) || NEVER_WRITTEN.contains(&base.as_str()) {
+            wrong("attribute", "This attribute is what an account is; actions never write it.");
+        }
+        let is_bad = |value: &str| value.is_empty() || value.len() > VALUE_MAX || value.chars().any(char::is_control);
+        if is_bad(&self.disabled) {
+            wrong("disabled", "Enter the value that means disabled, at most 200 bytes on one line.");
+        }
+        match &self.enabled {
+            Some(value) if is_bad(value) => {
+                wrong("enabled", "Leave this out to take the attribute away, or enter at most 200 bytes on one line.");
+            }
+            Some(value) if value.eq_ignore_ascii_case(&self.disabled) => {
+                wrong("enabled", "The two values have to be different.");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What makes an account that account, or holds it up.
+const NEVER_WRITTEN: [&str; 11] = [
+    "objectclass",
+    "uid",
+    "cn",
+    "entryuuid",
+    "entrydn",
+    "member",
+    "uniquemember",
+    "memberuid",
+    "uidnumber",
+    "gidnumber",
+    "structuralobjectclass",
+];
 
 /// How deep below a base is looked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -182,6 +240,9 @@ impl Settings {
             errors.push(FieldError::new("pageSize", "The page size must be between 1 and 10000, or 0 for no paging."));
         }
         settings::check_attributes(&self.attributes, &mut errors);
+        if let Some(by) = &self.disable_by {
+            by.check(&mut errors);
+        }
         errors
     }
 
@@ -208,6 +269,10 @@ impl Settings {
             OutlinePart::code("Group filter", &[self.group_filter().to_owned()]),
             OutlinePart::words("Preset", self.preset.as_str()),
         ]);
+        if let Some(by) = &self.disable_by {
+            let written = format!("{}: {}", by.attribute, by.disabled);
+            parts.push(OutlinePart::code("Disabled is", &[written]));
+        }
         Outline { parts, ..self.way().outline() }
     }
 

@@ -22,9 +22,11 @@ use super::{
 pub const BASE_DN: &str = "dc=alder-finch,dc=example";
 /// The account that may read.
 pub const READER_DN: &str = "cn=bailiwick-reader,ou=services,dc=alder-finch,dc=example";
+/// The account that may act on accounts.
+pub const ACTOR_DN: &str = "cn=bailiwick-actor,ou=services,dc=alder-finch,dc=example";
 const ADMINISTRATOR_DN: &str = "cn=admin,dc=alder-finch,dc=example";
 /// "Locked until an administrator unlocks it".
-const LOCKED_FOR_GOOD: &str = "000001010000Z";
+pub const LOCKED_FOR_GOOD: &str = "000001010000Z";
 
 /// Generalised time (RFC 4517 §3.3.13), UTC, whole seconds.
 pub fn generalised_time(at: Timestamp) -> String {
@@ -140,11 +142,16 @@ impl Rendering<'_> {
             content.add(&entry::DESCRIPTION, [description]);
             self.push(format!("{branch},{BASE_DN}"), content, random.uuid(), "organizationalUnit", started, started);
         }
-        let mut reader = Content::default();
-        reader.add(&entry::OBJECT_CLASS, ["top", "applicationProcess"]);
-        reader.add(&entry::CN, ["bailiwick-reader"]);
-        reader.add(&entry::DESCRIPTION, ["Reads the directory for Bailiwick"]);
-        self.push(READER_DN.to_owned(), reader, random.uuid(), "applicationProcess", started, started);
+        for (dn, name, description) in [
+            (READER_DN, "bailiwick-reader", "Reads the directory for Bailiwick"),
+            (ACTOR_DN, "bailiwick-actor", "Acts on accounts for Bailiwick"),
+        ] {
+            let mut content = Content::default();
+            content.add(&entry::OBJECT_CLASS, ["top", "applicationProcess"]);
+            content.add(&entry::CN, [name]);
+            content.add(&entry::DESCRIPTION, [description]);
+            self.push(dn.to_owned(), content, random.uuid(), "applicationProcess", started, started);
+        }
     }
 
     fn person(&mut self, person: &Person) {

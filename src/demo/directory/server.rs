@@ -34,7 +34,7 @@ use super::{
     SampleDirectory,
     entry::{self, Attribute, Content, Dn, Entry, Scope, Snapshot, Usage},
     filter::Filter,
-    rendering::{BASE_DN, READER_DN},
+    rendering::{ACTOR_DN, BASE_DN, READER_DN},
 };
 use crate::secret;
 
@@ -214,7 +214,10 @@ impl Encoder<LdapMsg> for Codec {
 /// One connection's state.
 #[derive(Default)]
 struct Session {
+    /// May read.
     is_reader: bool,
+    /// May act, and read.
+    is_actor: bool,
     paged: VecDeque<Paged>,
 }
 
@@ -303,6 +306,7 @@ fn answer(directory: &SampleDirectory, session: &mut Session, message: LdapMsg) 
             *session = Session::default();
             let res = bind(directory, &request);
             session.is_reader = res.code == LdapResultCode::Success && !request.dn.is_empty();
+            session.is_actor = session.is_reader && Dn::parse(&request.dn) == Dn::parse(ACTOR_DN);
             LdapOp::BindResponse(LdapBindResponse { res, saslcreds: None })
         }
         LdapOp::SearchRequest(_) if is_refused => LdapOp::SearchResultDone(refusal()),
@@ -310,6 +314,12 @@ fn answer(directory: &SampleDirectory, session: &mut Session, message: LdapMsg) 
         LdapOp::CompareRequest(_) if is_refused => LdapOp::CompareResult(refusal()),
         LdapOp::CompareRequest(request) => LdapOp::CompareResult(compare(directory, session, &request)),
         LdapOp::ExtendedRequest(request) => LdapOp::ExtendedResponse(extended(session, &request)),
+        LdapOp::ModifyRequest(request) if session.is_actor && !is_refused => {
+            LdapOp::ModifyResponse(match directory.modify(&request) {
+                Ok(()) => result(LdapResultCode::Success, ""),
+                Err((code, message)) => result(code, message),
+            })
+        }
         LdapOp::ModifyRequest(_) => LdapOp::ModifyResponse(unwilling()),
         LdapOp::AddRequest(_) => LdapOp::AddResponse(unwilling()),
         LdapOp::DelRequest(_) => LdapOp::DelResponse(unwilling()),
@@ -333,16 +343,23 @@ fn bind(directory: &SampleDirectory, request: &LdapBindRequest) -> LdapResult {
         // Not anonymous and not a proof either (RFC 4513 §5.1.2).
         (false, true) => result(UnwillingToPerform, "a bind with a name needs a password"),
         (is_nameless, false) => {
-            let is_known = !is_nameless && Dn::parse(&request.dn) == Dn::parse(READER_DN);
-            let is_right = secret::equal(password.as_bytes(), directory.password().expose().as_bytes());
-            if is_known && is_right { result(Success, "") } else { result(InvalidCredentials, "") }
+            let known = [(READER_DN, directory.password()), (ACTOR_DN, directory.actor_password())];
+            let is_right = known.iter().any(|(dn, right)| {
+                let is_known = !is_nameless && Dn::parse(&request.dn) == Dn::parse(dn);
+                is_known && secret::equal(password.as_bytes(), right.expose().as_bytes())
+            });
+            if is_right { result(Success, "") } else { result(InvalidCredentials, "") }
         }
     }
 }
 
 fn extended(session: &Session, request: &LdapExtendedRequest) -> LdapExtendedResponse {
     if request.name == OID_WHOAMI {
-        let who = if session.is_reader { format!("dn:{READER_DN}") } else { String::new() };
+        let who = match (session.is_actor, session.is_reader) {
+            (true, _) => format!("dn:{ACTOR_DN}"),
+            (false, true) => format!("dn:{READER_DN}"),
+            (false, false) => String::new(),
+        };
         return LdapExtendedResponse { res: result(LdapResultCode::Success, ""), name: None, value: Some(who.into()) };
     }
     // StartTLS among them: the same port never speaks both (RFC 4511 §4.12 for the code).

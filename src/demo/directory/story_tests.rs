@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
@@ -82,7 +83,7 @@ fn check_integrity(snapshot: &Snapshot) -> usize {
 
 #[test]
 fn the_organisation_is_of_a_believable_size_and_whole() {
-    let directory = SampleDirectory::new(SEED, start());
+    let directory = SampleDirectory::new(SEED, Clock::fixed(start().into()));
     let snapshot = directory.snapshot();
     assert_eq!(check_integrity(&snapshot), 540);
     let counts = directory.counts();
@@ -102,7 +103,7 @@ fn the_organisation_is_of_a_believable_size_and_whole() {
 
 #[test]
 fn every_state_and_oddity_an_administrator_meets_is_there() {
-    let directory = SampleDirectory::new(SEED, start());
+    let directory = SampleDirectory::new(SEED, Clock::fixed(start().into()));
     let snapshot = directory.snapshot();
     let people: Vec<_> = entries_of(&snapshot, "inetOrgPerson").collect();
     let count = |fits: &dyn Fn(&Entry) -> bool| people.iter().filter(|person| fits(person)).count();
@@ -134,7 +135,7 @@ fn every_state_and_oddity_an_administrator_meets_is_there() {
 
 #[test]
 fn groups_nest_four_deep_and_one_ring_closes() {
-    let directory = SampleDirectory::new(SEED, start());
+    let directory = SampleDirectory::new(SEED, Clock::fixed(start().into()));
     let snapshot = directory.snapshot();
     let members: HashMap<&str, Vec<String>> = entries_of(&snapshot, "groupOfNames")
         .map(|group| {
@@ -167,7 +168,7 @@ fn groups_nest_four_deep_and_one_ring_closes() {
 #[test]
 fn the_same_seed_tells_the_same_story() {
     let tell = |seed| {
-        let directory = SampleDirectory::new(seed, start());
+        let directory = SampleDirectory::new(seed, Clock::fixed(start().into()));
         let story: Vec<_> = (1..=20).flat_map(|minute| directory.tick(minutes(minute))).collect();
         let snapshot = directory.snapshot();
         (story, snapshot.entries().iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>())
@@ -178,7 +179,7 @@ fn the_same_seed_tells_the_same_story() {
 
 #[test]
 fn a_tick_stamps_what_it_changed_and_nothing_else() {
-    let directory = SampleDirectory::new(SEED, start());
+    let directory = SampleDirectory::new(SEED, Clock::fixed(start().into()));
     for minute in 1..=60 {
         let before = directory.snapshot();
         let now = minutes(minute);
@@ -209,7 +210,7 @@ fn a_tick_stamps_what_it_changed_and_nothing_else() {
 
 #[test]
 fn a_rename_keeps_the_entry_uuid_and_is_followed_by_groups() {
-    let directory = SampleDirectory::new(SEED, start());
+    let directory = SampleDirectory::new(SEED, Clock::fixed(start().into()));
     for minute in 1..400 {
         let before = directory.snapshot();
         directory.tick(minutes(minute));
@@ -238,7 +239,7 @@ proptest! {
 
     #[test]
     fn five_hundred_minutes_leave_no_dangling_name_and_keep_the_size(seed in any::<u64>()) {
-        let directory = SampleDirectory::new(seed, start());
+        let directory = SampleDirectory::new(seed, Clock::fixed(start().into()));
         let groups = directory.counts().groups;
         for minute in 1..=500 {
             let done = directory.tick(minutes(minute));

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::clock::Clock;
 use jiff::Timestamp;
 use ldap3::{
     Ldap, LdapConnAsync, Scope as LdapScope, SearchEntry, SearchOptions,
@@ -42,7 +43,7 @@ impl Drop for Served {
 }
 
 async fn served_with(limits: Limits, tls: Option<&Certificate>) -> Served {
-    let directory = Arc::new(SampleDirectory::new(SEED, start()));
+    let directory = Arc::new(SampleDirectory::new(SEED, Clock::fixed(start().into())));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let server = tokio::spawn(serve(Arc::clone(&directory), listener, tls.map(|tls| Arc::clone(&tls.server)), limits));
@@ -84,7 +85,7 @@ impl Served {
 
 #[test]
 fn filters_are_true_false_or_undefined() {
-    let directory = SampleDirectory::new(SEED, start());
+    let directory = SampleDirectory::new(SEED, Clock::fixed(start().into()));
     let snapshot = directory.snapshot();
     let group = snapshot.find(&format!("cn=linux-admins,ou=groups,{BASE_DN}")).expect("a group");
     let person = snapshot.find(&format!("uid=svc-backup,ou=services,{BASE_DN}")).expect("an account");
@@ -135,7 +136,7 @@ fn filters_are_true_false_or_undefined() {
 
 #[test]
 fn the_time_of_a_deep_filter_grows_with_its_length_only() {
-    let directory = SampleDirectory::new(SEED, start());
+    let directory = SampleDirectory::new(SEED, Clock::fixed(start().into()));
     let mut filter = ldap3_proto::LdapFilter::Present("objectClass".into());
     for level in 0..100 {
         filter = match level % 2 {
@@ -518,7 +519,7 @@ async fn idle_and_surplus_connections_are_closed() {
 
 #[tokio::test]
 async fn a_listener_beyond_loopback_is_refused() {
-    let directory = Arc::new(SampleDirectory::new(SEED, start()));
+    let directory = Arc::new(SampleDirectory::new(SEED, Clock::fixed(start().into())));
     let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
     let error = serve(directory, listener, None, Limits::default()).await.expect_err("refused");
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);

@@ -47,6 +47,7 @@ fn principal(who: char) -> Option<Principal> {
         account_alias: "acme".into(),
         region: "default".into(),
         id: who.to_string(),
+        person: who.to_string(),
         name: "Ida".into(),
         email: "ida@example.com".into(),
         role_id: "full-access".into(),

@@ -1,0 +1,533 @@
+//! What can be done with requests: one function per verb, the same for page and API.
+//!
+//! A request is one record in the log with the list of everybody it is about; what became of each task is the record of
+//! its end. Nothing here talks to a directory: that is the [`dispatcher`](super::dispatcher)'s work.
+
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use super::{
+    dispatcher::Dispatcher,
+    model::{Asked, Decision, Request, RequestState, Task, TaskInput, TaskState, check_reason},
+    never::{self, Protection, ProtectionKind},
+    queries,
+    rule::{self, Rule},
+};
+use crate::{
+    audit::{self, Entry, Outcome},
+    clock::{MINUTE, Time},
+    connectors::{act::Action, ldap::dn},
+    directories,
+    error::{Error, FieldError, Result},
+    identities,
+    kernel::Kernel,
+    principal::{AccountId, Level, Permission, Principal, Service, urn},
+};
+
+/// How long a task is tried before it counts as timed out.
+pub(super) const TRY_US: i64 = 15 * MINUTE;
+
+pub(super) fn subject(region: &str, account: AccountId, request: i64) -> String {
+    urn("enforcement", region, Some(account), "request", request)
+}
+
+/// Whom a request is about, for the log.
+fn listed(tasks: &[Task]) -> Vec<serde_json::Value> {
+    tasks
+        .iter()
+        .map(|task| {
+            let mut line = serde_json::json!({
+                "identityId": task.identity_id.to_string(),
+                "directoryId": task.directory_id.to_string(),
+                "name": task.name,
+                "userName": task.user_name,
+            });
+            if let (TaskState::Refused, Some(error)) = (task.state, &task.error) {
+                line["refused"] = serde_json::Value::String(error.clone());
+            }
+            line
+        })
+        .collect()
+}
+
+/// Where a new request comes from.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Asked,
+    /// It takes this request back.
+    UndoOf(i64),
+}
+
+/// Asks for an action. Identities that must not be acted on are refused one by one; the others go on.
+pub async fn create(
+    kernel: &Kernel,
+    principal: &Principal,
+    dispatcher: &Dispatcher,
+    input: TaskInput,
+) -> Result<(Request, Vec<Task>)> {
+    let asked = input.check()?;
+    if asked.break_glass && !principal.allows(Permission::Needs(Service::Enforcement, Level::Full)) {
+        return Err(Error::Forbidden("Going on without a second person needs the level full of enforcement.".into()));
+    }
+    let account = principal.account()?;
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    let made = audit::change(kernel, principal, move |c| {
+        let targets: Vec<(i64, Option<i64>)> = asked.identities.iter().map(|id| (*id, None)).collect();
+        insert(c, &who, account, &asked, &targets, Origin::Asked, now)
+    })
+    .await?;
+    dispatcher.wake();
+    Ok(made)
+}
+
+/// Writes a request and its tasks: `targets` are identities, each with the task that is taken back, if one is.
+fn insert(
+    c: &Connection,
+    who: &Principal,
+    account: AccountId,
+    asked: &Asked,
+    targets: &[(i64, Option<i64>)],
+    origin: Origin,
+    now: Time,
+) -> Result<((Request, Vec<Task>), Vec<Entry>)> {
+    let mut rows = Vec::with_capacity(targets.len());
+    for (at, (id, _)) in targets.iter().enumerate() {
+        match identities::queries::find_identity(c, account, *id)? {
+            Some(row) => rows.push(row),
+            None => {
+                return Err(Error::field(format!("identities[{at}]"), "There is no identity with this id."));
+            }
+        }
+    }
+    // What is taken back was decided on already; only more than that needs a second person.
+    let waits_for = match origin {
+        Origin::Asked => rule::waits_for(c, account, &rows)?,
+        Origin::UndoOf(_) => None,
+    };
+    let is_overridden = waits_for.is_some() && asked.break_glass;
+    let waits = waits_for.is_some() && !is_overridden;
+    let mut request = Request {
+        id: 0,
+        account_id: account,
+        action: asked.action,
+        reason: asked.reason.clone(),
+        requested_by: who.urn(),
+        requester: who.person.clone(),
+        requested_at: now,
+        state: if waits { RequestState::AwaitingApproval } else { RequestState::Running },
+        waits_for,
+        expires_at: waits.then(|| now.plus(rule::APPROVAL_US)),
+        decision: None,
+        undo_at: asked.lasts_us.map(|us| now.plus(us)),
+        undone_by: None,
+        undo_of: match origin {
+            Origin::Asked => None,
+            Origin::UndoOf(id) => Some(id),
+        },
+        finished_at: None,
+        counts: Default::default(),
+    };
+    request.id = queries::insert_request(c, &request)?;
+    if is_overridden {
+        let decision = Decision { decision: "overridden".into(), by: who.urn(), at: now, reason: asked.reason.clone() };
+        queries::set_decision(c, request.id, &decision)?;
+    }
+    for (row, (_, inverse_of)) in rows.iter().zip(targets) {
+        let directory = directories::find(c, account, row.directory_id)?.ok_or(Error::NotFound("This directory"))?;
+        let refused = match queries::open_task(c, row.id, asked.action)? {
+            Some(other) => Some(format!("Task {other} is doing this already.")),
+            None => never::refusal(c, account, &directory, row, asked.action, 0)?,
+        };
+        let state = match (&refused, waits) {
+            (Some(_), _) => TaskState::Refused,
+            (None, true) => TaskState::AwaitingApproval,
+            (None, false) => TaskState::Queued,
+        };
+        let is_queued = state == TaskState::Queued;
+        let task = Task {
+            id: 0,
+            request_id: request.id,
+            account_id: account,
+            directory_id: row.directory_id,
+            identity_id: row.id,
+            external_id: row.external_id.clone(),
+            name: row.name().to_owned(),
+            user_name: row.user_name.clone(),
+            action: asked.action,
+            state,
+            error: refused,
+            next_step: None,
+            before: None,
+            after: None,
+            was_so: false,
+            attempts: 0,
+            due_at: is_queued.then_some(now),
+            give_up_at: is_queued.then(|| now.plus(TRY_US)),
+            sent_at: None,
+            accepted_at: None,
+            observed_at: None,
+            finished_at: (state == TaskState::Refused).then_some(now),
+            inverse_of: *inverse_of,
+            drift_at: None,
+            drift: None,
+            reason: String::new(),
+            requested_at: now,
+        };
+        queries::insert_task(c, &task)?;
+    }
+    let ended = queries::finish_if_over(c, request.id, now)?;
+    let request = queries::find_request(c, account, request.id)?.ok_or(Error::NotFound("This request"))?;
+    let tasks = queries::tasks_of(c, request.id)?;
+    let is_all_refused = request.counts.refused == request.counts.total();
+    let mut entry = Entry::new("audit.enforcement_requested.v1")
+        .subject(subject(&who.region, account, request.id))
+        .outcome(if is_all_refused { Outcome::Denied } else { Outcome::Success })
+        .detail("action", request.action)
+        .detail("reason", &request.reason)
+        .detail("identities", listed(&tasks));
+    if let Some(why) = &request.waits_for {
+        entry = entry.detail("waitsFor", why);
+    }
+    if let Some(at) = request.undo_at {
+        entry = entry.detail("undoAt", at);
+    }
+    if let Some(of) = request.undo_of {
+        entry = entry.detail("undoOf", of.to_string());
+    }
+    let mut entries = vec![entry];
+    if is_overridden {
+        entries.push(
+            Entry::new("audit.enforcement_break_glass_used.v1")
+                .subject(subject(&who.region, account, request.id))
+                .detail("reason", &request.reason)
+                .detail("waitsFor", &request.waits_for),
+        );
+    }
+    if ended.is_some() {
+        entries.push(finished(&who.region, &request, &tasks));
+    }
+    Ok(((request, tasks), entries))
+}
+
+/// The record of a request's end: what became of each task.
+pub(super) fn finished(region: &str, request: &Request, tasks: &[Task]) -> Entry {
+    let lines: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            let mut line = serde_json::json!({
+                "taskId": task.id.to_string(),
+                "identityId": task.identity_id.to_string(),
+                "userName": task.user_name,
+                "state": task.state,
+            });
+            if let Some(error) = &task.error {
+                line["error"] = serde_json::Value::String(error.clone());
+            }
+            if let (Some(before), Some(after)) = (&task.before, &task.after) {
+                line["server"] = serde_json::Value::String(after.server.clone());
+                line["before"] = serde_json::json!(before.values);
+                line["after"] = serde_json::json!(after.values);
+            }
+            line
+        })
+        .collect();
+    Entry::new("audit.enforcement_finished.v1")
+        .subject(subject(region, request.account_id, request.id))
+        .outcome(match request.state {
+            RequestState::Successful | RequestState::Cancelled => Outcome::Success,
+            _ => Outcome::Failure,
+        })
+        .detail("action", request.action)
+        .detail("state", request.state)
+        .detail("tasks", lines)
+}
+
+/// Ends a request if all of its tasks have; answers the record of that.
+pub(super) fn end_if_over(
+    c: &Connection,
+    region: &str,
+    account: AccountId,
+    request: i64,
+    now: Time,
+) -> Result<Option<Entry>> {
+    if queries::finish_if_over(c, request, now)?.is_none() {
+        return Ok(None);
+    }
+    let found = queries::find_request(c, account, request)?.ok_or(Error::NotFound("This request"))?;
+    Ok(Some(finished(region, &found, &queries::tasks_of(c, request)?)))
+}
+
+/// A decision's reason, in the API and the form.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TaskRequestReason)]
+pub struct ReasonInput {
+    /// For the record; 1 to 500 characters.
+    pub reason: String,
+}
+
+/// Approves or declines a request that waits for a second person.
+pub async fn decide(
+    kernel: &Kernel,
+    principal: &Principal,
+    dispatcher: &Dispatcher,
+    id: i64,
+    is_approved: bool,
+    input: ReasonInput,
+) -> Result<Request> {
+    let account = principal.account()?;
+    let reason = check_reason(&input.reason).map_err(|error| Error::Invalid(vec![error]))?;
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    let request = audit::change(kernel, principal, move |c| {
+        let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+        if request.state != RequestState::AwaitingApproval {
+            return Err(Error::Conflict("This request does not wait for approval any more.".into()));
+        }
+        if request.expires_at.is_some_and(|at| at <= now) {
+            return Err(Error::Conflict("This request was not approved in time. Ask for it again.".into()));
+        }
+        rule::check_other(&who, &request)?;
+        let word = if is_approved { "approved" } else { "declined" };
+        let decision = Decision { decision: word.into(), by: who.urn(), at: now, reason: reason.clone() };
+        queries::set_decision(c, id, &decision)?;
+        let kind = if is_approved { "audit.enforcement_approved.v1" } else { "audit.enforcement_declined.v1" };
+        let mut entries = vec![Entry::new(kind).subject(subject(&who.region, account, id)).detail("reason", &reason)];
+        if is_approved {
+            // The time box is as long as it was asked for, however long the approval took.
+            let undo_at = request.undo_at.map(|at| now.plus(at.since(request.requested_at)));
+            queries::release(c, id, now, now.plus(TRY_US), undo_at)?;
+        } else {
+            queries::cancel_unsent(c, id, "The request was declined.", now)?;
+            entries.extend(end_if_over(c, &who.region, account, id, now)?);
+        }
+        let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+        Ok((request, entries))
+    })
+    .await?;
+    dispatcher.wake();
+    Ok(request)
+}
+
+/// Calls off what of a request has not been sent.
+pub async fn cancel(kernel: &Kernel, principal: &Principal, id: i64) -> Result<Request> {
+    let account = principal.account()?;
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    audit::change(kernel, principal, move |c| {
+        let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+        let cancelled = queries::cancel_unsent(c, id, "It was called off before it was sent.", now)?;
+        if cancelled == 0 {
+            return Err(Error::Conflict(match request.counts.open() {
+                0 => "This request is over. What it did can be taken back.".into(),
+                _ => "Everything of this request has been sent already.".to_owned(),
+            }));
+        }
+        let mut entries = vec![
+            Entry::new("audit.enforcement_cancelled.v1")
+                .subject(subject(&who.region, account, id))
+                .detail("tasks", cancelled),
+        ];
+        entries.extend(end_if_over(c, &who.region, account, id, now)?);
+        let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+        Ok((request, entries))
+    })
+    .await
+}
+
+/// Takes back what a request did and nobody has changed since: a new request. `task` narrows it to one.
+pub async fn undo(
+    kernel: &Kernel,
+    principal: &Principal,
+    dispatcher: &Dispatcher,
+    id: i64,
+    task: Option<i64>,
+    input: ReasonInput,
+) -> Result<(Request, Vec<Task>)> {
+    let account = principal.account()?;
+    let reason = check_reason(&input.reason).map_err(|error| Error::Invalid(vec![error]))?;
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    let made = audit::change(kernel, principal, move |c| {
+        let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+        take_back(c, &who, &request, task, reason, now)?.ok_or_else(|| {
+            Error::Conflict(
+                "Nothing of this can be taken back: it was not done, was so already, or was changed since.".into(),
+            )
+        })
+    })
+    .await?;
+    dispatcher.wake();
+    Ok(made)
+}
+
+/// Writes the request that takes another one back; `None` when nothing of it can be.
+pub(super) fn take_back(
+    c: &Connection,
+    who: &Principal,
+    request: &Request,
+    only: Option<i64>,
+    reason: String,
+    now: Time,
+) -> Result<Option<((Request, Vec<Task>), Vec<Entry>)>> {
+    let Some(action) = request.action.inverse() else { return Ok(None) };
+    let mut targets = Vec::new();
+    for task in queries::tasks_of(c, request.id)? {
+        let is_asked_for = only.is_none_or(|only| only == task.id);
+        if is_asked_for && task.inverse().is_some() && !queries::has_later_task(c, &task)? {
+            targets.push((task.identity_id, Some(task.id)));
+        }
+    }
+    if targets.is_empty() {
+        return Ok(None);
+    }
+    let is_all = only.is_none();
+    let asked = Asked {
+        action,
+        identities: targets.iter().map(|(id, _)| *id).collect(),
+        reason,
+        lasts_us: None,
+        break_glass: false,
+    };
+    let made = insert(c, who, request.account_id, &asked, &targets, Origin::UndoOf(request.id), now)?;
+    if is_all {
+        queries::set_undone(c, request.id, made.0.0.id)?;
+    }
+    Ok(Some(made))
+}
+
+/// A line for the protected list.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = ProtectionCreate)]
+pub struct ProtectionInput {
+    pub kind: ProtectionKind,
+    /// Of an identity or a group: its id.
+    #[serde(default)]
+    pub object_id: Option<String>,
+    /// Of a unit: the directory's id and the DN.
+    #[serde(default)]
+    pub directory_id: Option<String>,
+    #[serde(default)]
+    pub dn: Option<String>,
+    /// Why, for whoever is refused because of it; may be empty.
+    #[serde(default)]
+    pub note: String,
+}
+
+const NOTE_MAX: usize = 200;
+
+/// Puts somebody on the protected list.
+pub async fn protect(kernel: &Kernel, principal: &Principal, input: ProtectionInput) -> Result<Protection> {
+    let account = principal.account()?;
+    let note = input.note.trim().to_owned();
+    if note.chars().count() > NOTE_MAX {
+        return Err(Error::field("note", format!("A note may have {NOTE_MAX} characters at most.")));
+    }
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    audit::change(kernel, principal, move |c| {
+        let number = |field: &str, text: &Option<String>| -> Result<i64> {
+            let wrong = || Error::field(field, "Give an id.");
+            text.as_deref().and_then(|text| text.trim().parse().ok()).ok_or_else(wrong)
+        };
+        let none = || Error::field("objectId", "There is nothing with this id.");
+        let (directory_id, object_id, normal, name) = match input.kind {
+            ProtectionKind::Identity => {
+                let id = number("objectId", &input.object_id)?;
+                let row = identities::queries::find_identity(c, account, id)?.ok_or_else(none)?;
+                (row.directory_id, Some(id), None, row.name().to_owned())
+            }
+            ProtectionKind::Group => {
+                let id = number("objectId", &input.object_id)?;
+                let row = identities::queries::find_group(c, account, id)?.ok_or_else(none)?;
+                (row.directory_id, Some(id), None, row.name)
+            }
+            ProtectionKind::Unit => {
+                let id = number("directoryId", &input.directory_id)?;
+                directories::find(c, account, id)?
+                    .ok_or_else(|| Error::field("directoryId", "There is no directory with this id."))?;
+                let written = input.dn.unwrap_or_default().trim().to_owned();
+                let wrong =
+                    |_| Error::field("dn", "Write a DN as the directory does, such as OU=Services,DC=example,DC=com.");
+                let normal = dn::normalise(&written).map_err(wrong)?;
+                if normal.is_empty() {
+                    return Err(Error::field("dn", "Enter a DN."));
+                }
+                (id, None, Some(normal), written)
+            }
+        };
+        let entry = Protection {
+            id: 0,
+            kind: input.kind,
+            directory_id,
+            object_id,
+            dn: normal,
+            name,
+            note,
+            created_by: who.urn(),
+            created_at: now,
+        };
+        if !queries::insert_protection(c, account, &entry)? {
+            return Err(Error::Conflict("This is on the protected list already.".into()));
+        }
+        let added = Protection { id: c.last_insert_rowid(), ..entry };
+        let record = Entry::new("audit.protection_added.v1")
+            .subject(urn("enforcement", &who.region, Some(account), "protection", added.id))
+            .detail("kind", added.kind)
+            .detail("name", &added.name)
+            .detail("note", &added.note);
+        Ok((added, vec![record]))
+    })
+    .await
+}
+
+/// Takes a line off the protected list.
+pub async fn unprotect(kernel: &Kernel, principal: &Principal, id: i64) -> Result<()> {
+    let account = principal.account()?;
+    let who = principal.clone();
+    audit::change(kernel, principal, move |c| {
+        let found = queries::protections(c, account)?.into_iter().find(|entry| entry.id == id);
+        let entry = found.ok_or(Error::NotFound("This line of the protected list"))?;
+        queries::delete_protection(c, account, id)?;
+        let record = Entry::new("audit.protection_removed.v1")
+            .subject(urn("enforcement", &who.region, Some(account), "protection", id))
+            .detail("kind", entry.kind)
+            .detail("name", &entry.name)
+            .detail("note", &entry.note);
+        Ok(((), vec![record]))
+    })
+    .await
+}
+
+/// Sets the two-person rule.
+pub async fn set_rule(kernel: &Kernel, principal: &Principal, rule: Rule) -> Result<Rule> {
+    let account = principal.account()?;
+    let rule = rule.check().map_err(|error: FieldError| Error::Invalid(vec![error]))?;
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    audit::change(kernel, principal, move |c| {
+        let before = queries::rule(c, account)?;
+        if before == rule {
+            return Ok((rule, Vec::new()));
+        }
+        queries::set_rule(c, account, rule, now)?;
+        let record = Entry::new("audit.two_person_rule_updated.v1")
+            .subject(urn("enforcement", &who.region, Some(account), "two-person-rule", account))
+            .changes(before, rule);
+        Ok((rule, vec![record]))
+    })
+    .await
+}
+
+/// What an action would come to, before it is asked for: each identity with the reason why it would be refused.
+pub(super) fn preview(
+    c: &Connection,
+    account: AccountId,
+    action: Action,
+    ids: &[i64],
+) -> Result<Vec<(identities::IdentityRow, Option<String>)>> {
+    let mut lines = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Some(row) = identities::queries::find_identity(c, account, *id)? else { continue };
+        let Some(directory) = directories::find(c, account, row.directory_id)? else { continue };
+        let refused = never::refusal(c, account, &directory, &row, action, 0)?;
+        lines.push((row, refused));
+    }
+    Ok(lines)
+}

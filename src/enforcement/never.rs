@@ -1,0 +1,225 @@
+//! Never: whom nobody acts on, whoever asks and by whatever door.
+//!
+//! Owns the one choke point, [`refusal`]. It is asked when a request is made, and again right before each task is sent:
+//! what was allowed an hour ago need not be now. Owns the protected list too. Unsure means refused.
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use super::{model::TaskState, queries};
+use crate::{
+    clock::Time,
+    connectors::{
+        self, Kind, Value,
+        act::{self, Action},
+        active_directory,
+        ldap::dn,
+    },
+    directories::Directory,
+    error::Result,
+    identities::{self, IdentityRow, ObjectId},
+    principal::AccountId,
+};
+
+/// What a line of the protected list is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProtectionKind {
+    Identity,
+    /// Its members, through any depth of groups.
+    Group,
+    /// Everything below a DN (an OU, a container).
+    Unit,
+}
+
+impl ProtectionKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Group => "group",
+            Self::Unit => "unit",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Identity, Self::Group, Self::Unit].into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Identity => "Identity",
+            Self::Group => "Members of a group",
+            Self::Unit => "Everybody below a DN",
+        }
+    }
+}
+
+/// A line of the protected list.
+#[derive(Debug, Clone)]
+pub struct Protection {
+    pub id: i64,
+    pub kind: ProtectionKind,
+    pub directory_id: i64,
+    pub object_id: Option<ObjectId>,
+    /// Normalised.
+    pub dn: Option<String>,
+    pub name: String,
+    pub note: String,
+    pub created_by: String,
+    pub created_at: Time,
+}
+
+/// A line of the protected list in the API.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Protection)]
+pub struct ProtectionJson {
+    pub id: String,
+    pub kind: ProtectionKind,
+    pub directory_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<String>,
+    /// Of a unit, as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dn: Option<String>,
+    pub name: String,
+    pub note: String,
+    pub created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+}
+
+impl From<Protection> for ProtectionJson {
+    fn from(entry: Protection) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            kind: entry.kind,
+            directory_id: entry.directory_id.to_string(),
+            object_id: entry.object_id.map(|id| id.to_string()),
+            dn: entry.dn.map(|_| entry.name.clone()),
+            name: entry.name,
+            note: entry.note,
+            created_by: entry.created_by,
+            created_at: entry.created_at,
+        }
+    }
+}
+
+/// Groups above one identity that are looked at. Somebody in more is not acted on.
+const GROUPS_MAX: usize = 5_000;
+/// Members looked at together for another administrator who can sign in.
+const MEMBERS_AT_ONCE: usize = 200;
+
+/// Why `action` must not be done to an identity, as a sentence; `None` when it may be. `except` is the task that asks.
+pub(super) fn refusal(
+    connection: &Connection,
+    account: AccountId,
+    directory: &Directory,
+    identity: &IdentityRow,
+    action: Action,
+    except: i64,
+) -> Result<Option<String>> {
+    if identity.removed_at.is_some() || identity.missing_since_at.is_some() {
+        return Ok(Some(
+            "The directory's answers do not hold this identity any more. Sync the directory first.".to_owned(),
+        ));
+    }
+    if let Err(reason) = connectors::offer(directory.kind, &directory.settings, action) {
+        return Ok(Some(reason));
+    }
+    let Some(act_principal) = &directory.act_principal else {
+        return Ok(Some(format!(
+            "{} is only read: it has no credentials for acting. Add them to the directory's settings (“Who acts”).",
+            directory.name
+        )));
+    };
+    for (bind_name, what) in [(&directory.read_principal, "reads"), (act_principal, "acts in")] {
+        if act::is_named(bind_name, &identity.fields) {
+            return Ok(Some(format!("Bailiwick itself {what} {} as this account.", directory.name)));
+        }
+    }
+    if let Some(reason) = connectors::never(directory.kind, &identity.fields) {
+        return Ok(Some(reason));
+    }
+    let (groups, has_more) = identities::queries::belongings(connection, identity.id, GROUPS_MAX)?;
+    if has_more {
+        return Ok(Some(format!("This identity is in more than {GROUPS_MAX} groups, which can't all be looked at.")));
+    }
+    for entry in queries::protections(connection, account)? {
+        let is_it = match entry.kind {
+            ProtectionKind::Identity => entry.object_id == Some(identity.id),
+            ProtectionKind::Group => groups.iter().any(|group| entry.object_id == Some(group.id)),
+            ProtectionKind::Unit => entry.directory_id == directory.id && is_below(identity, entry.dn.as_deref()),
+        };
+        if is_it {
+            let why = if entry.note.is_empty() { String::new() } else { format!(" ({})", entry.note) };
+            return Ok(Some(match entry.kind {
+                ProtectionKind::Identity => format!("This identity is on the protected list{why}."),
+                ProtectionKind::Group => format!("Members of {} are on the protected list{why}.", entry.name),
+                ProtectionKind::Unit => format!("Everybody below {} is on the protected list{why}.", entry.name),
+            }));
+        }
+    }
+    if action.takes_away() && identity.status == "active" {
+        for group in &groups {
+            let Some(row) = identities::queries::find_group(connection, account, group.id)? else { continue };
+            let sid = match row.fields.attributes.get("objectSid").and_then(|values| values.first()) {
+                Some(Value::Text(sid)) => sid.as_str(),
+                _ => "",
+            };
+            let is_of_administrators = match directory.kind {
+                Kind::ActiveDirectory => active_directory::act::is_of_administrators(sid),
+                Kind::Openldap => directory.guard.privileged.covers(&row.name),
+            };
+            if is_of_administrators && !has_another(connection, account, directory, row.id, identity.id, except)? {
+                return Ok(Some(format!(
+                    "This is the last enabled member of {}: nobody would be left to administer {}.",
+                    row.name, directory.name
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an identity's DN lies below another one; an unreadable one might.
+fn is_below(identity: &IdentityRow, unit: Option<&str>) -> bool {
+    let Some(unit) = unit else { return false };
+    match identity.fields.attributes.get("dn").and_then(|values| values.first()) {
+        Some(Value::Text(dn)) => dn::normalise(dn).map_or(true, |dn| dn::is_within(&dn, unit)),
+        _ => true,
+    }
+}
+
+/// Whether somebody else in a group can sign in, as far as the copy and the tasks on their way say.
+fn has_another(
+    connection: &Connection,
+    account: AccountId,
+    directory: &Directory,
+    group: ObjectId,
+    than: ObjectId,
+    except: i64,
+) -> Result<bool> {
+    let mut after = 0;
+    loop {
+        let members = identities::queries::effective_members(connection, group, after, MEMBERS_AT_ONCE)?;
+        let Some(last) = members.last().map(|member| member.number) else { return Ok(false) };
+        for member in members.iter().filter(|member| member.kind == "identity" && member.number != than) {
+            if member.status.as_deref() != Some("active") {
+                continue;
+            }
+            let Some(other) = identities::queries::find_identity(connection, account, member.number)? else { continue };
+            if other.directory_id == directory.id && !is_taken_away(connection, directory, member.number, except)? {
+                return Ok(true);
+            }
+        }
+        after = last;
+    }
+}
+
+/// Whether the last thing done to an identity, or on its way, takes its access away and the copy can't know yet.
+fn is_taken_away(connection: &Connection, directory: &Directory, identity: ObjectId, except: i64) -> Result<bool> {
+    let Some(deed) = queries::last_deed(connection, identity, except)? else { return Ok(false) };
+    let is_known_to_the_copy = deed.state == TaskState::Observed && deed.observed_at < directory.applied_at;
+    Ok(deed.action.takes_away() && !is_known_to_the_copy)
+}

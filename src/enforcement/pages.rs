@@ -1,0 +1,608 @@
+//! Requests and tasks for people: the list, one request, asking for an action, and who is protected.
+//!
+//! Owns what is shown before somebody confirms: whom it is about, what it does, what it leaves, and who would be refused.
+//! Whether anything may be done is decided in `actions` and `never`, the same for the API.
+
+use std::collections::HashMap;
+
+use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use askama::Template;
+use serde::Deserialize;
+
+use super::{
+    actions::{self, ReasonInput},
+    dispatcher::Dispatcher,
+    model::{IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState},
+    queries::{self, TaskFilter},
+    rule,
+};
+use crate::{
+    connectors::{
+        self,
+        act::{Action, Coverage},
+    },
+    directories::{self, words},
+    error::{Error, FieldError, Result},
+    identities::{self, IdentityRow},
+    principal::{Level, Permission, Service},
+    web::{
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, grouped, href, html, html_status, redirect,
+        redirect_with,
+    },
+};
+
+/// A request as a row of the list.
+struct Row {
+    request: Request,
+    /// One identity's name, and how many there are besides.
+    about: String,
+    by: String,
+    summary: String,
+}
+
+pub(super) fn by(ctx: &Ctx, urn: &str) -> String {
+    if urn == ctx.principal.urn() { "you".into() } else { words::who(urn).to_owned() }
+}
+
+/// How far a request is, in a few words.
+fn summary(request: &Request) -> String {
+    let counts = &request.counts;
+    let parts = [
+        (counts.observed, "observed"),
+        (counts.in_progress, "in progress"),
+        (counts.queued, "queued"),
+        (counts.awaiting_approval, "waiting"),
+        (counts.unsuccessful, "unsuccessful"),
+        (counts.refused, "refused"),
+        (counts.cancelled, "cancelled"),
+    ];
+    let said: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{} {word}", grouped(count)))
+        .collect();
+    said.join(", ")
+}
+
+#[derive(Template)]
+#[template(path = "enforcement/list.html", blocks = ["results"])]
+struct ListPage {
+    page: Page,
+    rows: Vec<Row>,
+    states: [RequestState; 6],
+    chosen_state: String,
+    here: String,
+    first_href: String,
+    next_href: String,
+    /// Something is going on, so the list is asked for again.
+    is_live: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ListPageQuery {
+    cursor: Option<String>,
+    state: Option<String>,
+}
+
+/// `GET /tasks`.
+pub(super) async fn list(ctx: Ctx, query: Query<ListPageQuery>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let chosen_state = query.0.state.unwrap_or_default();
+    let state = match chosen_state.as_str() {
+        "" => None,
+        state => Some(RequestState::parse(state).ok_or(Error::NotFound("This state of a request"))?),
+    };
+    let list = ListQuery { limit: None, cursor: query.0.cursor.clone() };
+    let before = list.position::<i64>()?.unwrap_or(i64::MAX);
+    let found = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let requests = queries::list_requests(c, account, state, before, PAGE_SIZE + 1)?;
+            let mut rows = Vec::with_capacity(requests.len());
+            for request in requests {
+                let filter = TaskFilter { request: Some(request.id), ..TaskFilter::default() };
+                let last = queries::list_tasks(c, account, filter, i64::MAX, 1)?.into_iter().next();
+                rows.push((request, last));
+            }
+            Ok(rows)
+        })
+        .await?;
+    let listing = Listing::cut(found, PAGE_SIZE, |(request, _)| request.id).map(|(request, one)| {
+        let name = one.map(|task| task.name).unwrap_or_default();
+        let about = match request.counts.total() {
+            1 => name,
+            count => format!("{name} and {} more", grouped(count - 1)),
+        };
+        Row { about, by: by(&ctx, &request.requested_by), summary: summary(&request), request }
+    });
+    let link = |cursor: &str| href("/tasks", &[("state", &chosen_state), ("cursor", cursor)]);
+    let page = ListPage {
+        page: Page::new(&ctx, "Tasks", "tasks"),
+        is_live: listing.rows.iter().any(|row| row.request.finished_at.is_none()),
+        rows: listing.rows,
+        states: RequestState::ALL,
+        here: link(query.0.cursor.as_deref().unwrap_or_default()),
+        first_href: if query.0.cursor.is_some() { link("") } else { String::new() },
+        next_href: listing.next.map(|cursor| link(&cursor)).unwrap_or_default(),
+        chosen_state,
+    };
+    if ctx.is_fragment { html(&page.as_results()) } else { html(&page) }
+}
+
+/// A task as a row of its request.
+pub(super) struct TaskRow {
+    pub task: Task,
+    pub directory: String,
+}
+
+#[derive(Template)]
+#[template(path = "enforcement/request.html", blocks = ["live"])]
+struct RequestPage {
+    page: Page,
+    request: Request,
+    rows: Vec<TaskRow>,
+    summary: String,
+    by: String,
+    decided_by: String,
+    /// What the action does, by kind of directory among the tasks.
+    coverage: Vec<(&'static str, Coverage)>,
+    can_cancel: bool,
+    can_undo: bool,
+    /// May decide over it, being somebody else.
+    can_decide: bool,
+    problem: String,
+    reason: String,
+    reason_error: String,
+}
+
+impl RequestPage {
+    fn heading(&self) -> String {
+        let about = match self.rows.as_slice() {
+            [one] => one.task.name.clone(),
+            many => format!("{} identities", grouped(i64::try_from(many.len()).unwrap_or(i64::MAX))),
+        };
+        format!("{} {about}", self.request.action.heading())
+    }
+
+    fn is_open(&self) -> bool {
+        self.request.finished_at.is_none()
+    }
+
+    fn inverse(&self) -> &'static str {
+        self.request.action.inverse().map_or("", Action::title)
+    }
+}
+
+/// What came of a form of this page that was refused.
+#[derive(Debug, Default)]
+struct Typed {
+    problem: String,
+    reason: String,
+    reason_error: String,
+}
+
+async fn show(ctx: &Ctx, id: i64, typed: Typed) -> Result<RequestPage> {
+    let account = ctx.principal.account()?;
+    let (request, tasks, names, all) = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+            let tasks = queries::tasks_of(c, id)?;
+            let mut all: HashMap<i64, directories::Directory> = HashMap::new();
+            for task in &tasks {
+                if !all.contains_key(&task.directory_id)
+                    && let Some(directory) = directories::find(c, account, task.directory_id)?
+                {
+                    all.insert(task.directory_id, directory);
+                }
+            }
+            Ok((request, tasks, directories::names(c, account)?, all))
+        })
+        .await?;
+    let mut coverage: Vec<(&'static str, Coverage)> = Vec::new();
+    for directory in all.values() {
+        if let Ok(words) = connectors::offer(directory.kind, &directory.settings, request.action) {
+            let line = (directory.kind.title(), words);
+            if !coverage.contains(&line) {
+                coverage.push(line);
+            }
+        }
+    }
+    coverage.sort_by_key(|(kind, _)| *kind);
+    let may = |service, level| ctx.principal.allows(Permission::Needs(service, level));
+    let may_act = may(Service::Enforcement, Level::Operate);
+    let is_awaiting = request.state == RequestState::AwaitingApproval;
+    let can_decide =
+        is_awaiting && may(Service::Approvals, Level::Operate) && rule::check_other(&ctx.principal, &request).is_ok();
+    let mut page = RequestPage {
+        page: Page::new(ctx, "", "tasks"),
+        summary: summary(&request),
+        by: by(ctx, &request.requested_by),
+        decided_by: request.decision.as_ref().map(|decision| by(ctx, &decision.by)).unwrap_or_default(),
+        coverage,
+        can_cancel: may_act
+            && tasks.iter().any(|task| {
+                matches!(task.state, TaskState::AwaitingApproval | TaskState::Queued) && task.sent_at.is_none()
+            }),
+        can_undo: may_act && tasks.iter().any(|task| task.inverse().is_some()) && request.undone_by.is_none(),
+        can_decide,
+        rows: tasks
+            .into_iter()
+            .map(|task| TaskRow { directory: names.get(&task.directory_id).cloned().unwrap_or_default(), task })
+            .collect(),
+        request,
+        problem: typed.problem,
+        reason: typed.reason,
+        reason_error: typed.reason_error,
+    };
+    page.page.title = page.heading();
+    Ok(page)
+}
+
+/// `GET /tasks/requests/{id}`.
+pub(super) async fn request(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
+    let page = show(&ctx, id.0, Typed::default()).await?;
+    if ctx.is_fragment { html(&page.as_live()) } else { html(&page) }
+}
+
+/// The one field of the buttons of a request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReasonForm {
+    reason: String,
+}
+
+/// A form that was refused comes back with the whole page.
+async fn refused(ctx: &Ctx, id: i64, form: ReasonForm, error: Error) -> Result<HttpResponse> {
+    let (status, typed) = match error {
+        Error::Invalid(errors) => {
+            let message = errors.into_iter().next().map(|error| error.message).unwrap_or_default();
+            let typed = Typed { reason: form.reason, reason_error: message, ..Typed::default() };
+            (StatusCode::UNPROCESSABLE_ENTITY, typed)
+        }
+        Error::Conflict(message) => {
+            (StatusCode::CONFLICT, Typed { problem: message, reason: form.reason, ..Typed::default() })
+        }
+        other => return Err(other),
+    };
+    html_status(status, &show(ctx, id, typed).await?)
+}
+
+fn back(id: i64) -> String {
+    format!("/tasks/requests/{id}")
+}
+
+/// `POST /tasks/requests/{id}/approve`.
+pub(super) async fn approve(
+    ctx: Ctx,
+    id: PathId<i64>,
+    form: Form<ReasonForm>,
+    dispatcher: Data<Dispatcher>,
+) -> Result<HttpResponse> {
+    decide(ctx, id.0, form.0, dispatcher, true).await
+}
+
+/// `POST /tasks/requests/{id}/decline`.
+pub(super) async fn decline(
+    ctx: Ctx,
+    id: PathId<i64>,
+    form: Form<ReasonForm>,
+    dispatcher: Data<Dispatcher>,
+) -> Result<HttpResponse> {
+    decide(ctx, id.0, form.0, dispatcher, false).await
+}
+
+async fn decide(
+    ctx: Ctx,
+    id: i64,
+    form: ReasonForm,
+    dispatcher: Data<Dispatcher>,
+    is_approved: bool,
+) -> Result<HttpResponse> {
+    let input = ReasonInput { reason: form.reason.clone() };
+    match actions::decide(&ctx.kernel, &ctx.principal, &dispatcher, id, is_approved, input).await {
+        Ok(_) if is_approved => Ok(redirect_with(&back(id), "success", "The request is approved and on its way.")),
+        Ok(_) => Ok(redirect_with(&back(id), "success", "The request is declined. Nothing was sent.")),
+        Err(error) => refused(&ctx, id, form, error).await,
+    }
+}
+
+/// `POST /tasks/requests/{id}/cancel`.
+pub(super) async fn cancel(ctx: Ctx, id: PathId<i64>, form: Form<ReasonForm>) -> Result<HttpResponse> {
+    match actions::cancel(&ctx.kernel, &ctx.principal, id.0).await {
+        Ok(_) => Ok(redirect_with(&back(id.0), "success", "What had not been sent is called off.")),
+        Err(error) => refused(&ctx, id.0, form.0, error).await,
+    }
+}
+
+/// `POST /tasks/requests/{id}/undo`.
+pub(super) async fn undo(
+    ctx: Ctx,
+    id: PathId<i64>,
+    form: Form<ReasonForm>,
+    dispatcher: Data<Dispatcher>,
+) -> Result<HttpResponse> {
+    let input = ReasonInput { reason: form.0.reason.clone() };
+    match actions::undo(&ctx.kernel, &ctx.principal, &dispatcher, id.0, None, input).await {
+        Ok((request, _)) => Ok(redirect(&back(request.id))),
+        Err(error) => refused(&ctx, id.0, form.0, error).await,
+    }
+}
+
+// --- asking ---
+
+/// An identity that is about to be acted on.
+struct Target {
+    identity: IdentityRow,
+    /// Its state as a word.
+    state: String,
+    /// Why it would be refused; empty when it would not.
+    refused: String,
+}
+
+/// An action that can be chosen.
+struct Choice {
+    action: Action,
+    href: String,
+    /// Why nobody chosen can have it; empty when somebody can.
+    refused: String,
+    does: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "enforcement/new.html")]
+struct NewPage {
+    page: Page,
+    /// `None`: an action has to be chosen first.
+    action: Option<Action>,
+    choices: Vec<Choice>,
+    targets: Vec<Target>,
+    coverage: Vec<(&'static str, Coverage)>,
+    /// The ids, for the form.
+    identities: String,
+    /// Why another person has to approve it; empty when nobody has to.
+    waits_for: String,
+    may_break_glass: bool,
+    fields: NewForm,
+    faults: Vec<FieldError>,
+    problem: String,
+    back: String,
+}
+
+impl NewPage {
+    fn error(&self, field: &str) -> String {
+        let found = self.faults.iter().find(|fault| fault.field == field);
+        found.map(|fault| fault.message.clone()).unwrap_or_default()
+    }
+
+    fn allowed(&self) -> usize {
+        self.targets.iter().filter(|target| target.refused.is_empty()).count()
+    }
+
+    fn about(&self) -> String {
+        match self.targets.as_slice() {
+            [one] => one.identity.name().to_owned(),
+            many => format!("{} identities", many.len()),
+        }
+    }
+
+    fn heading(&self) -> String {
+        match self.action {
+            Some(action) => format!("{} {}", action.heading(), self.about()),
+            None => format!("Act on {}", self.about()),
+        }
+    }
+}
+
+/// What the form sends.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NewForm {
+    action: String,
+    /// Ids, with commas between them.
+    identities: String,
+    reason: String,
+    /// Empty: for good.
+    #[serde(rename = "for")]
+    lasts: String,
+    #[serde(rename = "breakGlass")]
+    break_glass: String,
+}
+
+/// Whom a link to the form names: `identity` any number of times, or a `group`, whose effective members it is about.
+struct Chosen {
+    action: Option<Action>,
+    ids: Vec<i64>,
+}
+
+async fn chosen(ctx: &Ctx, pairs: Vec<(String, String)>) -> Result<Chosen> {
+    let account = ctx.principal.account()?;
+    let mut chosen = Chosen { action: None, ids: Vec::new() };
+    for (name, value) in pairs {
+        match name.as_str() {
+            "action" if value.is_empty() => {}
+            "action" => {
+                chosen.action = Some(Action::parse(&value).ok_or(Error::NotFound("This action"))?);
+            }
+            "identity" => {
+                let id = value.parse().map_err(|_| Error::NotFound("This identity"))?;
+                if !chosen.ids.contains(&id) {
+                    chosen.ids.push(id);
+                }
+            }
+            "group" => {
+                let id = value.parse().map_err(|_| Error::NotFound("This group"))?;
+                let members = ctx
+                    .kernel
+                    .db
+                    .read(move |c| {
+                        identities::queries::find_group(c, account, id)?.ok_or(Error::NotFound("This group"))?;
+                        identities::queries::effective_members(c, id, 0, IDENTITIES_MAX + 1)
+                    })
+                    .await?;
+                chosen
+                    .ids
+                    .extend(members.iter().filter(|member| member.kind == "identity").map(|member| member.number));
+            }
+            _ => return Err(Error::BadRequest(format!("{name} is not known here."))),
+        }
+    }
+    Ok(chosen)
+}
+
+async fn new_page(ctx: &Ctx, action: Option<Action>, ids: Vec<i64>, fields: NewForm) -> Result<NewPage> {
+    let account = ctx.principal.account()?;
+    let problem = if ids.is_empty() {
+        "Choose at least one identity.".to_owned()
+    } else if ids.len() > IDENTITIES_MAX {
+        format!("At most {IDENTITIES_MAX} identities go into one request. Choose fewer.")
+    } else {
+        String::new()
+    };
+    let ids = if problem.is_empty() { ids } else { Vec::new() };
+    let asked = ids.clone();
+    let (lines, coverage, choices, waits_for) = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let lines = actions::preview(c, account, action.unwrap_or(Action::Disable), &asked)?;
+            let mut kinds: Vec<(&'static str, serde_json::Value, connectors::Kind)> = Vec::new();
+            let mut seen = std::collections::HashSet::new();
+            for (identity, _) in &lines {
+                if seen.insert(identity.directory_id)
+                    && let Some(directory) = directories::find(c, account, identity.directory_id)?
+                {
+                    kinds.push((directory.kind.title(), directory.settings, directory.kind));
+                }
+            }
+            let offers = |action: Action| -> Vec<(&'static str, connectors::act::Offer)> {
+                kinds
+                    .iter()
+                    .map(|(title, settings, kind)| (*title, connectors::offer(*kind, settings, action)))
+                    .collect()
+            };
+            let mut coverage: Vec<(&'static str, Coverage)> = Vec::new();
+            if let Some(action) = action {
+                for (title, offer) in offers(action) {
+                    if let Ok(words) = offer
+                        && !coverage.contains(&(title, words))
+                    {
+                        coverage.push((title, words));
+                    }
+                }
+            }
+            let choices: Vec<(Action, Vec<(&'static str, connectors::act::Offer)>)> =
+                Action::ALL.into_iter().map(|action| (action, offers(action))).collect();
+            let rows: Vec<IdentityRow> = lines.iter().map(|(row, _)| row.clone()).collect();
+            let waits_for = rule::waits_for(c, account, &rows)?;
+            Ok((lines, coverage, choices, waits_for))
+        })
+        .await?;
+    let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let link = |action: Action| {
+        let mut fields = vec![("action", action.as_str().to_owned())];
+        fields.extend(ids.iter().map(|id| ("identity", id.to_string())));
+        format!("/tasks/new?{}", serde_urlencoded::to_string(fields).unwrap_or_default())
+    };
+    let targets: Vec<Target> = lines
+        .into_iter()
+        .map(|(identity, refused)| Target {
+            state: identities::state_title(identity.state()),
+            refused: refused.unwrap_or_default(),
+            identity,
+        })
+        .collect();
+    let back = match ids.as_slice() {
+        [one] => format!("/identities/{one}"),
+        _ => "/identities".to_owned(),
+    };
+    let mut page = NewPage {
+        page: Page::new(ctx, "", "tasks"),
+        action,
+        choices: choices
+            .into_iter()
+            .map(|(action, offers)| {
+                let offered = offers.iter().find_map(|(_, offer)| offer.as_ref().ok());
+                Choice {
+                    action,
+                    href: link(action),
+                    does: offered.map_or("", |coverage| coverage.does),
+                    refused: match (offered, offers.first()) {
+                        (None, Some((_, Err(reason)))) => reason.clone(),
+                        _ => String::new(),
+                    },
+                }
+            })
+            .collect(),
+        targets,
+        coverage,
+        identities: joined,
+        waits_for: waits_for.unwrap_or_default(),
+        may_break_glass: ctx.principal.allows(Permission::Needs(Service::Enforcement, Level::Full)),
+        fields,
+        faults: Vec::new(),
+        problem,
+        back,
+    };
+    page.page.title = page.heading();
+    Ok(page)
+}
+
+/// `GET /tasks/new`: choose what to do, then confirm it.
+pub(super) async fn new(ctx: Ctx, query: Query<Vec<(String, String)>>) -> Result<HttpResponse> {
+    let chosen = chosen(&ctx, query.0).await?;
+    html(&new_page(&ctx, chosen.action, chosen.ids, NewForm::default()).await?)
+}
+
+/// `POST /tasks/new`.
+pub(super) async fn create(ctx: Ctx, form: Form<NewForm>, dispatcher: Data<Dispatcher>) -> Result<HttpResponse> {
+    let form = form.0;
+    let action = Action::parse(&form.action).ok_or(Error::NotFound("This action"))?;
+    let input = TaskInput {
+        action,
+        identities: form.identities.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect(),
+        reason: form.reason.clone(),
+        lasts: Some(form.lasts.clone()).filter(|lasts| !lasts.trim().is_empty()),
+        break_glass: !form.break_glass.is_empty(),
+    };
+    let ids: Vec<i64> = input.identities.iter().filter_map(|id| id.parse().ok()).collect();
+    match actions::create(&ctx.kernel, &ctx.principal, &dispatcher, input).await {
+        Ok((request, _)) => Ok(redirect(&back(request.id))),
+        Err(Error::Invalid(faults)) => {
+            let page = new_page(&ctx, Some(action), ids, form).await?;
+            html_status(StatusCode::UNPROCESSABLE_ENTITY, &NewPage { faults, ..page })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+// --- beside an identity ---
+
+#[derive(Template)]
+#[template(path = "enforcement/of_identity.html")]
+struct OfIdentity {
+    rows: Vec<Task>,
+    has_more: bool,
+}
+
+/// Tasks shown beside an identity.
+const BESIDE: usize = 5;
+
+/// `GET /identities/{id}/tasks`: the newest tasks of an identity, for its page.
+pub(super) async fn of_identity(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
+    let account = ctx.principal.account()?;
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            identities::queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            let filter = TaskFilter { identity: Some(id.0), ..TaskFilter::default() };
+            queries::list_tasks(c, account, filter, i64::MAX, BESIDE + 1)
+        })
+        .await?;
+    let listing = Listing::cut(rows, BESIDE, |task| task.id);
+    html(&OfIdentity { has_more: listing.next.is_some(), rows: listing.rows })
+}

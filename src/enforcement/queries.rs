@@ -1,0 +1,582 @@
+//! All SQL of the enforcement room.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    model::{Counts, Decision, Request, RequestState, Task, TaskState},
+    never::{Protection, ProtectionKind},
+    rule::Rule,
+};
+use crate::{
+    clock::Time,
+    connectors::act::{Action, Standing},
+    error::Result,
+    principal::AccountId,
+};
+
+/// Text of a column as one of an enumeration's words.
+fn word<T>(row: &Row<'_>, index: usize, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+    let text: String = row.get(index)?;
+    parse(&text).ok_or_else(|| {
+        let error = format!("{text} is not known").into();
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error)
+    })
+}
+
+fn standing(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Standing>> {
+    let text: Option<String> = row.get(index)?;
+    let read = |text: String| {
+        serde_json::from_str(&text)
+            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, e.into()))
+    };
+    text.map(read).transpose()
+}
+
+/// What [`read_request`] reads; a macro, so that each statement is one literal.
+macro_rules! request_columns {
+    () => {
+        "id, account_id, action, reason, requested_by, requester, requested_at, state, waits_for, expires_at, decision,
+         decided_by, decided_at, decision_reason, undo_at, undone_by, undo_of, finished_at"
+    };
+}
+
+/// What [`read_task`] reads; `t` is the task, `r` its request.
+macro_rules! tasks {
+    ($rest:literal) => {
+        concat!(
+            "SELECT t.id, t.request_id, t.account_id, t.directory_id, t.identity_id, t.external_id, t.name, t.user_name,
+                    t.action, t.state, t.error, t.next_step, t.before, t.after, t.was_so, t.attempts, t.due_at,
+                    t.give_up_at, t.sent_at, t.accepted_at, t.observed_at, t.finished_at, t.inverse_of, t.drift_at,
+                    t.drift, r.reason, r.requested_at
+             FROM task t JOIN enforcement_request r ON r.id = t.request_id ",
+            $rest
+        )
+    };
+}
+
+fn read_request(row: &Row<'_>) -> rusqlite::Result<Request> {
+    let decision: Option<String> = row.get(10)?;
+    let decision = match decision {
+        Some(decision) => Some(Decision {
+            decision,
+            by: row.get::<_, Option<String>>(11)?.unwrap_or_default(),
+            at: row.get::<_, Option<Time>>(12)?.unwrap_or_default(),
+            reason: row.get::<_, Option<String>>(13)?.unwrap_or_default(),
+        }),
+        None => None,
+    };
+    Ok(Request {
+        id: row.get(0)?,
+        account_id: row.get(1)?,
+        action: word(row, 2, Action::parse)?,
+        reason: row.get(3)?,
+        requested_by: row.get(4)?,
+        requester: row.get(5)?,
+        requested_at: row.get(6)?,
+        state: word(row, 7, RequestState::parse)?,
+        waits_for: row.get(8)?,
+        expires_at: row.get(9)?,
+        decision,
+        undo_at: row.get(14)?,
+        undone_by: row.get(15)?,
+        undo_of: row.get(16)?,
+        finished_at: row.get(17)?,
+        counts: Counts::default(),
+    })
+}
+
+fn read_task(row: &Row<'_>) -> rusqlite::Result<Task> {
+    Ok(Task {
+        id: row.get(0)?,
+        request_id: row.get(1)?,
+        account_id: row.get(2)?,
+        directory_id: row.get(3)?,
+        identity_id: row.get(4)?,
+        external_id: row.get(5)?,
+        name: row.get(6)?,
+        user_name: row.get(7)?,
+        action: word(row, 8, Action::parse)?,
+        state: word(row, 9, TaskState::parse)?,
+        error: row.get(10)?,
+        next_step: row.get(11)?,
+        before: standing(row, 12)?,
+        after: standing(row, 13)?,
+        was_so: row.get(14)?,
+        attempts: row.get(15)?,
+        due_at: row.get(16)?,
+        give_up_at: row.get(17)?,
+        sent_at: row.get(18)?,
+        accepted_at: row.get(19)?,
+        observed_at: row.get(20)?,
+        finished_at: row.get(21)?,
+        inverse_of: row.get(22)?,
+        drift_at: row.get(23)?,
+        drift: row.get(24)?,
+        reason: row.get(25)?,
+        requested_at: row.get(26)?,
+    })
+}
+
+fn counts_of(connection: &Connection, request: i64) -> Result<Counts> {
+    let mut counts = Counts::default();
+    let mut statement =
+        connection.prepare_cached("SELECT state, count(*) FROM task WHERE request_id = ?1 GROUP BY state")?;
+    let mut rows = statement.query([request])?;
+    while let Some(row) = rows.next()? {
+        counts.add(word(row, 0, TaskState::parse)?, row.get(1)?);
+    }
+    Ok(counts)
+}
+
+fn with_counts(connection: &Connection, mut request: Request) -> Result<Request> {
+    request.counts = counts_of(connection, request.id)?;
+    Ok(request)
+}
+
+pub(super) fn insert_request(connection: &Connection, request: &Request) -> Result<i64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO enforcement_request (account_id, action, reason, requested_by, requester, requested_at, state,
+                                              waits_for, expires_at, undo_at, undo_of)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            request.account_id,
+            request.action.as_str(),
+            request.reason,
+            request.requested_by,
+            request.requester,
+            request.requested_at,
+            request.state.as_str(),
+            request.waits_for,
+            request.expires_at,
+            request.undo_at,
+            request.undo_of,
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Adds a task; what has not happened yet is left out.
+pub(super) fn insert_task(connection: &Connection, task: &Task) -> Result<i64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO task (request_id, account_id, directory_id, identity_id, external_id, name, user_name, action, state,
+                               error, next_step, due_at, give_up_at, finished_at, inverse_of)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            task.request_id,
+            task.account_id,
+            task.directory_id,
+            task.identity_id,
+            task.external_id,
+            task.name,
+            task.user_name,
+            task.action.as_str(),
+            task.state.as_str(),
+            task.error,
+            task.next_step,
+            task.due_at,
+            task.give_up_at,
+            task.finished_at,
+            task.inverse_of,
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Writes everything of a task that changes while it is carried out.
+pub(super) fn update_task(connection: &Connection, task: &Task) -> Result<()> {
+    let json = |standing: &Option<Standing>| standing.as_ref().map(serde_json::to_string).transpose();
+    connection
+        .prepare_cached(
+            "UPDATE task SET state = ?2, error = ?3, next_step = ?4, before = ?5, after = ?6, was_so = ?7, attempts = ?8,
+                             due_at = ?9, give_up_at = ?10, sent_at = ?11, accepted_at = ?12, observed_at = ?13,
+                             finished_at = ?14, drift_at = ?15, drift = ?16
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            task.id,
+            task.state.as_str(),
+            task.error,
+            task.next_step,
+            json(&task.before)?,
+            json(&task.after)?,
+            task.was_so,
+            task.attempts,
+            task.due_at,
+            task.give_up_at,
+            task.sent_at,
+            task.accepted_at,
+            task.observed_at,
+            task.finished_at,
+            task.drift_at,
+            task.drift,
+        ])?;
+    Ok(())
+}
+
+/// A request of an account, with its counts.
+pub(super) fn find_request(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Request>> {
+    let sql = concat!("SELECT ", request_columns!(), " FROM enforcement_request WHERE id = ?1 AND account_id = ?2");
+    let found = connection.prepare_cached(sql)?.query_row(params![id, account], read_request).optional()?;
+    found.map(|request| with_counts(connection, request)).transpose()
+}
+
+/// Requests of an account, newest first, before a number; of one state if one is named.
+pub(super) fn list_requests(
+    connection: &Connection,
+    account: AccountId,
+    state: Option<RequestState>,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<Request>> {
+    let sql = concat!(
+        "SELECT ",
+        request_columns!(),
+        " FROM enforcement_request WHERE account_id = ?1 AND id < ?2 AND (?3 IS NULL OR state = ?3) ORDER BY id DESC LIMIT ?4"
+    );
+    let rows: Vec<Request> = connection
+        .prepare_cached(sql)?
+        .query_map(params![account, before, state.map(RequestState::as_str), limit], read_request)?
+        .collect::<rusqlite::Result<_>>()?;
+    rows.into_iter().map(|request| with_counts(connection, request)).collect()
+}
+
+pub(super) fn find_task(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Task>> {
+    Ok(connection
+        .prepare_cached(tasks!("WHERE t.id = ?1 AND t.account_id = ?2"))?
+        .query_row(params![id, account], read_task)
+        .optional()?)
+}
+
+/// All tasks of a request, in order; there are at most as many as a request may have.
+pub(super) fn tasks_of(connection: &Connection, request: i64) -> Result<Vec<Task>> {
+    let mut statement = connection.prepare_cached(tasks!("WHERE t.request_id = ?1 ORDER BY t.id"))?;
+    let rows = statement.query_map([request], read_task)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What a list of tasks is narrowed to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TaskFilter {
+    pub request: Option<i64>,
+    pub identity: Option<i64>,
+    pub directory: Option<i64>,
+    pub state: Option<TaskState>,
+}
+
+/// Tasks of an account, newest first, before a number.
+pub(super) fn list_tasks(
+    connection: &Connection,
+    account: AccountId,
+    filter: TaskFilter,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<Task>> {
+    // One statement for each way in, so that each walks its own index.
+    let sql = match (filter.identity, filter.request) {
+        (Some(_), _) => {
+            tasks!(
+                "WHERE t.identity_id = ?3 AND (?4 IS NULL OR t.request_id = ?4) AND t.account_id = ?1 AND t.id < ?2
+                   AND (?5 IS NULL OR t.directory_id = ?5) AND (?6 IS NULL OR t.state = ?6) ORDER BY t.id DESC LIMIT ?7"
+            )
+        }
+        (None, Some(_)) => {
+            tasks!(
+                "WHERE t.request_id = ?4 AND (?3 IS NULL OR t.identity_id = ?3) AND t.account_id = ?1 AND t.id < ?2
+                   AND (?5 IS NULL OR t.directory_id = ?5) AND (?6 IS NULL OR t.state = ?6) ORDER BY t.id DESC LIMIT ?7"
+            )
+        }
+        (None, None) => {
+            tasks!(
+                "WHERE t.account_id = ?1 AND t.id < ?2 AND (?3 IS NULL OR t.identity_id = ?3)
+                   AND (?4 IS NULL OR t.request_id = ?4) AND (?5 IS NULL OR t.directory_id = ?5)
+                   AND (?6 IS NULL OR t.state = ?6) ORDER BY t.id DESC LIMIT ?7"
+            )
+        }
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let values = params![
+        account,
+        before,
+        filter.identity,
+        filter.request,
+        filter.directory,
+        filter.state.map(TaskState::as_str),
+        limit
+    ];
+    let rows = statement.query_map(values, read_task)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Directories that have a task to be looked at, and when the next one is.
+pub(super) fn due_directories(connection: &Connection, now: Time) -> Result<(Vec<i64>, Option<Time>)> {
+    let mut statement = connection.prepare_cached("SELECT DISTINCT directory_id FROM task WHERE due_at <= ?1")?;
+    let rows = statement.query_map([now], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let next = connection
+        .prepare_cached("SELECT min(due_at) FROM task WHERE due_at > ?1")?
+        .query_row([now], |row| row.get(0))?;
+    Ok((rows, next))
+}
+
+/// The tasks of a directory whose time has come, the longest due first.
+pub(super) fn due_tasks(connection: &Connection, directory: i64, now: Time, limit: usize) -> Result<Vec<Task>> {
+    let mut statement = connection
+        .prepare_cached(tasks!("WHERE t.due_at <= ?1 AND t.directory_id = ?2 ORDER BY t.due_at, t.id LIMIT ?3"))?;
+    let rows = statement.query_map(params![now, directory, limit], read_task)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Marks a request as over once all of its tasks are; answers its state if that was now.
+pub(super) fn finish_if_over(connection: &Connection, id: i64, now: Time) -> Result<Option<RequestState>> {
+    let counts = counts_of(connection, id)?;
+    if counts.open() > 0 {
+        return Ok(None);
+    }
+    let state = RequestState::of_tasks(&counts);
+    let changed = connection
+        .prepare_cached(
+            "UPDATE enforcement_request SET state = ?2, finished_at = ?3 WHERE id = ?1 AND finished_at IS NULL",
+        )?
+        .execute(params![id, state.as_str(), now])?;
+    Ok((changed > 0).then_some(state))
+}
+
+pub(super) fn set_decision(connection: &Connection, id: i64, decision: &Decision) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE enforcement_request SET decision = ?2, decided_by = ?3, decided_at = ?4, decision_reason = ?5
+             WHERE id = ?1",
+        )?
+        .execute(params![id, decision.decision, decision.by, decision.at, decision.reason])?;
+    Ok(())
+}
+
+/// Lets the tasks of an approved request go.
+pub(super) fn release(
+    connection: &Connection,
+    id: i64,
+    now: Time,
+    give_up_at: Time,
+    undo_at: Option<Time>,
+) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE enforcement_request SET state = 'running', undo_at = ?2 WHERE id = ?1")?
+        .execute(params![id, undo_at])?;
+    connection
+        .prepare_cached(
+            "UPDATE task SET state = 'queued', due_at = ?2, give_up_at = ?3
+             WHERE request_id = ?1 AND state = 'awaiting-approval'",
+        )?
+        .execute(params![id, now, give_up_at])?;
+    Ok(())
+}
+
+/// Calls off what of a request has not been sent; answers how many tasks that were.
+pub(super) fn cancel_unsent(connection: &Connection, id: i64, why: &str, now: Time) -> Result<usize> {
+    Ok(connection
+        .prepare_cached(
+            "UPDATE task SET state = 'cancelled', error = ?2, due_at = NULL, finished_at = ?3
+             WHERE request_id = ?1 AND state IN ('awaiting-approval', 'queued') AND sent_at IS NULL",
+        )?
+        .execute(params![id, why, now])?)
+}
+
+/// Requests whose time has come: approval that did not come, and time boxes that have ended.
+pub(super) fn expired(connection: &Connection, now: Time) -> Result<Vec<(AccountId, i64)>> {
+    let sql = "SELECT account_id, id FROM enforcement_request
+               WHERE state = 'awaiting-approval' AND expires_at <= ?1 ORDER BY expires_at LIMIT 100";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn to_undo(connection: &Connection, now: Time) -> Result<Vec<(AccountId, i64)>> {
+    let sql = "SELECT account_id, id FROM enforcement_request
+               WHERE undo_at <= ?1 AND undone_by IS NULL AND state <> 'awaiting-approval' ORDER BY undo_at LIMIT 100";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Nothing takes it back by itself any more: `by` did, or 0 where nothing was left to take back.
+pub(super) fn set_undone(connection: &Connection, id: i64, by: i64) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE enforcement_request SET undone_by = ?2 WHERE id = ?1")?
+        .execute(params![id, by])?;
+    Ok(())
+}
+
+pub(super) fn set_undo_at(connection: &Connection, id: i64, at: Time) -> Result<()> {
+    connection.prepare_cached("UPDATE enforcement_request SET undo_at = ?2 WHERE id = ?1")?.execute(params![id, at])?;
+    Ok(())
+}
+
+/// When the next request expires or is to be taken back.
+pub(super) fn next_deadline(connection: &Connection) -> Result<Option<Time>> {
+    let expiring: Option<Time> = connection
+        .prepare_cached("SELECT min(expires_at) FROM enforcement_request WHERE state = 'awaiting-approval'")?
+        .query_row([], |row| row.get(0))?;
+    let boxed: Option<Time> = connection
+        .prepare_cached(
+            "SELECT min(undo_at) FROM enforcement_request
+             WHERE undo_at IS NOT NULL AND undone_by IS NULL AND state <> 'awaiting-approval'",
+        )?
+        .query_row([], |row| row.get(0))?;
+    Ok([expiring, boxed].into_iter().flatten().min())
+}
+
+/// A later task on the same identity that is on its way or was carried out.
+pub(super) fn has_later_task(connection: &Connection, task: &Task) -> Result<bool> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM task WHERE identity_id = ?1 AND id > ?2
+               AND state IN ('awaiting-approval', 'queued', 'sent', 'accepted', 'observed')",
+        )?
+        .exists(params![task.identity_id, task.id])?)
+}
+
+/// An open task of the same action on an identity.
+pub(super) fn open_task(connection: &Connection, identity: i64, action: Action) -> Result<Option<i64>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id FROM task WHERE identity_id = ?1 AND action = ?2
+               AND state IN ('awaiting-approval', 'queued', 'sent', 'accepted') ORDER BY id LIMIT 1",
+        )?
+        .query_row(params![identity, action.as_str()], |row| row.get(0))
+        .optional()?)
+}
+
+/// The last thing that was done to an identity or is on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deed {
+    pub action: Action,
+    pub state: TaskState,
+    pub observed_at: Option<Time>,
+}
+
+pub(super) fn last_deed(connection: &Connection, identity: i64, except: i64) -> Result<Option<Deed>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT action, state, observed_at FROM task
+             WHERE identity_id = ?1 AND id <> ?2 AND state IN ('queued', 'sent', 'accepted', 'observed')
+               AND action IN ('disable', 'enable', 'contain')
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row(params![identity, except], |row| {
+            Ok(Deed {
+                action: word(row, 0, Action::parse)?,
+                state: word(row, 1, TaskState::parse)?,
+                observed_at: row.get(2)?,
+            })
+        })
+        .optional()?)
+}
+
+// --- drift ---
+
+/// The applied run up to which a directory was looked at; 0 when it never was.
+pub(super) fn looked(connection: &Connection, directory: i64) -> Result<i64> {
+    Ok(connection
+        .prepare_cached("SELECT run_id FROM drift_mark WHERE directory_id = ?1")?
+        .query_row([directory], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
+}
+
+pub(super) fn set_looked(connection: &Connection, directory: i64, run: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO drift_mark (directory_id, run_id) VALUES (?1, ?2)
+             ON CONFLICT (directory_id) DO UPDATE SET run_id = excluded.run_id",
+        )?
+        .execute(params![directory, run])?;
+    Ok(())
+}
+
+/// What was done in a directory since a time and stands as far as is known.
+pub(super) fn watched(connection: &Connection, directory: i64, since: Time) -> Result<Vec<Task>> {
+    let mut statement = connection.prepare_cached(tasks!(
+        "WHERE t.directory_id = ?1 AND t.observed_at >= ?2 AND t.state = 'observed' AND t.was_so = 0 AND t.drift_at IS NULL
+         ORDER BY t.id"
+    ))?;
+    let rows = statement.query_map(params![directory, since], read_task)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn set_drift(connection: &Connection, task: i64, at: Time, what: &str) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE task SET drift_at = ?2, drift = ?3 WHERE id = ?1")?
+        .execute(params![task, at, what])?;
+    Ok(())
+}
+
+// --- the protected list and the two-person rule ---
+
+pub(super) fn protections(connection: &Connection, account: AccountId) -> Result<Vec<Protection>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT p.id, p.kind, p.directory_id, p.object_id, p.dn, p.name, p.note, p.created_by, p.created_at
+         FROM protection p WHERE p.account_id = ?1 ORDER BY p.id",
+    )?;
+    let rows = statement.query_map([account], |row| {
+        Ok(Protection {
+            id: row.get(0)?,
+            kind: word(row, 1, ProtectionKind::parse)?,
+            directory_id: row.get(2)?,
+            object_id: row.get(3)?,
+            dn: row.get(4)?,
+            name: row.get(5)?,
+            note: row.get(6)?,
+            created_by: row.get(7)?,
+            created_at: row.get(8)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// `false` when it is on the list already.
+pub(super) fn insert_protection(connection: &Connection, account: AccountId, entry: &Protection) -> Result<bool> {
+    let added = connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO protection (account_id, kind, directory_id, object_id, dn, name, note, created_by, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            account,
+            entry.kind.as_str(),
+            entry.directory_id,
+            entry.object_id,
+            entry.dn,
+            entry.name,
+            entry.note,
+            entry.created_by,
+            entry.created_at,
+        ])?;
+    Ok(added > 0)
+}
+
+pub(super) fn delete_protection(connection: &Connection, account: AccountId, id: i64) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM protection WHERE id = ?1 AND account_id = ?2")?
+        .execute(params![id, account])?;
+    Ok(())
+}
+
+pub(super) fn rule(connection: &Connection, account: AccountId) -> Result<Rule> {
+    let found = connection
+        .prepare_cached("SELECT above_count, for_privileged FROM two_person_rule WHERE account_id = ?1")?
+        .query_row([account], |row| Ok(Rule { above_count: row.get(0)?, for_privileged: row.get(1)? }))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+pub(super) fn set_rule(connection: &Connection, account: AccountId, rule: Rule, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO two_person_rule (account_id, above_count, for_privileged, updated_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (account_id) DO UPDATE SET above_count = excluded.above_count,
+                 for_privileged = excluded.for_privileged, updated_at = excluded.updated_at",
+        )?
+        .execute(params![account, rule.above_count, rule.for_privileged, now])?;
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Who may not be acted on, and who has to agree: the rules of enforcement on a real OpenLDAP, through the API.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fixtures::{
+    acting::{act, ask, identity, outcome, wait},
+    appliance::{Api, Appliance, draft, text},
+    people::{CANARY, GROUPS, PEOPLE},
+    slapd::{ACT_DN, Options, SYNC_PASSWORD, Slapd},
+};
+
+async fn begin(groups: &[(&str, &[&str])]) -> (Slapd, Appliance, String) {
+    let slapd = Slapd::start(Options::small());
+    for (name, members) in groups {
+        let members: String = members.iter().map(|member| format!("member: {member}\n")).collect();
+        slapd.modify(&format!(
+            "dn: cn={name},{GROUPS}\nchangetype: add\nobjectClass: groupOfNames\ncn: {name}\n{members}"
+        ));
+    }
+    let appliance = Appliance::start().await;
+    let mut draft = draft(&slapd);
+    draft["credentials"]["act"] = json!({"bindDn": ACT_DN, "password": SYNC_PASSWORD});
+    let directory = appliance.api.create_directory(&draft).await;
+    appliance.api.run_applied(&directory).await;
+    (slapd, appliance, directory)
+}
+
+fn dn(user: &str) -> String {
+    format!("uid={user},{PEOPLE}")
+}
+
+fn may_sign_in(slapd: &Slapd, user: &str) -> bool {
+    slapd.accepts(&dn(user), &format!("{CANARY}{user}"))
+}
+
+/// A key made at the command line: somebody else.
+fn other_key(appliance: &Appliance, account: &str) -> Api {
+    let said = appliance.command_line(&[
+        "admin",
+        "create-api-key",
+        "--account",
+        account,
+        "--role",
+        "full-access",
+        "--alias",
+        "second",
+    ]);
+    let said = String::from_utf8(said.stdout).expect("text");
+    let key = said.split_whitespace().find(|word| word.contains(':')).expect("id:secret").to_owned();
+    Api::new(&appliance.url(), &key)
+}
+
+async fn account(api: &Api) -> String {
+    text(&api.get("/api/accounts").await["accounts"][0], "id")
+}
+
+/// A key made by whoever `api` is.
+async fn own_key(appliance: &Appliance, api: &Api) -> Api {
+    let made = api.post("/api/apikeys", &json!({"alias": "mine", "roleId": "full-access"})).await.expect(201);
+    Api::new(&appliance.url(), &format!("{}:{}", text(&made, "id"), text(&made, "secret")))
+}
+
+#[tokio::test]
+async fn a_second_person_has_to_agree_and_is_never_the_one_who_asked() {
+    let (slapd, mut appliance, directory) = begin(&[]).await;
+    let api = &appliance.api;
+    api.post("/api/two-person-rule", &json!({"aboveCount": -1})).await.expect(422);
+    api.post("/api/two-person-rule", &json!({"aboveCount": 1})).await.ok();
+    let (one, two) = (identity(api, &directory, "u000101").await, identity(api, &directory, "u000102").await);
+
+    // One alone goes at once; two wait.
+    assert_eq!(outcome(&act(api, "disable", &[&one]).await).0, "observed");
+    assert_eq!(outcome(&act(api, "enable", &[&one]).await).0, "observed");
+    let request = ask(api, "disable", &[&one, &two]).await;
+    assert_eq!(request["state"], "awaiting-approval");
+    assert!(text(&request, "waitsFor").contains("2 identities"), "{request}");
+    let path = format!("/api/task-requests/{}", text(&request, "requestId"));
+    let approve = format!("{path}/approve");
+    let reason = json!({"reason": "looks right"});
+    // Not the one who asked, and not a key of theirs.
+    api.post(&approve, &reason).await.expect(403);
+    own_key(&appliance, api).await.post(&approve, &reason).await.expect(403);
+    assert!(may_sign_in(&slapd, "u000101") && may_sign_in(&slapd, "u000102"), "nothing was sent");
+    let other = other_key(&appliance, &account(api).await);
+    other.post(&approve, &json!({"reason": ""})).await.expect(422);
+    other.post(&approve, &reason).await.ok();
+    let tasks = wait(api, &text(&request, "requestId"), Duration::from_secs(30)).await;
+    assert!(tasks.iter().all(|task| task["state"] == "observed"), "{tasks:?}");
+    assert!(!may_sign_in(&slapd, "u000101") && !may_sign_in(&slapd, "u000102"));
+    other.post(&approve, &reason).await.expect(409);
+    let decided = api.get(&path).await;
+    assert_eq!(decided["decision"]["decision"], "approved");
+    assert_ne!(decided["decision"]["by"], decided["requestedBy"]);
+
+    // Declined and called off: nothing is sent.
+    let declined = ask(api, "enable", &[&one, &two]).await;
+    let path = format!("/api/task-requests/{}", text(&declined, "requestId"));
+    other.post(&format!("{path}/decline"), &json!({"reason": "not yet"})).await.ok();
+    assert_eq!(api.get(&path).await["state"], "cancelled");
+    let called_off = ask(api, "enable", &[&one, &two]).await;
+    let path = format!("/api/task-requests/{}", text(&called_off, "requestId"));
+    assert_eq!(api.post(&format!("{path}/cancel"), &json!({})).await.ok()["state"], "cancelled");
+    api.post(&format!("{path}/cancel"), &json!({})).await.expect(409);
+    assert!(!may_sign_in(&slapd, "u000101"));
+
+    // In an emergency it goes on, loudly.
+    let ids = [one["id"].clone(), two["id"].clone()];
+    let body = json!({"action": "enable", "identities": ids, "reason": "fire", "breakGlass": true});
+    let broken = api.post("/api/tasks", &body).await.expect(201);
+    assert_eq!(broken["decision"]["decision"], "overridden");
+    wait(api, &text(&broken, "requestId"), Duration::from_secs(30)).await;
+    assert!(may_sign_in(&slapd, "u000101"));
+    let logs = api.all("/api/logs", "logs").await;
+    let count = |kind: &str| logs.iter().filter(|record| record["type"] == kind).count();
+    assert_eq!(count("audit.enforcement_break_glass_used.v1"), 1);
+    assert_eq!((count("audit.enforcement_approved.v1"), count("audit.enforcement_declined.v1")), (1, 1));
+
+    // Nobody agrees within a day.
+    let forgotten = ask(api, "disable", &[&one, &two]).await;
+    let path = format!("/api/task-requests/{}", text(&forgotten, "requestId"));
+    appliance.stop();
+    appliance.restart_later(2).await;
+    let api = &appliance.api;
+    wait(api, &text(&forgotten, "requestId"), Duration::from_secs(30)).await;
+    let expired = api.get(&path).await;
+    assert_eq!(
+        (expired["state"].as_str(), expired["decision"]["decision"].as_str()),
+        (Some("cancelled"), Some("expired"))
+    );
+    assert!(may_sign_in(&slapd, "u000101"));
+    appliance.assert_audit_verifies();
+}
+
+#[tokio::test]
+async fn the_last_administrator_who_can_sign_in_stays() {
+    let (first, second) = (dn("u000101"), dn("u000102"));
+    let inner = format!("cn=ops,{GROUPS}");
+    let (slapd, appliance, directory) =
+        begin(&[("ops", &[&second]), ("domain-admins", &[&first, &inner]), ("staff", &[&first, &second])]).await;
+    let api = &appliance.api;
+    let (one, two) = (identity(api, &directory, "u000101").await, identity(api, &directory, "u000102").await);
+    // Together: the second one is refused, because the first is on its way.
+    let tasks = act(api, "disable", &[&one, &two]).await;
+    assert_eq!((tasks[0]["state"].as_str(), tasks[1]["state"].as_str()), (Some("observed"), Some("refused")));
+    assert!(text(&tasks[1], "error").contains("last enabled member of domain-admins"), "{tasks:?}");
+    assert!(!may_sign_in(&slapd, "u000101") && may_sign_in(&slapd, "u000102"));
+    // Alone, and after the copy knows of the first: refused as well.
+    assert_eq!(outcome(&act(api, "disable", &[&two]).await).0, "refused");
+    while api.request_run(&directory).await.status == 409 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let begun = std::time::Instant::now();
+    while identity(api, &directory, "u000101").await["status"] != "disabled" {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(outcome(&act(api, "disable", &[&two]).await).0, "refused");
+    // What does not keep them out is done; and once another one is there, so is this.
+    assert_eq!(outcome(&act(api, "force-password-reset", &[&two]).await).0, "observed");
+    assert_eq!(outcome(&act(api, "enable", &[&one]).await).0, "observed");
+    let begun = std::time::Instant::now();
+    while identity(api, &directory, "u000101").await["status"] != "active" {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(outcome(&act(api, "disable", &[&two]).await).0, "observed");
+}
+
+#[tokio::test]
+async fn a_time_box_is_called_off_by_a_change_by_hand() {
+    let (slapd, mut appliance, directory) = begin(&[]).await;
+    let user = identity(&appliance.api, &directory, "u000105").await;
+    let body = json!({"action": "disable", "identities": [user["id"]], "reason": "a while", "for": "4h"});
+    let request = text(&appliance.api.post("/api/tasks", &body).await.expect(201), "requestId");
+    wait(&appliance.api, &request, Duration::from_secs(30)).await;
+    // Somebody enables it by hand, and disables it again for a reason of their own; the runs in between see both.
+    for status in ["disabled", "active", "disabled"] {
+        if status == "active" {
+            slapd.modify(&format!("dn: {}\nchangetype: modify\ndelete: pwdAccountLockedTime\n", dn("u000105")));
+        } else if may_sign_in(&slapd, "u000105") {
+            let locked = "replace: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n";
+            slapd.modify(&format!("dn: {}\nchangetype: modify\n{locked}", dn("u000105")));
+        }
+        let begun = std::time::Instant::now();
+        while identity(&appliance.api, &directory, "u000105").await["status"] != status {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{status}");
+            let _ = appliance.api.request_run(&directory).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let drifted = |tasks: &[Value]| tasks[0].get("drift").is_some();
+    crate::fixtures::acting::wait_for(&appliance.api, &request, Duration::from_secs(30), drifted).await;
+    appliance.stop();
+    appliance.restart_later(1).await;
+    let begun = std::time::Instant::now();
+    let path = format!("/api/task-requests/{request}");
+    loop {
+        let seen = appliance.api.get(&path).await;
+        if seen["undoneBy"] == "0" {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{seen}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!may_sign_in(&slapd, "u000105"), "the later change by hand stands");
+}
