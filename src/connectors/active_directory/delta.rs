@@ -1,4 +1,4 @@
-//! Reading what has changed: the objects whose ids [`changes`](super::changes) finds, read again in the way of a full reading.
+//! Reading what has changed: the objects whose ids [`changes`] finds, read again in the way of a full reading.
 //!
 //! What was deleted and what is no longer where the settings look are the same here: it was named as changed, and is not
 //! found. A group is sent with all of its members; those whose primary group it is are asked for by the group, because
