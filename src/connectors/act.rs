@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BoxFuture, Failure, IdentityFields};
+use super::{BoxFuture, Failure, IdentityFields, ProbeReport};
 
 /// What can be done to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -144,6 +144,9 @@ pub type Offer = Result<Coverage, String>;
 pub trait Act: Send + Sync {
     /// Reaches the first server that lets both in, the reader and the actor; `first` before the others.
     fn begin<'a>(&'a self, first: Option<&'a str>) -> BoxFuture<'a, Result<Box<dyn Actor + 'a>, Failure>>;
+
+    /// Whether both are let in, and what the actor may do. Nothing is changed by it.
+    fn probe(&self) -> BoxFuture<'_, ProbeReport>;
 
     /// What `action` would do. `before` is how the account stood before it was first sent, where it was sent.
     fn judge(&self, action: Action, standing: &Standing, before: Option<&Standing>) -> Judgement;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     audit::{self, Entry},
-    connectors::{self, Connector, Failure, Kind, ProbeReport, Sample},
+    connectors::{self, Connector, Failure, Kind, ProbeReport, ProbeStep, Sample, StepState, act::Act},
     error::{Error, FieldError, Result},
     kernel::Kernel,
     principal::{AccountId, Principal, urn},
@@ -289,7 +289,8 @@ pub async fn remove(kernel: &Kernel, principal: &Principal, runner: &Runner, id:
 /// Tries every step of the way; on the record, because it uses the credentials.
 pub async fn probe(kernel: &Kernel, principal: &Principal, id: i64) -> Result<ProbeReport> {
     let directory = get(kernel, principal, id).await?;
-    let report = open(kernel, &directory).await?.probe().await;
+    let connector = open(kernel, &directory).await?;
+    let report = probe_both(connector.as_ref(), credentials::open_act(kernel, &directory).await?.as_deref()).await;
     let failed: Vec<_> =
         report.steps.iter().filter(|s| s.state == connectors::StepState::Failed).map(|s| s.step.clone()).collect();
     let entry = Entry::new("audit.directory_probed.v1")
@@ -298,6 +299,28 @@ pub async fn probe(kernel: &Kernel, principal: &Principal, id: i64) -> Result<Pr
         .detail("failedSteps", failed);
     audit::record(kernel, principal, vec![entry]).await?;
     Ok(report)
+}
+
+/// Tries reading, then acting where the directory is acted on.
+async fn probe_both(connector: &dyn Connector, act: Option<&dyn Act>) -> ProbeReport {
+    let mut report = connector.probe().await;
+    match act {
+        None => {}
+        Some(act) if report.is_ok() => {
+            let acting = act.probe().await;
+            report.steps.extend(acting.steps);
+            report.abilities.extend(acting.abilities);
+        }
+        // A password that was refused a moment ago is not sent again: each try could lock the account.
+        Some(_) => report.steps.push(ProbeStep {
+            step: "act-bind".to_owned(),
+            target: None,
+            state: StepState::Skipped,
+            message: "Not tried: reading has to work first.".to_owned(),
+            fix: None,
+        }),
+    }
+    report
 }
 
 /// Settings that are not stored yet, or changed ones of a stored directory. The stored credentials of that directory
@@ -320,6 +343,7 @@ pub struct TrialInput {
 /// A trial that may be made: whom it is about, and how it goes on the record.
 struct Trial {
     connector: Box<dyn Connector>,
+    act: Option<Box<dyn Act>>,
     entry: Entry,
 }
 
@@ -334,12 +358,23 @@ async fn trial(kernel: &Kernel, principal: &Principal, input: TrialInput, kind: 
         }
         None => None,
     };
+    let is_same_way = stored.as_ref().is_some_and(|stored| {
+        stored.kind == input.kind && connectors::is_same_way(stored.kind, &stored.settings, &input.settings)
+    });
+    let act = match (input.credentials.act, &stored) {
+        (ActInput::Set(given), _) => Some(given),
+        (ActInput::Keep, Some(stored)) if is_same_way => credentials::stored(kernel, stored.id, Purpose::Act).await?,
+        (ActInput::Keep, Some(stored)) if stored.act_principal.is_some() => {
+            return Err(Error::field("credentials.act", OTHER_WAY));
+        }
+        (ActInput::Keep | ActInput::Remove, _) => None,
+    };
     let credentials = match (input.credentials.read, &stored) {
         (Some(given), _) => given,
         (None, None) => {
             return Err(Error::field("credentials.read", "Give the credentials that the directory is read with."));
         }
-        (None, Some(stored)) if connectors::is_same_way(stored.kind, &stored.settings, &input.settings) => {
+        (None, Some(stored)) if is_same_way => {
             entry = entry.detail("credentials", "stored");
             stored_read(kernel, stored.id).await?
         }
@@ -347,13 +382,14 @@ async fn trial(kernel: &Kernel, principal: &Principal, input: TrialInput, kind: 
     };
     let now = kernel.clock.now();
     let connector = connectors::open(input.kind, &input.settings, &credentials, now).map_err(Error::Invalid)?;
-    Ok(Trial { connector, entry })
+    let act = act.map(|act| connectors::open_act(input.kind, &input.settings, &credentials, &act)).transpose();
+    Ok(Trial { connector, act: act.map_err(Error::Invalid)?, entry })
 }
 
 /// [`probe`] before anything is stored.
 pub async fn probe_trial(kernel: &Kernel, principal: &Principal, input: TrialInput) -> Result<ProbeReport> {
     let trial = trial(kernel, principal, input, "audit.directory_probed.v1").await?;
-    let report = trial.connector.probe().await;
+    let report = probe_both(trial.connector.as_ref(), trial.act.as_deref()).await;
     let entry = trial.entry.outcome(outcome(report.is_ok()));
     audit::record(kernel, principal, vec![entry]).await?;
     Ok(report)

@@ -3,8 +3,10 @@
 //! A request is one record in the log with the list of everybody it is about; what became of each task is the record of
 //! its end. Nothing here talks to a directory: that is the [`dispatcher`](super::dispatcher)'s work.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     dispatcher::Dispatcher,
@@ -31,23 +33,45 @@ pub(super) fn subject(region: &str, account: AccountId, request: i64) -> String 
     urn("enforcement", region, Some(account), "request", request)
 }
 
+/// One identity of a request, for the log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed<'a> {
+    identity_id: String,
+    directory_id: String,
+    name: &'a str,
+    user_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'a str>,
+}
+
 /// Whom a request is about, for the log.
-fn listed(tasks: &[Task]) -> Vec<serde_json::Value> {
-    tasks
-        .iter()
-        .map(|task| {
-            let mut line = serde_json::json!({
-                "identityId": task.identity_id.to_string(),
-                "directoryId": task.directory_id.to_string(),
-                "name": task.name,
-                "userName": task.user_name,
-            });
-            if let (TaskState::Refused, Some(error)) = (task.state, &task.error) {
-                line["refused"] = serde_json::Value::String(error.clone());
-            }
-            line
-        })
-        .collect()
+fn listed(tasks: &[Task]) -> Vec<Listed<'_>> {
+    let line = |task| {
+        let Task { identity_id, directory_id, name, user_name, state, error, .. }: &Task = task;
+        Listed {
+            identity_id: identity_id.to_string(),
+            directory_id: directory_id.to_string(),
+            name,
+            user_name,
+            refused: error.as_deref().filter(|_| *state == TaskState::Refused),
+        }
+    };
+    tasks.iter().map(line).collect()
+}
+
+/// A request that was just written, with its tasks and what goes on the record.
+pub(super) struct Made {
+    pub request: Request,
+    pub tasks: Vec<Task>,
+    pub entries: Vec<Entry>,
+}
+
+impl Made {
+    /// As [`audit::change`] takes it.
+    fn split(self) -> ((Request, Vec<Task>), Vec<Entry>) {
+        ((self.request, self.tasks), self.entries)
+    }
 }
 
 /// Where a new request comes from.
@@ -73,7 +97,7 @@ pub async fn create(
     let (who, now) = (principal.clone(), kernel.clock.now());
     let made = audit::change(kernel, principal, move |c| {
         let targets: Vec<(i64, Option<i64>)> = asked.identities.iter().map(|id| (*id, None)).collect();
-        insert(c, &who, account, &asked, &targets, Origin::Asked, now)
+        Ok(insert(c, &who, account, &asked, &targets, Origin::Asked, now)?.split())
     })
     .await?;
     dispatcher.wake();
@@ -89,7 +113,7 @@ fn insert(
     targets: &[(i64, Option<i64>)],
     origin: Origin,
     now: Time,
-) -> Result<((Request, Vec<Task>), Vec<Entry>)> {
+) -> Result<Made> {
     let mut rows = Vec::with_capacity(targets.len());
     for (at, (id, _)) in targets.iter().enumerate() {
         match identities::queries::find_identity(c, account, *id)? {
@@ -206,31 +230,45 @@ fn insert(
     if ended.is_some() {
         entries.push(finished(&who.region, &request, &tasks));
     }
-    Ok(((request, tasks), entries))
+    Ok(Made { request, tasks, entries })
+}
+
+/// What became of a task, for the log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended<'a> {
+    task_id: String,
+    identity_id: String,
+    user_name: &'a str,
+    state: TaskState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> Ended<'a> {
+    fn new(task: &'a Task) -> Self {
+        Self {
+            task_id: task.id.to_string(),
+            identity_id: task.identity_id.to_string(),
+            user_name: &task.user_name,
+            state: task.state,
+            error: task.error.as_deref(),
+            server: task.after.as_ref().map(|after| after.server.as_str()),
+            before: task.before.as_ref().map(|before| &before.values),
+            after: task.after.as_ref().map(|after| &after.values),
+        }
+    }
 }
 
 /// The record of a request's end: what became of each task.
 pub(super) fn finished(region: &str, request: &Request, tasks: &[Task]) -> Entry {
-    let lines: Vec<_> = tasks
-        .iter()
-        .map(|task| {
-            let mut line = serde_json::json!({
-                "taskId": task.id.to_string(),
-                "identityId": task.identity_id.to_string(),
-                "userName": task.user_name,
-                "state": task.state,
-            });
-            if let Some(error) = &task.error {
-                line["error"] = serde_json::Value::String(error.clone());
-            }
-            if let (Some(before), Some(after)) = (&task.before, &task.after) {
-                line["server"] = serde_json::Value::String(after.server.clone());
-                line["before"] = serde_json::json!(before.values);
-                line["after"] = serde_json::json!(after.values);
-            }
-            line
-        })
-        .collect();
+    let lines: Vec<Ended<'_>> = tasks.iter().map(Ended::new).collect();
     Entry::new("audit.enforcement_finished.v1")
         .subject(subject(region, request.account_id, request.id))
         .outcome(match request.state {
@@ -347,7 +385,7 @@ pub async fn undo(
     let (who, now) = (principal.clone(), kernel.clock.now());
     let made = audit::change(kernel, principal, move |c| {
         let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
-        take_back(c, &who, &request, task, reason, now)?.ok_or_else(|| {
+        take_back(c, &who, &request, task, reason, now)?.map(Made::split).ok_or_else(|| {
             Error::Conflict(
                 "Nothing of this can be taken back: it was not done, was so already, or was changed since.".into(),
             )
@@ -366,7 +404,7 @@ pub(super) fn take_back(
     only: Option<i64>,
     reason: String,
     now: Time,
-) -> Result<Option<((Request, Vec<Task>), Vec<Entry>)>> {
+) -> Result<Option<Made>> {
     let Some(action) = request.action.inverse() else { return Ok(None) };
     let mut targets = Vec::new();
     for task in queries::tasks_of(c, request.id)? {
@@ -388,7 +426,7 @@ pub(super) fn take_back(
     };
     let made = insert(c, who, request.account_id, &asked, &targets, Origin::UndoOf(request.id), now)?;
     if is_all {
-        queries::set_undone(c, request.id, made.0.0.id)?;
+        queries::set_undone(c, request.id, made.request.id)?;
     }
     Ok(Some(made))
 }

@@ -166,7 +166,7 @@ impl Dispatcher {
             }
             let reason = format!("The time of request {id} is over.");
             match actions::take_back(c, &principal, &request, None, reason, now)? {
-                Some((_, more)) => entries.extend(more),
+                Some(made) => entries.extend(made.entries),
                 None => {
                     queries::set_undone(c, id, 0)?;
                     entries.push(

@@ -183,6 +183,48 @@ async fn an_actor_without_the_right_is_told_the_line_that_grants_it() {
 }
 
 #[tokio::test]
+async fn the_probe_says_what_the_actor_may_do_without_doing_it() {
+    let samba = Samba::start(Size::SMALL);
+    let appliance = Appliance::start().await;
+    let api = &appliance.api;
+    let report = |draft: Value| async move {
+        let draft = json!({"kind": draft["kind"], "settings": draft["settings"], "credentials": draft["credentials"]});
+        api.post("/api/directories/probe", &draft).await.ok()
+    };
+    let ability = |report: &Value, name: &str| -> (String, String, String) {
+        let all = report["abilities"].as_array().expect("abilities");
+        let found =
+            all.iter().find(|ability| ability["ability"] == name).unwrap_or_else(|| panic!("{name} in {report}"));
+        (text(found, "state"), text(found, "message"), found["fix"].as_str().unwrap_or_default().to_owned())
+    };
+    // The rights are given on the staff's unit.
+    let found = report(acting_draft(&samba)).await;
+    for action in ["disable", "force-password-reset", "unlock", "contain"] {
+        let (state, message, fix) = ability(&found, action);
+        assert_eq!(state, "granted", "{action}: {message}");
+        assert!(message.contains("OU=Staff") && message.contains("not in") && message.contains("OU=Left"), "{message}");
+        assert!(fix.contains("dsacls") && fix.contains(ACT), "{fix}");
+    }
+    // Nobody gave the reader anything.
+    let mut draft = acting_draft(&samba);
+    draft["credentials"]["act"] = draft["credentials"]["read"].clone();
+    let found = report(draft).await;
+    for (action, right) in
+        [("disable", "userAccountControl"), ("unlock", "lockoutTime"), ("contain", "CA;Reset Password;user")]
+    {
+        let (state, message, fix) = ability(&found, action);
+        assert_eq!(state, "missing", "{action}: {message}");
+        assert!(fix.contains(right), "{fix}");
+    }
+    // A refused reader is not tried twice.
+    let mut draft = acting_draft(&samba);
+    draft["credentials"]["read"]["password"] = json!("wrong");
+    let found = report(draft).await;
+    let step = found["steps"].as_array().and_then(|steps| steps.iter().find(|step| step["step"] == "act-bind"));
+    assert_eq!(step.map(|step| text(step, "state")).as_deref(), Some("skipped"), "{found}");
+}
+
+#[tokio::test]
 async fn a_controller_that_dies_is_tried_again_until_the_time_is_over() {
     let (mut samba, mut appliance, directory) = begin().await;
     let alice = identity(&appliance.api, &directory, "alice").await;

@@ -151,6 +151,10 @@ async fn without_the_right_the_line_that_grants_it_is_named() {
     assert!(reason.contains("may not make this change") && reason.contains("insufficientAccess"), "{reason}");
     let fix = text(&tasks[0], "nextStep");
     assert!(fix.contains("olcAccess") && fix.contains("pwdAccountLockedTime") && fix.contains(PEOPLE), "{fix}");
+    let report = api.post(&format!("/api/directories/{directory}/probe"), &json!({})).await.ok();
+    let all = report["abilities"].as_array().expect("abilities");
+    let disable = all.iter().find(|ability| ability["ability"] == "disable").expect("acting is tried");
+    assert_eq!(disable["state"], "unknown", "OpenLDAP does not tell");
     // Without credentials for acting nothing is even asked.
     api.post(&format!("/api/directories/{directory}"), &json!({"credentials": {"act": null}})).await.ok();
     let (state, reason) = outcome(&act(api, "disable", &[&user]).await);

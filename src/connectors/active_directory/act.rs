@@ -7,13 +7,13 @@ use std::{collections::BTreeMap, collections::HashSet};
 
 use ldap3::{Mod, controls::RawControl};
 
-use super::{forms, settings::Settings};
+use super::{descriptor, forms, rights, settings::Settings};
 use crate::{
     connectors::{
-        IdentityFields, Value,
+        Ability, BoxFuture, IdentityFields, Value,
         act::{Action, Coverage, Judgement, Offer, Standing},
         ldap::{
-            Scope, SearchRequest,
+            Guarded, Scope, SearchRequest,
             acting::{Change, Manner},
             dn,
         },
@@ -28,12 +28,15 @@ const SID: &str = "objectsid";
 /// Ours: the access rights of the account keep it from changing its password.
 const CANNOT_CHANGE: &str = "cannotchangepassword";
 
-const ATTRIBUTES: [&str; 5] = ["userAccountControl", "pwdLastSet", "lockoutTime", "objectSid", "nTSecurityDescriptor"];
+const ATTRIBUTES: [&str; 5] = ["userAccountControl", "pwdLastSet", "lockoutTime", "objectSid", DESCRIPTOR];
+const DESCRIPTOR: &str = "nTSecurityDescriptor";
 
 /// LDAP_SERVER_SD_FLAGS_OID (MS-ADTS §3.1.1.3.4.1.11): of the security descriptor only who may do what, because auditing
 /// rules are for administrators alone. The value is `SEQUENCE { INTEGER 4 }`.
-const SD_FLAGS: &str = "1.2.840.113556.1.4.801";
-const DACL_ONLY: [u8; 5] = [0x30, 3, 2, 1, 4];
+pub(super) fn dacl_only() -> RawControl {
+    let value = vec![0x30, 3, 2, 1, 4];
+    RawControl { ctype: "1.2.840.113556.1.4.801".to_owned(), crit: false, val: Some(value) }
+}
 
 /// How Active Directory acts.
 pub struct Directory {
@@ -51,6 +54,16 @@ impl Directory {
             filter: settings.user_filter(),
             is_plain: settings.way().is_plain(),
         }
+    }
+
+    /// What an account is, as a filter.
+    pub(super) fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// Where accounts are, `domain` when the settings name nothing.
+    pub(super) fn bases_or(&self, domain: &str) -> Vec<String> {
+        if self.bases.is_empty() { vec![domain.to_owned()] } else { self.bases.clone() }
     }
 }
 
@@ -144,7 +157,7 @@ impl Manner for Directory {
     }
 
     fn controls(&self) -> Vec<RawControl> {
-        vec![RawControl { ctype: SD_FLAGS.to_owned(), crit: false, val: Some(DACL_ONLY.to_vec()) }]
+        vec![dacl_only()]
     }
 
     fn values(&self, first: &dyn Fn(&str) -> Option<Vec<u8>>) -> BTreeMap<String, String> {
@@ -154,7 +167,7 @@ impl Manner for Directory {
             values.extend(text(name).map(|value| (name.to_owned(), value)));
         }
         values.extend(first(SID).and_then(|sid| forms::sid_text(&sid)).map(|sid| (SID.to_owned(), sid)));
-        if first("nTSecurityDescriptor").is_some_and(|descriptor| denies_change_of_password(&descriptor)) {
+        if first(DESCRIPTOR).is_some_and(|descriptor| descriptor::denies_change_of_password(&descriptor)) {
             values.insert(CANNOT_CHANGE.to_owned(), "TRUE".to_owned());
         }
         values
@@ -230,15 +243,17 @@ impl Manner for Directory {
         }
     }
 
+    fn rights<'a>(
+        &'a self,
+        reader: &'a mut Guarded,
+        actor: &'a mut Guarded,
+        who: &'a str,
+    ) -> BoxFuture<'a, Vec<Ability>> {
+        Box::pin(self.try_rights(reader, actor, who))
+    }
+
     fn grant(&self, action: Action, who: &str, dn: &str) -> String {
-        let rights: &[&str] = match action {
-            Action::Disable | Action::Enable => &["RPWP;userAccountControl;user"],
-            Action::ForcePasswordReset | Action::CancelPasswordReset => &["RPWP;pwdLastSet;user"],
-            Action::Unlock => &["RPWP;lockoutTime;user"],
-            Action::Contain => &["CA;Reset Password;user", "RPWP;userAccountControl;user"],
-            Action::ForceSignOut => &[],
-        };
-        grant_lines(who, dn::parent(dn).unwrap_or(dn), rights)
+        grant_lines(who, dn::parent(dn).unwrap_or(dn), rights::needed(action))
     }
 }
 
@@ -279,45 +294,8 @@ fn random_password() -> Vec<u8> {
     password.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-/// Whether a security descriptor (MS-DTYP §2.4.6, self-relative) denies the account itself, or everybody, the right to
-/// change its password: what "User cannot change password" is (MS-ADTS §5.1.3.2.1). Malformed ones deny nothing.
-fn denies_change_of_password(descriptor: &[u8]) -> bool {
-    /// ab721a53-1e2f-11d0-9819-00aa0040529b, User-Change-Password, in its binary form.
-    const CHANGE_PASSWORD: [u8; 16] =
-        [0x53, 0x1a, 0x72, 0xab, 0x2f, 0x1e, 0xd0, 0x11, 0x98, 0x19, 0x00, 0xaa, 0x00, 0x40, 0x52, 0x9b];
-    const ACCESS_DENIED_OBJECT: u8 = 6;
-    const HAS_OBJECT_TYPE: u32 = 1;
-    const HAS_INHERITED_TYPE: u32 = 2;
-    let word = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 4).map(|word| word.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)))
-    };
-    let half = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 2).map(|half| half.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b)))
-    };
-    let acl = word(descriptor, 16).and_then(|offset| descriptor.get(usize::try_from(offset).ok()?..));
-    let Some(acl) = acl.filter(|acl| acl.len() < descriptor.len()) else { return false };
-    let mut rest = acl.get(8..).unwrap_or_default();
-    for _ in 0..half(acl, 4).unwrap_or(0) {
-        let Some(size) = half(rest, 2).filter(|size| *size >= 8) else { return false };
-        let Some(ace) = rest.get(..size) else { return false };
-        rest = rest.get(size..).unwrap_or_default();
-        if ace.first() != Some(&ACCESS_DENIED_OBJECT) {
-            continue;
-        }
-        let flags = word(ace, 8).unwrap_or(0);
-        let is_it = flags & HAS_OBJECT_TYPE != 0 && ace.get(12..28) == Some(&CHANGE_PASSWORD);
-        let sid = ace.get(28 + if flags & HAS_INHERITED_TYPE != 0 { 16 } else { 0 }..).and_then(forms::sid_text);
-        if is_it && sid.is_some_and(|sid| matches!(sid.as_str(), "S-1-1-0" | "S-1-5-10")) {
-            return true;
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn standing(values: &[(&str, &str)]) -> Standing {
@@ -398,53 +376,5 @@ mod tests {
         assert!(never(&fields("alice", "S-1-5-32-500")).is_none());
         assert!(is_of_administrators("S-1-5-32-544") && is_of_administrators("S-1-5-21-1-2-3-512"));
         assert!(!is_of_administrators("S-1-5-21-1-2-3-513") && !is_of_administrators("S-1-5-32-545"));
-    }
-
-    /// A descriptor with these access control entries: type, object type, SID.
-    fn descriptor(entries: &[(u8, [u8; 16], &[u8])]) -> Vec<u8> {
-        let mut acl = Vec::new();
-        for (kind, object, sid) in entries {
-            let size = u16::try_from(28 + sid.len()).expect("short");
-            acl.extend([*kind, 0]);
-            acl.extend(size.to_le_bytes());
-            acl.extend(0x100_u32.to_le_bytes());
-            acl.extend(1_u32.to_le_bytes());
-            acl.extend(object);
-            acl.extend(*sid);
-        }
-        let mut bytes = vec![1, 0, 4, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 4, 0];
-        bytes.extend(u16::try_from(8 + acl.len()).expect("short").to_le_bytes());
-        bytes.extend(u16::try_from(entries.len()).expect("few").to_le_bytes());
-        bytes.extend([0, 0]);
-        bytes.extend(acl);
-        bytes
-    }
-
-    const CHANGE: [u8; 16] =
-        [0x53, 0x1a, 0x72, 0xab, 0x2f, 0x1e, 0xd0, 0x11, 0x98, 0x19, 0x00, 0xaa, 0x00, 0x40, 0x52, 0x9b];
-    const SELF: [u8; 12] = [1, 1, 0, 0, 0, 0, 0, 5, 10, 0, 0, 0];
-
-    #[test]
-    fn who_may_not_change_their_password_is_read_from_the_access_rights() {
-        let other: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 5, 11, 0, 0, 0];
-        assert!(denies_change_of_password(&descriptor(&[(5, CHANGE, other), (6, CHANGE, &SELF)])));
-        assert!(!denies_change_of_password(&descriptor(&[(5, CHANGE, &SELF)])));
-        assert!(!denies_change_of_password(&descriptor(&[(6, CHANGE, other)])));
-        assert!(!denies_change_of_password(&descriptor(&[(6, [0; 16], &SELF)])));
-        assert!(!denies_change_of_password(&descriptor(&[])));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_descriptor_or_not(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = denies_change_of_password(&bytes);
-        }
-
-        #[test]
-        fn a_cut_descriptor_denies_nothing_that_it_does_not_hold(cut in 0_usize..76) {
-            let whole = descriptor(&[(6, CHANGE, &SELF)]);
-            prop_assert_eq!(whole.len(), 68);
-            prop_assert_eq!(denies_change_of_password(&whole[..cut.min(68)]), cut >= 68);
-        }
     }
 }

@@ -19,7 +19,7 @@ use super::{
     groups::{Groups, Primary},
     is_own_partition,
     mapping::{self, Mapper},
-    rights,
+    reading_rights,
     scan::{AccountLook, Excluded, GroupsSeen, rid_of},
     watermark::{Stand, Watermark, lost},
 };
@@ -120,7 +120,8 @@ impl ActiveDirectory {
         let sent = again.groups(of_groups.collect()).await?;
         again.gone(Subject::Group, &guids, &sent).await?;
 
-        let finds_deletions = or_cancelled(wanted, rights::sees_deleted(&mut connection, &controller.domain)).await?;
+        let finds_deletions =
+            or_cancelled(wanted, reading_rights::sees_deleted(&mut connection, &controller.domain)).await?;
         connection.close().await;
         let watermark = Watermark::new((server.clone(), address), &self.settings, stand, cookie.as_deref()).to_json();
         Ok(DeltaEnd { server, watermark, finds_deletions, ..DeltaEnd::default() })

@@ -13,10 +13,12 @@ mod controller;
 mod delta;
 #[cfg(test)]
 mod delta_tests;
+mod descriptor;
 pub mod forms;
 mod groups;
 pub mod mapping;
 mod probe;
+mod reading_rights;
 mod rights;
 mod scan;
 pub mod settings;

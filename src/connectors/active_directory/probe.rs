@@ -1,6 +1,6 @@
 //! The probe: each step of the way tried apart, with what was seen and the line that fixes it.
 
-use super::{ActiveDirectory, controller::Controller, rights};
+use super::{ActiveDirectory, controller::Controller, reading_rights};
 use crate::connectors::{
     Ability, AbilityState, ProbeReport, ProbeStep, StepState,
     ldap::{
@@ -132,6 +132,6 @@ fn without_connection(mut report: ProbeReport, why: &str) -> ProbeReport {
     let ability =
         Ability { ability: "read".to_owned(), state: AbilityState::Unknown, message: why.to_owned(), fix: None };
     report.abilities.push(ability);
-    report.abilities.extend(rights::unknown(why));
+    report.abilities.extend(reading_rights::unknown(why));
     report
 }

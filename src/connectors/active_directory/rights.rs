@@ -1,155 +1,156 @@
-//! What the reading account may do beside reading: be told changes, and see what was deleted. Asked without changing
-//! anything, for the probe, with the line that grants what is missing.
+//! What the acting account may do, without doing it: a few accounts of different places are asked what this account may
+//! change of them.
+//!
+//! Owns which accounts are asked and how the answers add up. It writes nothing.
 
-use super::{ActiveDirectory, changes, controller::Controller, watermark::Stand};
+use super::{
+    act::{Directory, dacl_only, grant_lines},
+    descriptor::{self, right},
+    forms,
+};
 use crate::connectors::{
-    Ability, AbilityState, Failure, FailureKind,
-    ldap::{Connection, EntryView, Scope, SearchRequest, Trust, dirsync, errors, inbox::Plainly},
+    Ability, AbilityState, Failure,
+    act::Action,
+    ldap::{Guarded, Scope, SearchRequest, acting::Manner as _, dn, guarded},
 };
 
-/// In the order in which they are told.
-const NAMES: [&str; 2] = ["delta", "deleted-objects"];
+/// Accounts that are looked through for samples, and places (OUs, containers) that one is taken from.
+const LOOKED_THROUGH: u32 = 500;
+const PLACES_MAX: usize = 8;
+/// Accounts below this relative identifier are the domain's own.
+const OWN_RIDS: u32 = 1000;
 
-impl ActiveDirectory {
-    /// What the account may do on the controller that is configured as `server`.
-    pub(super) async fn reading_abilities(&self, server: &str) -> Vec<Ability> {
-        match self.ask_rights(server).await {
-            Ok(abilities) => abilities.into(),
-            Err(failure) => unknown(&failure.message),
+/// What one sample answered.
+struct Sample {
+    dn: String,
+    /// Attributes that may be written, in lower case.
+    writable: Vec<String>,
+    may_reset: bool,
+}
+
+impl Sample {
+    fn allows(&self, action: Action) -> bool {
+        let may_write = |name: &str| self.writable.iter().any(|writable| writable == name);
+        match action {
+            Action::Disable | Action::Enable => may_write("useraccountcontrol"),
+            Action::ForcePasswordReset | Action::CancelPasswordReset => may_write("pwdlastset"),
+            Action::Unlock => may_write("lockouttime"),
+            Action::Contain => self.may_reset && may_write("useraccountcontrol"),
+            Action::ForceSignOut => false,
+        }
+    }
+}
+
+/// The rights that actions need, as dsacls writes them.
+pub fn needed(action: Action) -> &'static [&'static str] {
+    match action {
+        Action::Disable | Action::Enable => &["RPWP;userAccountControl;user"],
+        Action::ForcePasswordReset | Action::CancelPasswordReset => &["RPWP;pwdLastSet;user"],
+        Action::Unlock => &["RPWP;lockoutTime;user"],
+        Action::Contain => &["CA;Reset Password;user", "RPWP;userAccountControl;user"],
+        Action::ForceSignOut => &[],
+    }
+}
+
+const ASKED: [Action; 4] = [Action::Disable, Action::ForcePasswordReset, Action::Unlock, Action::Contain];
+
+impl Directory {
+    /// One ability for each action.
+    pub(super) async fn try_rights(&self, reader: &mut Guarded, actor: &mut Guarded, who: &str) -> Vec<Ability> {
+        match self.samples(reader, actor, who).await {
+            Ok(samples) => ASKED.into_iter().map(|action| ability(action, &samples, who)).collect(),
+            Err(failure) => ASKED
+                .into_iter()
+                .map(|action| Ability {
+                    ability: action.as_str().to_owned(),
+                    state: AbilityState::Unknown,
+                    message: failure.message.clone(),
+                    fix: Some(failure.next_step.clone()),
+                })
+                .collect(),
         }
     }
 
-    async fn ask_rights(&self, server: &str) -> Result<[Ability; 2], Failure> {
-        let endpoint = self.client.endpoints.iter().find(|endpoint| endpoint.to_string() == server);
-        let endpoint = endpoint.ok_or_else(|| {
-            Failure::new(FailureKind::Other, "The controller is not known.", "Probe the directory again.")
-        })?;
-        let trust: Option<Trust> = self.client.trust()?;
-        let mut connection = self.client.open(endpoint, trust.as_ref()).await?;
-        let controller = Controller::ask(&mut connection).await?;
-        let stand = Stand::ask(&mut connection, &controller).await?;
-        let deleted = sees_deleted(&mut connection, &controller.domain).await?;
-        let is_told = changes::cookie_of_now(&mut connection, &controller.domain).await?.is_some();
-        connection.close().await;
-        let account = self.account();
-        let changes = match (self.settings.untold(), stand) {
-            (Some(what), _) => unfollowed(&what),
-            (None, None) => uncounted(),
-            (None, Some(_)) => delta(is_told, &controller.domain, &account),
-        };
-        Ok([changes, deleted_objects(deleted, &controller.domain, &account)])
+    async fn samples(&self, reader: &mut Guarded, actor: &mut Guarded, who: &str) -> Result<Vec<Sample>, Failure> {
+        let root = request("", Scope::Base, "(objectClass=*)", &["tokenGroups", "defaultNamingContext"]);
+        let root = actor.find(&root).await?.entries.into_iter().next();
+        let values = |name: &str| root.as_ref().map(|entry| guarded::bytes(entry, name)).unwrap_or_default();
+        let sids: Vec<String> = values("tokenGroups").iter().filter_map(|sid| forms::sid_text(sid)).collect();
+        let domain = values("defaultNamingContext").into_iter().next().unwrap_or_default();
+        let domain = String::from_utf8(domain).unwrap_or_default();
+        let mut samples: Vec<Sample> = Vec::new();
+        for name in self.places(reader, &domain, who).await? {
+            let asked = ["allowedAttributesEffective", "nTSecurityDescriptor"];
+            let mut found =
+                actor.find_with(&request(&name, Scope::Base, "(objectClass=*)", &asked), vec![dacl_only()]).await?;
+            let Some(entry) = found.entries.pop() else { continue };
+            let writable = guarded::texts(&entry, "allowedAttributesEffective");
+            let descriptor = guarded::bytes(&entry, "nTSecurityDescriptor").into_iter().next().unwrap_or_default();
+            samples.push(Sample {
+                dn: name,
+                writable: writable.into_iter().map(|name| name.to_ascii_lowercase()).collect(),
+                may_reset: descriptor::allows(&descriptor, right::RESET_PASSWORD, &sids),
+            });
+        }
+        Ok(samples)
     }
 
-    /// The account as dsacls takes it: it knows no distinguished names.
-    fn account(&self) -> String {
-        let name = &self.client.credentials.bind_dn;
-        let is_name = name.contains(['@', '\\']) && !name.contains('=');
-        if is_name { errors::printable(name) } else { "DOMAIN\\account".to_owned() }
+    /// Ordinary accounts, each of another place.
+    async fn places(&self, reader: &mut Guarded, domain: &str, who: &str) -> Result<Vec<String>, Failure> {
+        // Members of protected groups have rights of their own (AdminSDHolder), and say nothing about the others.
+        let filter = format!("(&{}(!(adminCount=1)))", self.filter());
+        let (mut names, mut places): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for base in self.bases_or(domain) {
+            let mut search = request(&base, Scope::Sub, &filter, &["objectSid", "sAMAccountName"]);
+            search.page_size = LOOKED_THROUGH;
+            for entry in reader.find(&search).await?.entries {
+                let (name, rid) = (guarded::dn(&entry), guarded::bytes(&entry, "objectSid"));
+                let is_own = rid.first().and_then(|sid| forms::rid(sid)).is_none_or(|rid| rid < OWN_RIDS);
+                let place = dn::parent(&name).unwrap_or_default().to_lowercase();
+                let account = guarded::texts(&entry, "sAMAccountName").into_iter().next().unwrap_or_default();
+                let is_itself = who.to_lowercase().contains(&account.to_lowercase());
+                if is_own || is_itself || places.contains(&place) || !self.is_within(&name) {
+                    continue;
+                }
+                places.push(place);
+                names.push(name);
+                if names.len() == PLACES_MAX {
+                    return Ok(names);
+                }
+            }
+        }
+        Ok(names)
     }
 }
 
-/// When nothing could be asked.
-pub fn unknown(why: &str) -> Vec<Ability> {
-    let ability = |name: &str| Ability {
-        ability: name.to_owned(),
-        state: AbilityState::Unknown,
-        message: why.to_owned(),
-        fix: None,
-    };
-    NAMES.into_iter().map(ability).collect()
-}
-
-fn ability(name: &str, state: AbilityState, message: &str, fix: Option<String>) -> Ability {
-    Ability { ability: name.to_owned(), state, message: message.to_owned(), fix }
-}
-
-/// Filters by what no change tells.
-fn unfollowed(what: &str) -> Ability {
-    let [name, _] = NAMES;
-    let message = format!("The filters ask for {what}, which changes without a word: every run reads everything.");
-    let fix = "Narrow by base DNs or by attributes of the objects themselves instead.".to_owned();
-    ability(name, AbilityState::Missing, &message, Some(fix))
-}
-
-fn uncounted() -> Ability {
-    let [name, _] = NAMES;
-    let message = "The controller does not say how far it has come: every run reads everything.";
-    let fix = "Let the account read the controller's “NTDS Settings” (invocationId).".to_owned();
-    ability(name, AbilityState::Missing, message, Some(fix))
-}
-
-fn delta(is_told: bool, domain: &str, account: &str) -> Ability {
-    let [name, _] = NAMES;
-    if is_told {
-        let message = "The controller tells this account what has changed (DirSync).";
-        return ability(name, AbilityState::Granted, message, None);
-    }
-    let message = "The controller does not tell this account what has changed (DirSync), so that changes are found by their numbers (uSNChanged) instead.";
-    let fix = format!("dsacls \"{domain}\" /G \"{account}:CA;Replicating Directory Changes\"");
-    ability(name, AbilityState::Missing, message, Some(fix))
-}
-
-fn deleted_objects(is_seen: bool, domain: &str, account: &str) -> Ability {
-    let [_, name] = NAMES;
-    if is_seen {
-        return ability(
-            name,
-            AbilityState::Granted,
-            "Deleted objects can be seen, so that runs that read changes find them.",
-            None,
-        );
-    }
-    let container = format!("CN=Deleted Objects,{domain}");
-    let message = "Deleted objects can't be seen. What is deleted is found by the next full run, unless the controller tells it with the other changes.";
-    let fix = format!("dsacls \"{container}\" /takeownership, then dsacls \"{container}\" /G \"{account}:LCRP\"");
-    ability(name, AbilityState::Missing, message, Some(fix))
-}
-
-/// Whether what was deleted can be seen. Samba shows the place itself to everybody, without any of its attributes.
-pub async fn sees_deleted(connection: &mut Connection, domain: &str) -> Result<bool, Failure> {
-    let request = SearchRequest {
-        base: format!("CN=Deleted Objects,{domain}"),
-        scope: Scope::Base,
-        filter: "(objectClass=*)".to_owned(),
-        attributes: vec!["objectClass".to_owned()],
+fn request(base: &str, scope: Scope, filter: &str, attributes: &[&str]) -> SearchRequest {
+    SearchRequest {
+        base: base.to_owned(),
+        scope,
+        filter: filter.to_owned(),
+        attributes: attributes.iter().map(|&name| name.to_owned()).collect(),
         page_size: 0,
         entries_max: None,
-    };
-    let mut search = connection.search(request).with(dirsync::show_deleted());
-    let mut is_seen = false;
-    loop {
-        match search.next(&mut Plainly).await {
-            Ok(Some(chunk)) => {
-                is_seen |=
-                    chunk.entries().filter_map(EntryView::read).any(|entry| !entry.values("objectClass").is_empty());
-            }
-            Ok(None) => return Ok(is_seen),
-            Err(failure) if matches!(failure.kind, FailureKind::NoSuchBase | FailureKind::AccessDenied) => {
-                return Ok(false);
-            }
-            Err(failure) => return Err(failure),
-        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_missing_is_told_with_the_line_that_grants_it() {
-        let missing = delta(false, "DC=x", "X\\reader");
-        assert_eq!(missing.state, AbilityState::Missing);
-        assert_eq!(missing.fix.as_deref(), Some("dsacls \"DC=x\" /G \"X\\reader:CA;Replicating Directory Changes\""));
-        assert!(missing.message.contains("uSNChanged"));
-        assert_eq!(delta(true, "DC=x", "X\\reader").fix, None);
-        assert!(uncounted().message.contains("every run reads everything"));
-        assert!(unfollowed("memberof").message.contains("ask for memberof"));
-        let fix = deleted_objects(false, "DC=x", "reader@x").fix.expect("a line");
-        assert_eq!(
-            fix,
-            "dsacls \"CN=Deleted Objects,DC=x\" /takeownership, then dsacls \"CN=Deleted Objects,DC=x\" /G \"reader@x:LCRP\""
-        );
-        assert_eq!(deleted_objects(true, "DC=x", "reader@x").state, AbilityState::Granted);
-    }
+fn ability(action: Action, samples: &[Sample], who: &str) -> Ability {
+    let place = |sample: &Sample| dn::parent(&sample.dn).unwrap_or(&sample.dn).to_owned();
+    let refused: Vec<String> = samples.iter().filter(|sample| !sample.allows(action)).map(place).collect();
+    let allowed: Vec<String> = samples.iter().filter(|sample| sample.allows(action)).map(place).collect();
+    let rights = needed(action);
+    let state = match (samples.is_empty(), allowed.is_empty()) {
+        (true, _) => AbilityState::Unknown,
+        (false, true) => AbilityState::Missing,
+        (false, false) => AbilityState::Granted,
+    };
+    let what = rights.iter().map(|right| right.split(';').nth(1).unwrap_or(right)).collect::<Vec<_>>().join(", ");
+    let message = match (allowed.as_slice(), refused.as_slice()) {
+        ([], []) => "No ordinary account was found to ask about.".to_owned(),
+        (_, []) => format!("{who} may use it ({what}) on accounts in {}.", allowed.join("; ")),
+        ([], _) => format!("{who} may not use it ({what}) on accounts in {}.", refused.join("; ")),
+        _ => format!("{who} may use it ({what}) on accounts in {}, not in {}.", allowed.join("; "), refused.join("; ")),
+    };
+    let fix = refused.first().map(|place| grant_lines(who, place, rights));
+    Ability { ability: action.as_str().to_owned(), state, message, fix }
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use ldap3::{Mod, controls::RawControl};
 
-use super::{Client, Credentials, Endpoint, Guarded, SearchRequest, Trust, guarded};
+use super::{Client, Credentials, Endpoint, Guarded, SearchRequest, Trust, errors, guarded, probing};
 use crate::connectors::{
-    BoxFuture, Failure, FailureKind,
+    Ability, BoxFuture, Failure, FailureKind, ProbeReport, StepState,
     act::{Act, Action, Actor, Judgement, Standing},
 };
 
@@ -37,6 +37,14 @@ pub trait Manner: Send + Sync {
 
     /// What is sent.
     fn changes(&self, action: Action, standing: &Standing) -> Vec<Change>;
+
+    /// What the acting account may do, found out without doing it.
+    fn rights<'a>(
+        &'a self,
+        reader: &'a mut Guarded,
+        actor: &'a mut Guarded,
+        who: &'a str,
+    ) -> BoxFuture<'a, Vec<Ability>>;
 
     /// The line that gives `who` exactly the right to `action` on this account.
     fn grant(&self, action: Action, who: &str, dn: &str) -> String;
@@ -76,6 +84,28 @@ impl<M: Manner> Act for Acting<M> {
 
     fn judge(&self, action: Action, standing: &Standing, before: Option<&Standing>) -> Judgement {
         self.manner.judge(action, standing, before)
+    }
+
+    fn probe(&self) -> BoxFuture<'_, ProbeReport> {
+        Box::pin(self.try_acting())
+    }
+}
+
+impl<M: Manner> Acting<M> {
+    async fn try_acting(&self) -> ProbeReport {
+        let who = &self.act_credentials.bind_dn;
+        let mut hands = match self.reach(None).await {
+            Ok(hands) => hands,
+            Err(failure) => {
+                let steps = vec![probing::failed("act-bind", None, failure)];
+                return ProbeReport { steps, abilities: Vec::new() };
+            }
+        };
+        let abilities = self.manner.rights(&mut hands.reader, &mut hands.actor, who).await;
+        let server = hands.actor.server().to_owned();
+        let message = format!("{server} accepts {}, which acts.", errors::printable(who));
+        Box::new(hands).close().await;
+        ProbeReport { steps: vec![probing::step("act-bind", Some(&server), StepState::Ok, message, None)], abilities }
     }
 }
 

@@ -10,9 +10,10 @@ use ldap3::Mod;
 
 use super::settings::{DisableBy, Settings};
 use crate::connectors::{
+    Ability, AbilityState, BoxFuture,
     act::{Action, Coverage, Judgement, Offer, Standing},
     ldap::{
-        SearchRequest,
+        Guarded, SearchRequest,
         acting::{Change, Manner},
         dn, filter,
     },
@@ -168,16 +169,34 @@ impl Manner for Directory {
         }
     }
 
+    /// OpenLDAP does not say what may be changed without changing it.
+    fn rights<'a>(&'a self, _: &'a mut Guarded, _: &'a mut Guarded, who: &'a str) -> BoxFuture<'a, Vec<Ability>> {
+        let unit = self.bases.first().map(String::as_str).unwrap_or_default();
+        let ability = |action: Action| Ability {
+            ability: action.as_str().to_owned(),
+            state: AbilityState::Unknown,
+            message: format!("{who} can bind. What it may change is known once it is tried: OpenLDAP does not tell."),
+            fix: Some(self.grant_below(action, who, unit)),
+        };
+        let abilities = [Action::Disable, Action::ForcePasswordReset, Action::Unlock].map(ability).to_vec();
+        Box::pin(std::future::ready(abilities))
+    }
+
     fn grant(&self, action: Action, who: &str, dn: &str) -> String {
+        self.grant_below(action, who, dn::parent(dn).unwrap_or(dn))
+    }
+}
+
+impl Directory {
+    fn grant_below(&self, action: Action, who: &str, unit: &str) -> String {
         let attribute = match (action, &self.disable_by) {
             (Action::ForcePasswordReset | Action::CancelPasswordReset, _) => RESET,
             (Action::Disable | Action::Enable, Some(by)) => &by.attribute,
             _ => LOCKED,
         };
-        let unit = dn::parent(dn).unwrap_or(dn);
         format!(
             "Add this rule before the others of the database: olcAccess: {{0}}to dn.subtree=\"{unit}\" attrs={attribute} \
-             by dn.exact=\"{who}\" manage by * break"
+             by dn.exact=\"{who}\" write by * break"
         )
     }
 }
