@@ -15,6 +15,8 @@ use super::{
     table::{Part, Table, Wanted},
 };
 
+const ROUNDS_OF_CHANGES: usize = 5;
+
 pub async fn measure(wanted: &Wanted, table: &mut Table) {
     table.heading("10,000 users, 1,000 groups, 200,000 memberships");
     if !wanted.has(Part::Yardstick) {
@@ -62,4 +64,17 @@ async fn domain(wanted: &Wanted, table: &mut Table) {
     // Elsewhere: about 300 s.
     table.limited("first full run, median", median(&first), "s", 60.0);
     table.shown("unchanged full run, median", median(&unchanged), "s");
+    let appliance = Appliance::start().await;
+    let directory = appliance.api.create_directory(&samba.draft(&[])).await;
+    run(&appliance.api, &directory, "full", Duration::from_millis(100)).await;
+    let mut hundred = Vec::new();
+    for round in 0..ROUNDS_OF_CHANGES {
+        samba.modify(&samba.hundred_changes(round));
+        let (ended, took) = run(&appliance.api, &directory, "delta", Duration::from_millis(5)).await;
+        assert_eq!((&ended["state"], &ended["mode"]), (&"applied".into(), &"delta".into()), "{ended}");
+        assert!(number(&ended, "/counts/added") == 20 && number(&ended, "/counts/changed") >= 70, "{ended}");
+        hundred.push(took);
+    }
+    let worst = hundred.iter().copied().fold(0.0, f64::max);
+    table.limited("delta with 100 changes of every kind by DirSync, worst of 5", worst, "s", 2.0);
 }

@@ -289,7 +289,8 @@ impl Source {
         let mut text = serde_json::to_string(fields).unwrap_or_default();
         let _ = write!(text, "{keys:?}");
         for member in members {
-            let _ = write!(text, "{:?} {:?}", member.key, member.text);
+            // Not its text: the key is made of it, and a connector may know the one without the other.
+            let _ = write!(text, "{:?}", member.key);
         }
         Self::cut(&crate::secret::sha256(text.as_bytes()))
     }

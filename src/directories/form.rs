@@ -87,6 +87,10 @@ pub(super) struct Fields {
     pub unit: String,
     pub cron: String,
     pub time_zone: String,
+    /// Empty: changes are not read by themselves.
+    pub changes_every: String,
+    /// `m h d`.
+    pub changes_unit: String,
     pub paused: String,
     pub live: String,
     // The guard: counts, shares in per cent; empty ones have the default.
@@ -128,6 +132,12 @@ pub(super) fn is_ticked(text: &str) -> bool {
     !text.is_empty()
 }
 
+/// A number that is not one still reaches the check of the schedule, which names the field.
+fn interval(count: &str, unit: &str) -> SpecInput {
+    let unit = if matches!(unit, "m" | "h" | "d") { unit } else { "?" };
+    SpecInput::every(&format!("{}{unit}", count.trim()))
+}
+
 fn typed(bind_dn: &str, password: &Secret<String>) -> Secret<String> {
     Secret::new(serde_json::json!({"bindDn": bind_dn, "password": password.expose()}).to_string())
 }
@@ -141,6 +151,7 @@ impl Fields {
             when: "every".into(),
             every: "24".into(),
             unit: "h".into(),
+            changes_unit: "m".into(),
             time_zone: zone.to_owned(),
             ..Self::default()
         }
@@ -174,6 +185,11 @@ impl Fields {
                 }
             }
         }
+        let changes = directory.schedule.delta.as_ref().and_then(|spec| spec.every.as_deref());
+        if let Some((count, unit)) = changes.and_then(words::interval) {
+            fields.changes_every = count.to_string();
+            fields.changes_unit = unit.into();
+        }
         fields
     }
 
@@ -195,11 +211,7 @@ impl Fields {
 
     fn read_schedule(&self, stored: Option<&Directory>, errors: &mut Vec<FieldError>) -> Schedule {
         let full = match self.when.as_str() {
-            "every" => {
-                // A number that is not one still reaches the check of the schedule, which names the field.
-                let unit = if matches!(self.unit.as_str(), "m" | "h" | "d") { &self.unit } else { "?" };
-                Some(SpecInput::every(&format!("{}{unit}", self.every.trim())))
-            }
+            "every" => Some(interval(&self.every, &self.unit)),
             "cron" => Some(SpecInput {
                 every: None,
                 cron: Some(self.cron.trim().to_owned()),
@@ -213,8 +225,11 @@ impl Fields {
         };
         Schedule {
             full,
-            // Not in this form: delta runs come with connectors that can.
-            delta: stored.and_then(|directory| directory.schedule.delta.clone()),
+            delta: match given(&self.changes_every) {
+                Some(every) => Some(interval(&every, &self.changes_unit)),
+                // This form has no cron line for changes: one that was set by the API stays.
+                None => stored.and_then(|stored| stored.schedule.delta.clone()).filter(|spec| spec.cron.is_some()),
+            },
             paused: is_ticked(&self.paused),
             live: is_ticked(&self.live),
         }
@@ -304,6 +319,7 @@ fn own_name(field: &str) -> &str {
         "schedule.full.every" => "every",
         "schedule.full.cron" => "cron",
         "schedule.full.timeZone" => "timeZone",
+        "schedule.delta" | "schedule.delta.every" => "changesEvery",
         "schedule.live" => "live",
         "settings.startTls" => "tls",
         field if field.starts_with("guard.") => form_guard::own_name(field),
@@ -316,7 +332,7 @@ fn own_name(field: &str) -> &str {
     }
 }
 
-const LABELS: [(&str, &str); 38] = [
+const LABELS: [(&str, &str); 39] = [
     ("name", "Name"),
     ("kind", "Kind"),
     ("servers", "Servers"),
@@ -343,6 +359,7 @@ const LABELS: [(&str, &str); 38] = [
     ("every", "Every"),
     ("cron", "Cron line"),
     ("timeZone", "Time zone"),
+    ("changesEvery", "Changes, every"),
     ("live", "Live mode"),
     ("attributes", "Attributes"),
     ("removalsCount", "Going missing, count"),

@@ -19,7 +19,7 @@ pub struct Schedule {
     /// Reading everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<SpecInput>,
-    /// Reading what changed; kept for connectors that can.
+    /// Reading what has changed since the last run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delta: Option<SpecInput>,
     /// No run starts by itself.

@@ -213,6 +213,7 @@ impl ProbeView {
             let title = match ability.ability.as_str() {
                 "read" => "Read",
                 "delta" => "Delta runs",
+                "deleted-objects" => "Deleted objects",
                 other => Action::parse(other).map_or(other, |action| action.title()),
             };
             AbilityView {

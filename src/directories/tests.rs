@@ -38,6 +38,8 @@ async fn every_field_of_the_form_is_stored_and_comes_back() {
         ("when", "cron"),
         ("cron", "0 3 * * *"),
         ("timeZone", "Europe/Berlin"),
+        ("changesEvery", "15"),
+        ("changesUnit", "m"),
         ("paused", "on"),
         ("live", "on"),
     ];
@@ -57,7 +59,12 @@ async fn every_field_of_the_form_is_stored_and_comes_back() {
     assert_eq!(settings["mapping"]["employeeId"], "x-employeeid");
     assert_eq!(
         stored["schedule"],
-        json!({"full": {"cron": "0 3 * * *", "timeZone": "Europe/Berlin"}, "paused": true, "live": true})
+        json!({
+            "full": {"cron": "0 3 * * *", "timeZone": "Europe/Berlin"},
+            "delta": {"every": "15m"},
+            "paused": true,
+            "live": true,
+        })
     );
     let edit = console.get(&format!("/directories/{id}/edit")).await;
     for (name, value) in [
@@ -132,6 +139,31 @@ async fn the_form_of_a_domain_asks_for_what_a_domain_has() {
     let wrong =
         console.post("/directories/new", &form(&[("kind", "active-directory"), ("excludedBaseDns", "?")])).await;
     assert_eq!((wrong.status, wrong.count("#excludedBaseDns[aria-invalid]")), (StatusCode::UNPROCESSABLE_ENTITY, 1));
+}
+
+#[actix_web::test]
+async fn when_changes_are_read_is_set_in_the_form() {
+    let console = Console::open().await;
+    let id = console.connect(&[("kind", "active-directory"), ("changesEvery", "5"), ("changesUnit", "m")]).await;
+    let (page, api) = (format!("/directories/{id}"), format!("/api/directories/{id}"));
+    assert!(console.get(&page).await.text("main").contains("every 6 hours; changes every 5 minutes"));
+    let edit = console.get(&format!("{page}/edit")).await;
+    assert_eq!((edit.value("changesEvery"), edit.count("#changesUnit option[value=m][selected]")), ("5".to_owned(), 1));
+    let save = async |every: &str| {
+        let fields = form(&[("kind", "active-directory"), ("password", ""), ("changesEvery", every)]);
+        console.post(&format!("{page}/edit"), &fields).await
+    };
+    for wrong in ["0", "soon", "-1"] {
+        let answer = save(wrong).await;
+        assert_eq!(answer.count("#changesEvery[aria-invalid]"), 1, "{wrong}: {}", answer.text(".error-summary"));
+    }
+    assert_eq!(save("").await.status, StatusCode::SEE_OTHER);
+    assert!(console.api_get(&api).await.json()["schedule"].get("delta").is_none());
+    // A cron line is none of this form's, and stays.
+    let cron = json!({"schedule": {"full": null, "delta": {"cron": "*/5 * * * *"}, "paused": true}});
+    assert_eq!(console.api(&api, &cron).await.status, StatusCode::OK);
+    assert_eq!(save("").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(console.api_get(&api).await.json()["schedule"]["delta"]["cron"], "*/5 * * * *");
 }
 
 #[actix_web::test]

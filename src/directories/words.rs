@@ -168,9 +168,13 @@ fn spec(spec: &SpecInput) -> String {
     }
 }
 
-/// When full runs happen: `every 15 minutes`, `only by hand`; whether it is paused is said apart.
+/// When runs happen: `every 24 hours`, `only by hand; changes every 15 minutes`; whether it is paused is said apart.
 pub fn schedule(schedule: &Schedule) -> String {
-    schedule.full.as_ref().map_or_else(|| "only by hand".to_owned(), spec)
+    let full = schedule.full.as_ref().map_or_else(|| "only by hand".to_owned(), spec);
+    match &schedule.delta {
+        Some(delta) => format!("{full}; changes {}", spec(delta)),
+        None => full,
+    }
 }
 
 #[cfg(test)]

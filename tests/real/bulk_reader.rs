@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bailiwick::connectors::ldap::{
-    Client, Credentials, Endpoint, EntryView, Limits, Scope, SearchRequest, Timeouts, inbox::Plainly,
-};
+use bailiwick::connectors::ldap::{Client, Credentials, EntryView, Scope, SearchRequest, Way, inbox::Plainly};
 use serde_json::json;
 
 use crate::fixtures::{
@@ -18,15 +16,9 @@ fn client(slapd: &Slapd, is_encrypted: bool) -> Client {
     let credentials: Credentials =
         serde_json::from_value(json!({"bindDn": SYNC_DN, "password": SYNC_PASSWORD})).expect("credentials");
     let url = if is_encrypted { slapd.tls_url() } else { slapd.url() };
-    Client {
-        endpoints: vec![Endpoint::parse(&url).expect("an address")],
-        start_tls: false,
-        accept_plaintext: !is_encrypted,
-        ca_pem: Some(ca_pem().to_owned()),
-        credentials,
-        timeouts: Timeouts::default(),
-        limits: Limits::default(),
-    }
+    let servers = [url];
+    let way = Way { servers: &servers, start_tls: false, ca_pem: Some(ca_pem()), accept_plaintext: !is_encrypted };
+    Client::new(way, credentials)
 }
 
 /// All entries, in the server's order.

@@ -18,17 +18,28 @@ pub struct Controller {
     pub forest_level: String,
     /// GeneralizedTime.
     pub time: String,
+    /// The DN of its own settings object ("NTDS Settings").
+    pub service: String,
+    /// The number of its latest change (highestCommittedUSN); each controller counts its own.
+    pub latest_change: String,
 }
 
 impl Controller {
-    pub const ATTRIBUTES: [&str; 5] =
-        ["defaultNamingContext", "dnsHostName", "domainFunctionality", "forestFunctionality", "currentTime"];
+    pub const ATTRIBUTES: [&str; 7] = [
+        "defaultNamingContext",
+        "dnsHostName",
+        "domainFunctionality",
+        "forestFunctionality",
+        "currentTime",
+        "dsServiceName",
+        "highestCommittedUSN",
+    ];
 
     /// From the values of its attributes.
     pub fn of(values: impl Fn(&str) -> Vec<String>) -> Self {
         let first = |name| values(name).into_iter().next().unwrap_or_default();
-        let [domain, host, domain_level, forest_level, time] = Self::ATTRIBUTES.map(first);
-        Self { domain, host, domain_level, forest_level, time }
+        let [domain, host, domain_level, forest_level, time, service, latest_change] = Self::ATTRIBUTES.map(first);
+        Self { domain, host, domain_level, forest_level, time, service, latest_change }
     }
 
     pub async fn ask(connection: &mut Connection) -> Result<Self, Failure> {

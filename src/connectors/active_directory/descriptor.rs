@@ -119,8 +119,10 @@ mod tests {
     const SELF: [u8; 12] = [1, 1, 0, 0, 0, 0, 0, 5, 10, 0, 0, 0];
     const OTHER: [u8; 12] = [1, 1, 0, 0, 0, 0, 0, 5, 11, 0, 0, 0];
 
-    /// A descriptor with these entries: kind, flags, object, SID.
-    fn descriptor(entries: &[(u8, u8, Option<[u8; 16]>, &[u8])]) -> Vec<u8> {
+    /// Kind, flags, object, SID.
+    type Line<'a> = (u8, u8, Option<[u8; 16]>, &'a [u8]);
+
+    fn descriptor(entries: &[Line<'_>]) -> Vec<u8> {
         let mut acl = Vec::new();
         for (kind, flags, object, sid) in entries {
             let with_object = matches!(kind, 5 | 6);
@@ -162,8 +164,7 @@ mod tests {
     fn the_first_entry_that_speaks_of_a_right_decides() {
         let reset = Some(right::RESET_PASSWORD);
         let sids = ["S-1-5-11".to_owned()];
-        let may =
-            |entries: &[(u8, u8, Option<[u8; 16]>, &[u8])]| allows(&descriptor(entries), right::RESET_PASSWORD, &sids);
+        let may = |entries: &[Line<'_>]| allows(&descriptor(entries), right::RESET_PASSWORD, &sids);
         assert!(may(&[(5, 0, reset, &OTHER)]));
         assert!(may(&[(5, 0, None, &OTHER)]) && may(&[(0, 0, None, &OTHER)]), "all extended rights");
         assert!(may(&[(5, 0, reset, &OTHER), (6, 0, reset, &OTHER)]));

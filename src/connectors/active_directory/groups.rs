@@ -4,7 +4,7 @@
 //! Owns that a group is whole or not sent. A controller names 1,500 members at once (MS-ADTS §3.1.1.3.1.3.3); the others
 //! are asked for in turn, and where the group changes meanwhile, all of it again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     mapping::Mapper,
@@ -25,14 +25,32 @@ const PAGE_GROUPS: usize = 200;
 /// A group that changes each time it is read is given up.
 const TRIES_MAX: usize = 5;
 
+/// Who has which primary group (primaryGroupID), which does not name them among its members.
+#[derive(Debug, Default)]
+pub struct Primary {
+    /// Accounts by the relative identifier of their primary group: 16 bytes for each.
+    pub keys: HashMap<u32, Vec<Key>>,
+    /// The names of those that may not have been read before.
+    pub texts: HashMap<Key, String>,
+}
+
+impl Primary {
+    fn of(&self, rid: Option<u32>) -> impl Iterator<Item = MemberRef> {
+        let keys = rid.and_then(|rid| self.keys.get(&rid)).map_or(&[][..], Vec::as_slice);
+        // Who was read a moment ago is found by the key, and needs no text.
+        keys.iter().map(|key| MemberRef { key: *key, text: self.texts.get(key).cloned().unwrap_or_default() })
+    }
+}
+
 /// Reads groups on one connection.
 pub struct Groups<'r, 's> {
     pub connection: &'r mut Connection,
     pub out: &'r mut Pages<'s>,
     pub mapper: Mapper,
     pub excluded: Excluded,
-    /// Accounts by the relative identifier of their primary group.
-    pub primary: HashMap<u32, Vec<Key>>,
+    pub primary: Primary,
+    /// The external ids of those that were sent.
+    pub sent: HashSet<String>,
     /// How many members are asked for at once; as many as the controller gives when absent.
     pub members_at_once: Option<u32>,
 }
@@ -58,10 +76,14 @@ impl Groups<'_, '_> {
                     continue;
                 }
                 match begin(mapper, &entry) {
-                    Err(unreadable) => page.push(Observed::Unreadable(unreadable)),
+                    Err(unreadable) => {
+                        self.sent.extend(unreadable.external_id.clone());
+                        page.push(Observed::Unreadable(unreadable));
+                    }
                     Ok(begun) if begun.part.next.is_some() => partial.push(begun),
                     Ok(Begun { rid, group, part, .. }) => {
-                        let group = with_members(group, part.members, of_primary(&self.primary, rid));
+                        self.sent.insert(group.external_id.clone());
+                        let group = with_members(group, part.members, self.primary.of(rid));
                         members += group.members.len();
                         page.push(Observed::Group(Box::new(group)));
                     }
@@ -75,6 +97,7 @@ impl Groups<'_, '_> {
         }
         self.out.send_page(Page::of(page)).await?;
         for begun in partial {
+            self.sent.insert(begun.group.external_id.clone());
             let observed = self.complete(begun).await?;
             self.out.send_page(Page::of(vec![observed])).await?;
         }
@@ -88,7 +111,7 @@ impl Groups<'_, '_> {
         for _ in 0..TRIES_MAX {
             let Some(part) = first else { break };
             if let Some(members) = self.all_parts(&dn, part).await? {
-                let group = with_members(group, members, of_primary(&self.primary, rid));
+                let group = with_members(group, members, self.primary.of(rid));
                 return Ok(Observed::Group(Box::new(group)));
             }
             first = self.part(&dn, 0).await?;
@@ -209,15 +232,14 @@ fn begin(mapper: &mut Mapper, entry: &EntryView<'_>) -> Result<Begun, Unreadable
     }
 }
 
-fn of_primary(primary: &HashMap<u32, Vec<Key>>, rid: Option<u32>) -> &[Key] {
-    rid.and_then(|rid| primary.get(&rid)).map_or(&[], Vec::as_slice)
-}
-
 /// The group with its members and with those whose primary group it is: each once, in an order of their own, because a
 /// controller finds them in none.
-fn with_members(mut group: ObservedGroup, mut members: Vec<MemberRef>, primary: &[Key]) -> ObservedGroup {
-    // They were read a moment ago, so each is found by its key and no text is needed.
-    members.extend(primary.iter().map(|key| MemberRef { key: *key, text: String::new() }));
+fn with_members(
+    mut group: ObservedGroup,
+    mut members: Vec<MemberRef>,
+    primary: impl Iterator<Item = MemberRef>,
+) -> ObservedGroup {
+    members.extend(primary);
     members.sort_unstable_by(|one, other| one.key.cmp(&other.key).then_with(|| other.text.cmp(&one.text)));
     members.dedup_by_key(|member| member.key);
     group.members = members;
@@ -264,7 +286,10 @@ mod tests {
     fn members_stand_once_and_in_one_order() {
         let by_name = |name: &str| member(name.as_bytes()).expect("a member");
         let (a, b) = (by_name("CN=a,DC=x"), by_name("CN=b,DC=x"));
-        let members = |list: Vec<MemberRef>| with_members(ObservedGroup::default(), list, &[a.key]).members;
+        let primary = MemberRef { key: a.key, text: String::new() };
+        let members = |list: Vec<MemberRef>| {
+            with_members(ObservedGroup::default(), list, std::iter::once(primary.clone())).members
+        };
         let once = members(vec![b.clone(), by_name("cn=B, dc=x"), a.clone()]);
         assert_eq!(once.len(), 2);
         assert_eq!(members(vec![a.clone(), by_name("cn=B, dc=x"), b.clone()]), once);

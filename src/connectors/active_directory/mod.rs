@@ -9,15 +9,22 @@
 mod accounts;
 pub mod act;
 mod acting_rights;
+mod changes;
 mod controller;
+mod delta;
+#[cfg(test)]
+mod delta_tests;
 mod descriptor;
 pub mod forms;
 mod groups;
 pub mod mapping;
 mod probe;
-
+mod reading_rights;
 mod scan;
 pub mod settings;
+mod watermark;
+
+use std::{collections::HashSet, sync::OnceLock};
 
 use tokio::sync::mpsc;
 
@@ -27,9 +34,10 @@ use self::{
     groups::Groups,
     mapping::Mapper,
     scan::{AccountLook, Excluded, GroupsSeen},
+    watermark::Watermark,
 };
 use crate::connectors::{
-    BoxFuture, Connector, Delta, Failure, Page, ProbeReport, ReadEnd, Sample,
+    BoxFuture, Connector, Delta, DeltaEnd, DeltaStop, Failure, Page, ProbeReport, ReadEnd, Sample, Subject,
     ldap::{
         self, Client, Credentials, Endpoint, Scope, SearchRequest, Trust,
         pages::{Pages, or_cancelled, read_all},
@@ -43,13 +51,15 @@ pub struct ActiveDirectory {
     client: Client,
     now: jiff::Timestamp,
     members_at_once: Option<u32>,
+    /// The server that told what has changed.
+    answered: OnceLock<String>,
 }
 
 impl ActiveDirectory {
     /// Opens nothing yet. `now` is the moment with which expiry times are compared.
     pub fn new(settings: Settings, credentials: Credentials, now: jiff::Timestamp) -> Self {
         let client = Client::new(settings.way(), credentials);
-        Self { settings, client, now, members_at_once: None }
+        Self { settings, client, now, members_at_once: None, answered: OnceLock::new() }
     }
 
     /// Asks for so many members of a group at once, whatever a controller would give.
@@ -65,16 +75,27 @@ impl ActiveDirectory {
         while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
-                Ok(()) => return Ok(ReadEnd { server: endpoint.to_string(), ..ReadEnd::default() }),
+                Ok(watermark) => {
+                    let watermark = watermark.as_ref().map(Watermark::to_json);
+                    return Ok(ReadEnd { server: endpoint.to_string(), watermark, counted: None });
+                }
                 Err(failure) => turns.failed(failure, out.has_objects())?,
             }
         }
         Err(turns.end())
     }
 
-    async fn read_from(&self, endpoint: &Endpoint, trust: Option<&Trust>, out: &mut Pages<'_>) -> Result<(), Failure> {
+    async fn read_from(
+        &self,
+        endpoint: &Endpoint,
+        trust: Option<&Trust>,
+        out: &mut Pages<'_>,
+    ) -> Result<Option<Watermark>, Failure> {
         let mut connection = or_cancelled(out.sender(), self.client.open(endpoint, trust)).await?;
         let controller = or_cancelled(out.sender(), Controller::ask(&mut connection)).await?;
+        // Before the first page: what changes while it is read is read again, not lost.
+        let begun = self.begin(connection, endpoint, trust, &controller);
+        let (mut connection, watermark) = or_cancelled(out.sender(), begun).await?;
         let bases = self.settings.bases(&controller.domain);
         let mapper = || Mapper::new(&self.settings, self.now.as_second());
         out.map_with(mapper());
@@ -96,6 +117,7 @@ impl ActiveDirectory {
             mapper: mapper(),
             excluded,
             primary: accounts.primary,
+            sent: HashSet::new(),
             members_at_once: self.members_at_once,
         };
         for base in &bases {
@@ -103,7 +125,7 @@ impl ActiveDirectory {
             groups.read(self.request(base, self.settings.group_filter(), attributes)).await?;
         }
         connection.close().await;
-        Ok(())
+        Ok(watermark)
     }
 
     fn request(&self, base: &str, filter: String, attributes: Vec<String>) -> SearchRequest {
@@ -155,11 +177,33 @@ impl Connector for ActiveDirectory {
     }
 
     fn delta(&self) -> Option<&dyn Delta> {
-        None
+        Some(self)
     }
 
     fn sample(&self) -> BoxFuture<'_, Result<Sample, Failure>> {
         Box::pin(self.read_sample())
+    }
+}
+
+impl Delta for ActiveDirectory {
+    fn read_changes<'a>(
+        &'a self,
+        watermark: &'a str,
+        pages: mpsc::Sender<Page>,
+    ) -> BoxFuture<'a, Result<DeltaEnd, DeltaStop>> {
+        Box::pin(self.changes(watermark, pages))
+    }
+
+    fn read_identities(
+        &self,
+        external_ids: Vec<String>,
+        pages: mpsc::Sender<Page>,
+    ) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.read_again(Subject::Identity, external_ids, pages))
+    }
+
+    fn read_groups(&self, external_ids: Vec<String>, pages: mpsc::Sender<Page>) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.read_again(Subject::Group, external_ids, pages))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The probe: each step of the way tried apart, with what was seen and the line that fixes it.
 
-use super::{ActiveDirectory, controller::Controller};
+use super::{ActiveDirectory, controller::Controller, reading_rights};
 use crate::connectors::{
     Ability, AbilityState, ProbeReport, ProbeStep, StepState,
     ldap::{
@@ -52,7 +52,9 @@ impl ActiveDirectory {
             fix: users.fix.clone().or_else(|| groups.fix.clone()),
         });
         report.steps.extend([users, groups]);
+        let server = connection.server().to_owned();
         connection.close().await;
+        report.abilities.extend(self.reading_abilities(&server).await);
         report
     }
 
@@ -130,5 +132,6 @@ fn without_connection(mut report: ProbeReport, why: &str) -> ProbeReport {
     let ability =
         Ability { ability: "read".to_owned(), state: AbilityState::Unknown, message: why.to_owned(), fix: None };
     report.abilities.push(ability);
+    report.abilities.extend(reading_rights::unknown(why));
     report
 }

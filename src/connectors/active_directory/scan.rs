@@ -3,17 +3,16 @@
 //! Owns what goes into a [`Source`]: the mapping's settings, the bytes of the entry as they came, and the status, which
 //! time alone can change. This runs once per account of every reading.
 
-use std::collections::HashMap;
-
 use aws_lc_rs::digest;
 
 use super::{
     forms::{self, Signs},
+    groups::Primary,
     mapping,
     settings::{DEFAULT_SOURCES, Settings},
 };
 use crate::connectors::{
-    Key, Keys, Sighting, Source,
+    Keys, Sighting, Source,
     ldap::{
         EntryView, Values,
         answer::Violation,
@@ -45,8 +44,7 @@ pub struct AccountLook {
     fingerprint: [u8; 32],
     excluded: Excluded,
     now_second: i64,
-    /// Who has which primary group (primaryGroupID), which does not name them among its members: 16 bytes for each.
-    pub primary: HashMap<u32, Vec<Key>>,
+    pub primary: Primary,
 }
 
 impl AccountLook {
@@ -56,7 +54,7 @@ impl AccountLook {
             fingerprint: crate::secret::sha256(text.as_bytes()),
             excluded: Excluded(settings.excluded()),
             now_second,
-            primary: HashMap::new(),
+            primary: Primary::default(),
         }
     }
 }
@@ -102,7 +100,7 @@ impl Look for AccountLook {
             Err(unreadable) => return Ok(Some(Sighting::Unreadable(unreadable))),
         };
         if let Some(group) = glance.primary.and_then(|text| text.trim().parse().ok()) {
-            self.primary.entry(group).or_default().push(key);
+            self.primary.keys.entry(group).or_default().push(key);
         }
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(&self.fingerprint);

@@ -8,7 +8,7 @@ use crate::{
     connectors::{
         Outline, OutlinePart,
         ldap::{
-            Scope, dn,
+            Scope, dn, filter,
             settings::{self, Mapping, PAGE_SIZE_DEFAULT, Way, present},
         },
     },
@@ -71,6 +71,30 @@ const PEOPLE: &str = "(&(objectCategory=person)(objectClass=user))";
 /// Computers are users to the schema, and gMSA are computers.
 const ALL_ACCOUNTS: &str = "(objectClass=user)";
 const GROUPS: &str = "(objectCategory=group)";
+
+/// Back links, what a controller makes up when it is asked, and what each keeps to itself (MS-ADTS §3.1.1.4.5, §3.1.1.1.6):
+/// they change without a change of the object.
+const UNTOLD: [&str; 17] = [
+    "memberOf",
+    "directReports",
+    "managedObjects",
+    "tokenGroups",
+    "tokenGroupsGlobalAndUniversal",
+    "msds-memberOfTransitive",
+    "msds-memberTransitive",
+    "msDS-User-Account-Control-Computed",
+    "msDS-UserPasswordExpiryTimeComputed",
+    "msDS-ResultantPSO",
+    "badPwdCount",
+    "badPasswordTime",
+    "lastLogon",
+    "lastLogoff",
+    "logonCount",
+    "whenChanged",
+    "uSNChanged",
+];
+/// LDAP_MATCHING_RULE_TRANSITIVE_EVAL: who is related to somebody who is related.
+const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
 
 impl Settings {
     /// How the controllers are reached.
@@ -153,6 +177,25 @@ impl Settings {
         present(&self.group_filter).map_or_else(|| GROUPS.to_owned(), |own| format!("(&{GROUPS}{own})"))
     }
 
+    /// The attributes that the filters ask for, in lower case.
+    pub fn filtered_by(&self) -> Vec<String> {
+        let filters = [present(&self.user_filter), present(&self.group_filter)];
+        filters.into_iter().flatten().flat_map(filter::attributes).collect()
+    }
+
+    /// What the filters ask for that no change tells, so that nobody can say when one who was not read before has to be.
+    pub fn untold(&self) -> Option<String> {
+        if [&self.user_filter, &self.group_filter].into_iter().flatten().any(|own| own.contains(IN_CHAIN)) {
+            return Some(format!("the rule {IN_CHAIN}"));
+        }
+        self.filtered_by().into_iter().find(|name| UNTOLD.iter().any(|other| name.eq_ignore_ascii_case(other)))
+    }
+
+    /// Whether an account of the domain may be read, or not, for what its attributes or its place are.
+    pub fn is_narrowed(&self) -> bool {
+        present(&self.user_filter).is_some() || !self.base_dns.is_empty() || !self.excluded_base_dns.is_empty()
+    }
+
     pub fn page_size(&self) -> u32 {
         self.page_size.unwrap_or(PAGE_SIZE_DEFAULT)
     }
@@ -192,6 +235,18 @@ mod tests {
         let secret = serde_json::json!({"servers": ["ldaps://dc1"], "attributes": ["unicodePwd"]});
         assert_eq!(wrong(secret), ["attributes"]);
         assert!(wrong(serde_json::json!({"servers": ["ldaps://dc1"]})).is_empty());
+    }
+
+    #[test]
+    fn filters_that_no_change_can_be_held_against_are_known() {
+        let untold =
+            |user: &str, group: &str| settings(serde_json::json!({"userFilter": user, "groupFilter": group})).untold();
+        assert_eq!(untold("(department=IT)", "(sAMAccountName=g-*)"), None);
+        assert_eq!(untold("(&(mail=*)(MemberOf=CN=a,DC=x))", "(cn=*)").as_deref(), Some("memberof"));
+        assert_eq!(untold("(mail=*)", "(!(whenChanged>=20260101000000.0Z))").as_deref(), Some("whenchanged"));
+        let chain = untold("(manager:1.2.840.113556.1.4.1941:=CN=a,DC=x)", "(cn=*)");
+        assert_eq!(chain.as_deref(), Some("the rule 1.2.840.113556.1.4.1941"));
+        assert_eq!(Settings::default().untold(), None);
     }
 
     #[test]

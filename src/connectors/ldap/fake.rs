@@ -97,6 +97,14 @@ pub struct Request {
     pub is_for_branches: bool,
     /// The cookie of the paging or sync control, if there is one.
     pub cookie: Option<Vec<u8>>,
+    operation: Vec<u8>,
+}
+
+impl Request {
+    /// Whether the operation, with its filter and its attributes, has these letters somewhere.
+    pub fn names(&self, needle: &str) -> bool {
+        self.operation.windows(needle.len()).any(|window| window == needle.as_bytes())
+    }
 }
 
 /// What the fake server does next.
@@ -210,23 +218,33 @@ fn read_request(frame: &[u8]) -> Request {
     let mut parts = Elements::new(Elements::new(frame).expect(tag::SEQUENCE).expect("a message"));
     let id = parts.expect(tag::INTEGER).and_then(super::ber::unsigned).expect("an id");
     let op = parts.next_element().expect("well formed").expect("an operation");
-    let mut request =
-        Request { id, op: op.tag, base: String::new(), is_for_users: false, is_for_branches: false, cookie: None };
+    let mut request = Request {
+        id,
+        op: op.tag,
+        base: String::new(),
+        is_for_users: false,
+        is_for_branches: false,
+        cookie: None,
+        operation: op.content.to_vec(),
+    };
     if op.tag == tag::SEARCH_REQUEST {
         let base = Elements::new(op.content).expect(tag::OCTET_STRING).expect("a base");
         request.base = String::from_utf8(base.to_vec()).expect("text");
-        request.is_for_branches = op.content.windows(15).any(|window| window == b"hasSubordinates");
-        request.is_for_users = op.content.windows(13).any(|window| window == b"inetOrgPerson");
+        request.is_for_branches = request.names("hasSubordinates");
+        request.is_for_users = request.names("inetOrgPerson");
     }
     if let Ok(Some(controls)) = parts.next_element() {
-        // Control { oid, criticality, value { size, cookie } }
+        // Control { oid, criticality, value { numbers, cookie } }
         let control = Elements::new(controls.content).expect(tag::SEQUENCE).expect("a control");
         let mut control = Elements::new(control);
         while let Ok(Some(part)) = control.next_element() {
             if part.tag == tag::OCTET_STRING && part.content.first() == Some(&tag::SEQUENCE) {
                 let mut value = Elements::new(Elements::new(part.content).expect(tag::SEQUENCE).expect("a value"));
-                let _ = value.next_element();
-                request.cookie = value.expect(tag::OCTET_STRING).map(<[u8]>::to_vec);
+                while let Ok(Some(part)) = value.next_element() {
+                    if part.tag == tag::OCTET_STRING {
+                        request.cookie = Some(part.content.to_vec());
+                    }
+                }
             }
         }
     }

@@ -82,6 +82,18 @@ fn write(part: &StructureTag, out: &mut Vec<u8>) {
     }
 }
 
+/// The attributes that a filter asks for, in lower case and without options. A filter that [`check`] refuses may name more or
+/// less.
+pub fn attributes(filter: &str) -> Vec<String> {
+    // In a value, a parenthesis is escaped: each one begins a part.
+    let names = filter.split('(').filter_map(|part| part.split(['=', '<', '>', '~', ':', ';']).next());
+    let mut names: Vec<String> =
+        names.filter(|name| is_attribute_description(name)).map(str::to_ascii_lowercase).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// A value as it may stand in a filter.
 pub fn escape(value: &str) -> String {
     use std::fmt::Write as _;
@@ -163,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn the_attributes_that_a_filter_asks_for_are_known() {
+        for (filter, expected) in [
+            ("(uid=*)", &["uid"][..]),
+            ("(&(objectClass=person)(!(Mail=*@x=y)))", &["mail", "objectclass"]),
+            ("(|(a>=1)(b<=2)(c~=3)(d:dn:2.4:=x)(e;lang-de=f)(A=2))", &["a", "b", "c", "d", "e"]),
+            ("(:2.4.6:=x)", &[]),
+            ("(cn=\\28uid=\\29)", &["cn"]),
+        ] {
+            assert_eq!(attributes(filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
     fn attribute_names_are_names_or_oids() {
         for good in ["cn", "cn;lang-de", "userCertificate;binary", "2.5.4.3", "a-1"] {
             assert!(is_attribute_description(good), "{good}");
@@ -181,7 +206,7 @@ mod tests {
 
         #[test]
         fn arbitrary_text_never_panics(text in "[()&|!=*\\\\a-z0-9]{0,60}") {
-            let _ = check(&text);
+            let _ = (check(&text), attributes(&text));
         }
     }
 }

@@ -17,6 +17,7 @@
 pub mod acting;
 pub mod answer;
 pub mod ber;
+pub mod dirsync;
 pub mod dn;
 pub mod endpoint;
 pub mod entry;
@@ -42,7 +43,11 @@ pub mod values;
 pub mod windows;
 pub mod wire;
 
-use std::time::Duration;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use self::{
     answer::Limits,
@@ -147,6 +152,8 @@ pub struct Client {
     pub credentials: Credentials,
     pub timeouts: Timeouts,
     pub limits: Limits,
+    /// See [`Client::prefer`].
+    preferred: Mutex<Option<IpAddr>>,
 }
 
 impl Client {
@@ -160,7 +167,14 @@ impl Client {
             credentials,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            preferred: Mutex::default(),
         }
+    }
+
+    /// From here on, this address is tried first, where the name of a server has it among others: servers behind one name
+    /// need not agree. It never leads to an address that the name has not.
+    pub fn prefer(&self, address: Option<IpAddr>) {
+        *self.preferred.lock().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
     /// How connections to this server are protected, or why they must not be made.
@@ -189,8 +203,8 @@ impl Client {
     /// Connects to one server and binds, to read in bulk.
     pub async fn open(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Connection, Failure> {
         self.credentials.require_sendable()?;
-        let stream = self.connect(endpoint, trust).await?;
-        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits);
+        let (stream, address) = self.connect(endpoint, trust).await?;
+        let mut connection = Connection::new(stream, endpoint, self.timeouts, self.limits).at(address);
         connection.bind(&self.credentials).await?;
         Ok(connection)
     }
@@ -203,18 +217,25 @@ impl Client {
         who: &Credentials,
     ) -> Result<Guarded, Failure> {
         who.require_sendable()?;
-        let stream = self.connect(endpoint, trust).await?;
+        let (stream, _) = self.connect(endpoint, trust).await?;
         let mut connection = Guarded::new(stream, endpoint, self.timeouts, self.limits).await?;
         connection.bind(who).await?;
         Ok(connection)
     }
 
-    async fn connect(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Box<dyn wire::Stream>, Failure> {
+    /// Answers the address of the other end, too, where it is known.
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        trust: Option<&Trust>,
+    ) -> Result<(Box<dyn wire::Stream>, Option<IpAddr>), Failure> {
         let protection = self.protection(endpoint)?;
-        let addresses = wire::resolve(endpoint, &self.timeouts).await?;
+        let preferred = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = wire::preferring(wire::resolve(endpoint, &self.timeouts).await?, preferred);
         let stream = wire::connect(endpoint, &addresses, &self.timeouts).await?;
+        let address = stream.peer_addr().ok().map(|peer| peer.ip());
         let protected = wire::protect(stream, endpoint, protection, trust, &self.timeouts).await;
-        protected.map(|(stream, _)| stream).map_err(|(failure, _)| failure)
+        protected.map(|(stream, _)| (stream, address)).map_err(|(failure, _)| failure)
     }
 
     /// The servers in turn: `first` before the others, where it is one of them.

@@ -7,7 +7,7 @@
 //! Owns the order of questions and answers on a connection. It must never take a search for complete before the server
 //! said success for every page, follow a referral, or wait without a limit.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -44,6 +44,7 @@ pub struct Connection {
     stream: Box<dyn Stream>,
     inbox: Inbox,
     server: String,
+    address: Option<IpAddr>,
     timeouts: Timeouts,
     limits: Limits,
     last_id: u32,
@@ -56,7 +57,18 @@ impl Connection {
     pub fn new(stream: Box<dyn Stream>, endpoint: &Endpoint, timeouts: Timeouts, limits: Limits) -> Self {
         // StartTLS was message 1.
         let server = endpoint.to_string();
-        Self { stream, inbox: Inbox::default(), server, timeouts, limits, last_id: 1, is_searching: false }
+        let inbox = Inbox::default();
+        Self { stream, inbox, server, address: None, timeouts, limits, last_id: 1, is_searching: false }
+    }
+
+    /// Where the other end is.
+    pub fn at(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// The address of the other end, where it is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// The server as configured.
@@ -148,6 +160,7 @@ impl Connection {
             connection: self,
             request,
             is_paged,
+            controls: Vec::new(),
             asked: None,
             cookie: Vec::new(),
             page: PageSeen::default(),
@@ -310,6 +323,7 @@ pub struct Search<'c> {
     connection: &'c mut Connection,
     request: SearchRequest,
     is_paged: bool,
+    controls: Vec<Control>,
     /// Message id of the page that is coming in.
     asked: Option<u32>,
     cookie: Vec<u8>,
@@ -323,6 +337,12 @@ pub struct Search<'c> {
 }
 
 impl Search<'_> {
+    /// With this control, too.
+    pub fn with(mut self, control: Control) -> Self {
+        self.controls.push(control);
+        self
+    }
+
     /// The next entries. `Ok(None)`: the server said success for every page, and this was all.
     pub async fn next<L: Look>(&mut self, look: &mut L) -> Result<Option<Chunk<L::Seen>>, Failure> {
         loop {
@@ -364,7 +384,8 @@ impl Search<'_> {
     async fn ask(&mut self) -> Result<u32, Failure> {
         let size_limit = if self.is_paged { 0 } else { self.request.entries_max.unwrap_or(0) };
         let paging = self.is_paged.then(|| request::paging(self.request.page_size, &self.cookie));
-        let id = self.connection.ask(&self.request, size_limit, paging.as_slice()).await?;
+        let controls: Vec<Control> = self.controls.iter().cloned().chain(paging).collect();
+        let id = self.connection.ask(&self.request, size_limit, &controls).await?;
         self.page = PageSeen::default();
         self.asked = Some(id);
         Ok(id)

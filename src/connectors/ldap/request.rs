@@ -14,6 +14,7 @@ const SIMPLE: u8 = 0x80;
 #[derive(Debug, Clone)]
 pub struct Control {
     pub oid: &'static str,
+    /// Empty where the control has none.
     pub value: Vec<u8>,
 }
 
@@ -80,7 +81,9 @@ fn message(id: u32, op_tag: u8, op: &[u8], controls: &[Control]) -> Vec<u8> {
         for control in controls {
             let mut one = element(tag::OCTET_STRING, control.oid.as_bytes());
             put_boolean(&mut one, true);
-            put(&mut one, tag::OCTET_STRING, &control.value);
+            if !control.value.is_empty() {
+                put(&mut one, tag::OCTET_STRING, &control.value);
+            }
             put(&mut list, tag::SEQUENCE, &one);
         }
         put(&mut content, tag::CONTROLS, &list);

@@ -3,7 +3,10 @@
 //! Owns the raw socket until a connection takes it. It must never send credentials, never fall back to plain text when
 //! encryption fails, and never wait without a limit.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -38,6 +41,8 @@ pub enum Protection {
 
 /// How many addresses of a name are tried.
 const ADDRESSES_MAX: usize = 6;
+/// How many are looked at: the name of a domain has the addresses of all of its controllers.
+const ADDRESSES_KNOWN_MAX: usize = 100;
 /// The most bytes that an answer to StartTLS may have.
 const START_TLS_ANSWER_MAX: usize = 4096;
 
@@ -58,10 +63,16 @@ pub async fn resolve(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<Vec<Soc
         Err(_) => Err(failed(format!("no answer within {}", seconds(timeouts.connect)))),
         Ok(Err(error)) => Err(failed(errors::printable(&error.to_string()))),
         Ok(Ok(addresses)) => {
-            let addresses: Vec<_> = addresses.take(ADDRESSES_MAX).collect();
+            let addresses: Vec<_> = addresses.take(ADDRESSES_KNOWN_MAX).collect();
             if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
         }
     }
+}
+
+/// The same addresses, with the one that is preferred before the others.
+pub fn preferring(mut addresses: Vec<SocketAddr>, preferred: Option<IpAddr>) -> Vec<SocketAddr> {
+    addresses.sort_by_key(|address| Some(address.ip()) != preferred);
+    addresses
 }
 
 /// Connects to the first address that answers.
@@ -196,5 +207,23 @@ pub fn seconds(duration: std::time::Duration) -> String {
         format!("{} ms", duration.as_millis())
     } else {
         format!("{} s", duration.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preferred_address_is_tried_first_and_never_added() {
+        let all: Vec<SocketAddr> =
+            ["192.0.2.1:636", "192.0.2.2:636", "192.0.2.3:636"].map(|text| text.parse().expect("an address")).to_vec();
+        let order = |preferred: Option<&str>| {
+            let preferred = preferred.map(|text| text.parse().expect("an address"));
+            preferring(all.clone(), preferred).into_iter().map(|address| address.ip().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(order(None), ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+        assert_eq!(order(Some("192.0.2.2")), ["192.0.2.2", "192.0.2.1", "192.0.2.3"]);
+        assert_eq!(order(Some("198.51.100.9")), ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
     }
 }
