@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     dispatcher::Dispatcher,
     model::{Asked, Decision, Request, RequestState, Task, TaskInput, TaskState, check_reason},
-    never::{self, Protection, ProtectionKind},
+    never::{Never, Protection, ProtectionKind},
     queries,
     rule::{self, Rule},
 };
@@ -21,7 +21,7 @@ use crate::{
     connectors::{act::Action, ldap::dn},
     directories,
     error::{Error, FieldError, Result},
-    identities,
+    identities::{self, IdentityRow},
     kernel::Kernel,
     principal::{AccountId, Level, Permission, Principal, Service, urn},
 };
@@ -82,6 +82,46 @@ enum Origin {
     UndoOf(i64),
 }
 
+/// An identity that is to be acted on.
+struct Target {
+    identity: i64,
+    /// The task that is taken back, if one is.
+    inverse_of: Option<i64>,
+}
+
+/// A target, looked up and judged.
+struct Weighed {
+    row: IdentityRow,
+    inverse_of: Option<i64>,
+    refused: Option<String>,
+}
+
+/// What a request will be. Found out before it is written: looking at a thousand identities takes longer than the writer
+/// may be held. What changes in between is noticed before anything is sent.
+pub(super) struct Draft {
+    asked: Asked,
+    origin: Origin,
+    targets: Vec<Weighed>,
+    waits_for: Option<String>,
+}
+
+fn weigh(c: &Connection, account: AccountId, asked: Asked, targets: Vec<Target>, origin: Origin) -> Result<Draft> {
+    let mut never = Never::read(c, account)?;
+    let mut weighed = Vec::with_capacity(targets.len());
+    for (at, target) in targets.into_iter().enumerate() {
+        let row = identities::queries::find_identity(c, account, target.identity)?
+            .ok_or_else(|| Error::field(format!("identities[{at}]"), "There is no identity with this id."))?;
+        let refused = never.refusal(&row, asked.action, 0)?;
+        weighed.push(Weighed { row, inverse_of: target.inverse_of, refused });
+    }
+    // What is taken back was decided on already; only more than that needs a second person.
+    let waits_for = match origin {
+        Origin::Asked => rule::waits_for(c, account, weighed.iter().map(|target| &target.row))?,
+        Origin::UndoOf(_) => None,
+    };
+    Ok(Draft { asked, origin, targets: weighed, waits_for })
+}
+
 /// Asks for an action. Identities that must not be acted on are refused one by one; the others go on.
 pub async fn create(
     kernel: &Kernel,
@@ -94,40 +134,23 @@ pub async fn create(
         return Err(Error::Forbidden("Going on without a second person needs the level full of enforcement.".into()));
     }
     let account = principal.account()?;
+    let draft = kernel
+        .db
+        .read(move |c| {
+            let target = |id: &i64| Target { identity: *id, inverse_of: None };
+            let targets = asked.identities.iter().map(target).collect();
+            weigh(c, account, asked, targets, Origin::Asked)
+        })
+        .await?;
     let (who, now) = (principal.clone(), kernel.clock.now());
-    let made = audit::change(kernel, principal, move |c| {
-        let targets: Vec<(i64, Option<i64>)> = asked.identities.iter().map(|id| (*id, None)).collect();
-        Ok(insert(c, &who, account, &asked, &targets, Origin::Asked, now)?.split())
-    })
-    .await?;
+    let made = audit::change(kernel, principal, move |c| Ok(write(c, &who, account, draft, now)?.split())).await?;
     dispatcher.wake();
     Ok(made)
 }
 
-/// Writes a request and its tasks: `targets` are identities, each with the task that is taken back, if one is.
-fn insert(
-    c: &Connection,
-    who: &Principal,
-    account: AccountId,
-    asked: &Asked,
-    targets: &[(i64, Option<i64>)],
-    origin: Origin,
-    now: Time,
-) -> Result<Made> {
-    let mut rows = Vec::with_capacity(targets.len());
-    for (at, (id, _)) in targets.iter().enumerate() {
-        match identities::queries::find_identity(c, account, *id)? {
-            Some(row) => rows.push(row),
-            None => {
-                return Err(Error::field(format!("identities[{at}]"), "There is no identity with this id."));
-            }
-        }
-    }
-    // What is taken back was decided on already; only more than that needs a second person.
-    let waits_for = match origin {
-        Origin::Asked => rule::waits_for(c, account, &rows)?,
-        Origin::UndoOf(_) => None,
-    };
+/// Writes a request and its tasks.
+fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now: Time) -> Result<Made> {
+    let Draft { asked, origin, targets, waits_for } = draft;
     let is_overridden = waits_for.is_some() && asked.break_glass;
     let waits = waits_for.is_some() && !is_overridden;
     let mut request = Request {
@@ -156,11 +179,10 @@ fn insert(
         let decision = Decision { decision: "overridden".into(), by: who.urn(), at: now, reason: asked.reason.clone() };
         queries::set_decision(c, request.id, &decision)?;
     }
-    for (row, (_, inverse_of)) in rows.iter().zip(targets) {
-        let directory = directories::find(c, account, row.directory_id)?.ok_or(Error::NotFound("This directory"))?;
+    for Weighed { row, inverse_of, refused } in targets {
         let refused = match queries::open_task(c, row.id, asked.action)? {
             Some(other) => Some(format!("Task {other} is doing this already.")),
-            None => never::refusal(c, account, &directory, row, asked.action, 0)?,
+            None => refused,
         };
         let state = match (&refused, waits) {
             (Some(_), _) => TaskState::Refused,
@@ -191,7 +213,7 @@ fn insert(
             accepted_at: None,
             observed_at: None,
             finished_at: (state == TaskState::Refused).then_some(now),
-            inverse_of: *inverse_of,
+            inverse_of,
             drift_at: None,
             drift: None,
             reason: String::new(),
@@ -382,53 +404,65 @@ pub async fn undo(
 ) -> Result<(Request, Vec<Task>)> {
     let account = principal.account()?;
     let reason = check_reason(&input.reason).map_err(|error| Error::Invalid(vec![error]))?;
+    let draft = kernel
+        .db
+        .read(move |c| {
+            let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+            take_back(c, &request, task, reason)
+        })
+        .await?;
+    let draft = draft.ok_or_else(|| {
+        Error::Conflict(
+            "Nothing of this can be taken back: it was not done, was so already, or was changed since.".into(),
+        )
+    })?;
     let (who, now) = (principal.clone(), kernel.clock.now());
     let made = audit::change(kernel, principal, move |c| {
-        let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
-        take_back(c, &who, &request, task, reason, now)?.map(Made::split).ok_or_else(|| {
-            Error::Conflict(
-                "Nothing of this can be taken back: it was not done, was so already, or was changed since.".into(),
-            )
-        })
+        let made = write(c, &who, account, draft, now)?;
+        if task.is_none() {
+            queries::set_undone(c, id, made.request.id)?;
+        }
+        Ok(made.split())
     })
     .await?;
     dispatcher.wake();
     Ok(made)
 }
 
-/// Writes the request that takes another one back; `None` when nothing of it can be.
-pub(super) fn take_back(
-    c: &Connection,
-    who: &Principal,
-    request: &Request,
-    only: Option<i64>,
-    reason: String,
-    now: Time,
-) -> Result<Option<Made>> {
+/// The request that takes another one back, all of it or one task; `None` when nothing of it can be.
+pub(super) fn take_back(c: &Connection, request: &Request, only: Option<i64>, reason: String) -> Result<Option<Draft>> {
     let Some(action) = request.action.inverse() else { return Ok(None) };
     let mut targets = Vec::new();
     for task in queries::tasks_of(c, request.id)? {
         let is_asked_for = only.is_none_or(|only| only == task.id);
         if is_asked_for && task.inverse().is_some() && !queries::has_later_task(c, &task)? {
-            targets.push((task.identity_id, Some(task.id)));
+            targets.push(Target { identity: task.identity_id, inverse_of: Some(task.id) });
         }
     }
     if targets.is_empty() {
         return Ok(None);
     }
-    let is_all = only.is_none();
     let asked = Asked {
         action,
-        identities: targets.iter().map(|(id, _)| *id).collect(),
+        identities: targets.iter().map(|target| target.identity).collect(),
         reason,
         lasts_us: None,
         break_glass: false,
     };
-    let made = insert(c, who, request.account_id, &asked, &targets, Origin::UndoOf(request.id), now)?;
-    if is_all {
-        queries::set_undone(c, request.id, made.request.id)?;
-    }
-    Ok(Some(made))
+    weigh(c, request.account_id, asked, targets, Origin::UndoOf(request.id)).map(Some)
+}
+
+/// Writes what [`take_back`] drafted for a time box that has ended.
+pub(super) fn write_undo(
+    c: &Connection,
+    who: &Principal,
+    request: &Request,
+    draft: Draft,
+    now: Time,
+) -> Result<Vec<Entry>> {
+    let made = write(c, who, request.account_id, draft, now)?;
+    queries::set_undone(c, request.id, made.request.id)?;
+    Ok(made.entries)
 }
 
 /// A line for the protected list.
@@ -559,13 +593,14 @@ pub(super) fn preview(
     account: AccountId,
     action: Action,
     ids: &[i64],
-) -> Result<Vec<(identities::IdentityRow, Option<String>)>> {
+) -> Result<Vec<(IdentityRow, Option<String>)>> {
+    let mut never = Never::read(c, account)?;
     let mut lines = Vec::with_capacity(ids.len());
     for id in ids {
-        let Some(row) = identities::queries::find_identity(c, account, *id)? else { continue };
-        let Some(directory) = directories::find(c, account, row.directory_id)? else { continue };
-        let refused = never::refusal(c, account, &directory, &row, action, 0)?;
-        lines.push((row, refused));
+        if let Some(row) = identities::queries::find_identity(c, account, *id)? {
+            let refused = never.refusal(&row, action, 0)?;
+            lines.push((row, refused));
+        }
     }
     Ok(lines)
 }

@@ -16,7 +16,8 @@ use tokio::sync::Notify;
 use super::{
     actions, drift,
     model::{Decision, RequestState, Task, TaskState},
-    never, queries,
+    never::Never,
+    queries,
 };
 use crate::{
     audit::{self, Entry},
@@ -25,7 +26,7 @@ use crate::{
         Failure, FailureKind,
         act::{Act, Actor, Judgement, Standing},
     },
-    directories::{self, Directory, Refreshed, Runner},
+    directories::{self, Refreshed, Runner},
     error::{Error, Result},
     identities,
     kernel::Kernel,
@@ -158,32 +159,39 @@ impl Dispatcher {
         let kernel = &self.0.kernel;
         let (now, region) = (kernel.clock.now(), kernel.config.region.clone());
         let who = self.principal(account);
-        let principal = who.clone();
-        audit::change(kernel, &who, move |c| {
-            let Some(request) = queries::find_request(c, account, id)? else { return Ok(((), Vec::new())) };
+        // What is not sent by now is not wanted any more.
+        let open = audit::change(kernel, &who, move |c| {
             let mut entries = Vec::new();
-            // What is not sent by now is not wanted any more.
             if queries::cancel_unsent(c, id, "Its time was over before it could be sent.", now)? > 0 {
                 entries.extend(actions::end_if_over(c, &region, account, id, now)?);
             }
-            let request = queries::find_request(c, account, id)?.unwrap_or(request);
-            if request.counts.open() > 0 {
-                // What is on its way ends first.
-                queries::set_undo_at(c, id, now.plus(5 * SECOND))?;
-                return Ok(((), entries));
-            }
-            let reason = format!("The time of request {id} is over.");
-            match actions::take_back(c, &principal, &request, None, reason, now)? {
-                Some(made) => entries.extend(made.entries),
+            let request = queries::find_request(c, account, id)?;
+            Ok((request.map_or(0, |request| request.counts.open()), entries))
+        })
+        .await?;
+        if open > 0 {
+            // What is on its way ends first.
+            return kernel.db.write(move |c| queries::set_undo_at(c, id, now.plus(5 * SECOND))).await;
+        }
+        let found = kernel
+            .db
+            .read(move |c| {
+                let Some(request) = queries::find_request(c, account, id)? else { return Ok(None) };
+                let draft = actions::take_back(c, &request, None, format!("The time of request {id} is over."))?;
+                Ok(Some((request, draft)))
+            })
+            .await?;
+        let Some((request, draft)) = found else { return Ok(()) };
+        let (principal, region) = (who.clone(), kernel.config.region.clone());
+        audit::change(kernel, &who, move |c| {
+            let entries = match draft {
+                Some(draft) => actions::write_undo(c, &principal, &request, draft, now)?,
                 None => {
                     queries::set_undone(c, id, 0)?;
-                    entries.push(
-                        Entry::new("audit.enforcement_time_box_ended.v1")
-                            .subject(actions::subject(&region, account, id))
-                            .detail("takenBack", 0),
-                    );
+                    let subject = actions::subject(&region, account, id);
+                    vec![Entry::new("audit.enforcement_time_box_ended.v1").subject(subject).detail("takenBack", 0)]
                 }
-            }
+            };
             Ok(((), entries))
         })
         .await
@@ -271,7 +279,7 @@ impl Dispatcher {
         let mut is_changed = false;
         let mut tasks = tasks.into_iter();
         while let Some(task) = tasks.next() {
-            match self.step(&directory, act.as_ref(), actor.as_mut(), task, &mut is_changed).await? {
+            match self.step(act.as_ref(), actor.as_mut(), task, &mut is_changed).await? {
                 Step::Done => {}
                 Step::Broken(failure) => {
                     self.fail_all(tasks.collect(), &failure).await?;
@@ -284,14 +292,7 @@ impl Dispatcher {
     }
 
     /// Carries one task on as far as it goes now.
-    async fn step(
-        &self,
-        directory: &Directory,
-        act: &dyn Act,
-        actor: &mut dyn Actor,
-        mut task: Task,
-        is_changed: &mut bool,
-    ) -> Result<Step> {
+    async fn step(&self, act: &dyn Act, actor: &mut dyn Actor, mut task: Task, is_changed: &mut bool) -> Result<Step> {
         task.attempts += 1;
         let standing = match actor.look(&task.external_id).await {
             Ok(Some(standing)) => standing,
@@ -318,7 +319,7 @@ impl Dispatcher {
             let reason = "The directory took the change, but does not show it yet.";
             return self.postpone(task, reason, None).await.map(|()| Step::Done);
         }
-        if let Some(reason) = self.refusal(directory, &task).await? {
+        if let Some(reason) = self.refusal(&task).await? {
             self.end(task, TaskState::Refused, &reason, None).await?;
             return Ok(Step::Done);
         }
@@ -348,13 +349,13 @@ impl Dispatcher {
     }
 
     /// The choke point, asked again with what is true now.
-    async fn refusal(&self, directory: &Directory, task: &Task) -> Result<Option<String>> {
-        let (directory, task) = (directory.clone(), task.clone());
+    async fn refusal(&self, task: &Task) -> Result<Option<String>> {
+        let task = task.clone();
         self.0
             .kernel
             .db
             .read(move |c| match identities::queries::find_identity(c, task.account_id, task.identity_id)? {
-                Some(identity) => never::refusal(c, task.account_id, &directory, &identity, task.action, task.id),
+                Some(identity) => Never::read(c, task.account_id)?.refusal(&identity, task.action, task.id),
                 None => Ok(Some("The identity is gone.".to_owned())),
             })
             .await

@@ -1,7 +1,9 @@
 //! Never: whom nobody acts on, whoever asks and by whatever door.
 //!
-//! Owns the one choke point, [`refusal`]. It is asked when a request is made, and again right before each task is sent:
+//! Owns the one choke point, [`Never::refusal`]. It is asked when a request is made, and again right before each task is sent:
 //! what was allowed an hour ago need not be now. Owns the protected list too. Unsure means refused.
+
+use std::collections::HashMap;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use crate::{
         active_directory,
         ldap::dn,
     },
-    directories::Directory,
+    directories::{self, Directory},
     error::Result,
     identities::{self, IdentityRow, ObjectId},
     principal::AccountId,
@@ -69,6 +71,18 @@ pub struct Protection {
     pub created_at: Time,
 }
 
+impl Protection {
+    /// Why whoever it is about is refused.
+    fn words(&self) -> String {
+        let why = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
+        match self.kind {
+            ProtectionKind::Identity => format!("This identity is on the protected list{why}."),
+            ProtectionKind::Group => format!("Members of {} are on the protected list{why}.", self.name),
+            ProtectionKind::Unit => format!("Everybody below {} is on the protected list{why}.", self.name),
+        }
+    }
+}
+
 /// A line of the protected list in the API.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -110,76 +124,102 @@ const GROUPS_MAX: usize = 5_000;
 /// Members looked at together for another administrator who can sign in.
 const MEMBERS_AT_ONCE: usize = 200;
 
-/// Why `action` must not be done to an identity, as a sentence; `None` when it may be. `except` is the task that asks.
-pub(super) fn refusal(
-    connection: &Connection,
+/// What the choke point goes by, read once for all identities of a request.
+pub(super) struct Never<'c> {
+    connection: &'c Connection,
     account: AccountId,
-    directory: &Directory,
-    identity: &IdentityRow,
-    action: Action,
-    except: i64,
-) -> Result<Option<String>> {
-    if identity.removed_at.is_some() || identity.missing_since_at.is_some() {
-        return Ok(Some(
-            "The directory's answers do not hold this identity any more. Sync the directory first.".to_owned(),
-        ));
+    protections: Vec<Protection>,
+    directories: HashMap<i64, Option<Directory>>,
+}
+
+impl<'c> Never<'c> {
+    pub(super) fn read(connection: &'c Connection, account: AccountId) -> Result<Self> {
+        let protections = queries::protections(connection, account)?;
+        Ok(Self { connection, account, protections, directories: HashMap::new() })
     }
-    if let Err(reason) = connectors::offer(directory.kind, &directory.settings, action) {
-        return Ok(Some(reason));
-    }
-    let Some(act_principal) = &directory.act_principal else {
-        return Ok(Some(format!(
-            "{} is only read: it has no credentials for acting. Add them to the directory's settings (“Who acts”).",
-            directory.name
-        )));
-    };
-    for (bind_name, what) in [(&directory.read_principal, "reads"), (act_principal, "acts in")] {
-        if act::is_named(bind_name, &identity.fields) {
-            return Ok(Some(format!("Bailiwick itself {what} {} as this account.", directory.name)));
+
+    /// The directory of an identity; `None` when it was taken out.
+    pub(super) fn directory(&mut self, id: i64) -> Result<Option<Directory>> {
+        if let Some(known) = self.directories.get(&id) {
+            return Ok(known.clone());
         }
+        let found = directories::find(self.connection, self.account, id)?;
+        self.directories.insert(id, found.clone());
+        Ok(found)
     }
-    if let Some(reason) = connectors::never(directory.kind, &identity.fields) {
-        return Ok(Some(reason));
-    }
-    let (groups, has_more) = identities::queries::belongings(connection, identity.id, GROUPS_MAX)?;
-    if has_more {
-        return Ok(Some(format!("This identity is in more than {GROUPS_MAX} groups, which can't all be looked at.")));
-    }
-    for entry in queries::protections(connection, account)? {
-        let is_it = match entry.kind {
-            ProtectionKind::Identity => entry.object_id == Some(identity.id),
-            ProtectionKind::Group => groups.iter().any(|group| entry.object_id == Some(group.id)),
-            ProtectionKind::Unit => entry.directory_id == directory.id && is_below(identity, entry.dn.as_deref()),
+
+    /// Why `action` must not be done to an identity, as a sentence; `None` when it may be. `except` is the task that asks.
+    pub(super) fn refusal(&mut self, identity: &IdentityRow, action: Action, except: i64) -> Result<Option<String>> {
+        let Some(directory) = self.directory(identity.directory_id)? else {
+            return Ok(Some("The directory was taken out of Bailiwick.".to_owned()));
         };
-        if is_it {
-            let why = if entry.note.is_empty() { String::new() } else { format!(" ({})", entry.note) };
-            return Ok(Some(match entry.kind {
-                ProtectionKind::Identity => format!("This identity is on the protected list{why}."),
-                ProtectionKind::Group => format!("Members of {} are on the protected list{why}.", entry.name),
-                ProtectionKind::Unit => format!("Everybody below {} is on the protected list{why}.", entry.name),
-            }));
+        if identity.removed_at.is_some() || identity.missing_since_at.is_some() {
+            return Ok(Some(
+                "The directory's answers do not hold this identity any more. Sync the directory first.".to_owned(),
+            ));
         }
-    }
-    if action.takes_away() && identity.status == "active" {
-        for group in &groups {
-            let Some(row) = identities::queries::find_group(connection, account, group.id)? else { continue };
-            let sid = match row.fields.attributes.get("objectSid").and_then(|values| values.first()) {
-                Some(Value::Text(sid)) => sid.as_str(),
-                _ => "",
-            };
-            let is_of_administrators = match directory.kind {
-                Kind::ActiveDirectory => active_directory::act::is_of_administrators(sid),
-                Kind::Openldap => directory.guard.privileged.covers(&row.name),
-            };
-            if is_of_administrators && !has_another(connection, account, directory, row.id, identity.id, except)? {
-                return Ok(Some(format!(
-                    "This is the last enabled member of {}: nobody would be left to administer {}.",
-                    row.name, directory.name
-                )));
+        if let Err(reason) = connectors::offer(directory.kind, &directory.settings, action) {
+            return Ok(Some(reason));
+        }
+        let Some(act_principal) = &directory.act_principal else {
+            return Ok(Some(format!(
+                "{} is only read: it has no credentials for acting. Add them to the directory's settings (“Who acts”).",
+                directory.name
+            )));
+        };
+        for (bind_name, what) in [(&directory.read_principal, "reads"), (act_principal, "acts in")] {
+            if act::is_named(bind_name, &identity.fields) {
+                return Ok(Some(format!("Bailiwick itself {what} {} as this account.", directory.name)));
             }
         }
+        if let Some(reason) = connectors::never(directory.kind, &identity.fields) {
+            return Ok(Some(reason));
+        }
+        let (groups, has_more) = identities::queries::belongings(self.connection, identity.id, GROUPS_MAX)?;
+        if has_more {
+            return Ok(Some(format!(
+                "This identity is in more than {GROUPS_MAX} groups, which can't all be looked at."
+            )));
+        }
+        let is_in = |group: Option<ObjectId>| groups.iter().any(|belonging| group == Some(belonging.id));
+        for entry in &self.protections {
+            let is_it = match entry.kind {
+                ProtectionKind::Identity => entry.object_id == Some(identity.id),
+                ProtectionKind::Group => is_in(entry.object_id),
+                ProtectionKind::Unit => entry.directory_id == directory.id && is_below(identity, entry.dn.as_deref()),
+            };
+            if is_it {
+                return Ok(Some(entry.words()));
+            }
+        }
+        if action.takes_away() && identity.status == "active" {
+            for group in &groups {
+                if let Some(name) = self.administrators(&directory, group.id)?
+                    && !has_another(self.connection, self.account, &directory, group.id, identity.id, except)?
+                {
+                    return Ok(Some(format!(
+                        "This is the last enabled member of {name}: nobody would be left to administer {}.",
+                        directory.name
+                    )));
+                }
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
+
+    /// The name of a group, if it holds the directory's administrators.
+    fn administrators(&self, directory: &Directory, group: ObjectId) -> Result<Option<String>> {
+        let Some(row) = identities::queries::find_group(self.connection, self.account, group)? else { return Ok(None) };
+        let sid = match row.fields.attributes.get("objectSid").and_then(|values| values.first()) {
+            Some(Value::Text(sid)) => sid.as_str(),
+            _ => "",
+        };
+        let is_of_administrators = match directory.kind {
+            Kind::ActiveDirectory => active_directory::act::is_of_administrators(sid),
+            Kind::Openldap => directory.guard.privileged.covers(&row.name),
+        };
+        Ok(is_of_administrators.then_some(row.name))
+    }
 }
 
 /// Whether an identity's DN lies below another one; an unreadable one might.

@@ -3,8 +3,6 @@
 //! Owns what is shown before somebody confirms: whom it is about, what it does, what it leaves, and who would be refused.
 //! Whether anything may be done is decided in `actions` and `never`, the same for the API.
 
-use std::collections::HashMap;
-
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use askama::Template;
 use serde::Deserialize;
@@ -152,6 +150,11 @@ struct RequestPage {
     can_undo: bool,
     /// May decide over it, being somebody else.
     can_decide: bool,
+    states: [TaskState; 9],
+    chosen_state: String,
+    here: String,
+    first_href: String,
+    next_href: String,
     problem: String,
     reason: String,
     reason_error: String,
@@ -159,11 +162,16 @@ struct RequestPage {
 
 impl RequestPage {
     fn heading(&self) -> String {
-        let about = match self.rows.as_slice() {
-            [one] => one.task.name.clone(),
-            many => format!("{} identities", grouped(i64::try_from(many.len()).unwrap_or(i64::MAX))),
+        let about = match (self.rows.first(), self.request.counts.total()) {
+            (Some(one), 1) => one.task.name.clone(),
+            (_, 1) => "one identity".to_owned(),
+            (_, count) => format!("{} identities", grouped(count)),
         };
         format!("{} {about}", self.request.action.heading())
+    }
+
+    fn total(&self) -> i64 {
+        self.request.counts.total()
     }
 
     fn is_open(&self) -> bool {
@@ -183,27 +191,40 @@ struct Typed {
     reason_error: String,
 }
 
-async fn show(ctx: &Ctx, id: i64, typed: Typed) -> Result<RequestPage> {
+/// Which of a request's tasks are shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RequestQuery {
+    cursor: Option<String>,
+    state: Option<String>,
+}
+
+async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<RequestPage> {
     let account = ctx.principal.account()?;
-    let (request, tasks, names, all) = ctx
+    let state = match query.state.as_deref().unwrap_or_default() {
+        "" => None,
+        state => Some(TaskState::parse(state).ok_or(Error::NotFound("This state of a task"))?),
+    };
+    let list = ListQuery { limit: None, cursor: query.cursor.clone() };
+    let after = list.position::<i64>()?.unwrap_or(0);
+    let (request, tasks, names, all, (can_cancel, can_undo)) = ctx
         .kernel
         .db
         .read(move |c| {
             let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
-            let tasks = queries::tasks_of(c, id)?;
-            let mut all: HashMap<i64, directories::Directory> = HashMap::new();
-            for task in &tasks {
-                if !all.contains_key(&task.directory_id)
-                    && let Some(directory) = directories::find(c, account, task.directory_id)?
-                {
-                    all.insert(task.directory_id, directory);
-                }
+            let tasks = queries::tasks_page(c, id, state, after, PAGE_SIZE + 1)?;
+            let mut all = Vec::new();
+            for directory in queries::directories_of(c, id)? {
+                all.extend(directories::find(c, account, directory)?);
             }
-            Ok((request, tasks, directories::names(c, account)?, all))
+            Ok((request, tasks, directories::names(c, account)?, all, queries::is_open_to(c, id)?))
         })
         .await?;
+    let tasks = Listing::cut(tasks, PAGE_SIZE, |task| task.id);
+    let link =
+        |cursor: &str| href(&back(id), &[("state", query.state.as_deref().unwrap_or_default()), ("cursor", cursor)]);
     let mut coverage: Vec<(&'static str, Coverage)> = Vec::new();
-    for directory in all.values() {
+    for directory in &all {
         if let Ok(words) = connectors::offer(directory.kind, &directory.settings, request.action) {
             let line = (directory.kind.title(), words);
             if !coverage.contains(&line) {
@@ -223,13 +244,16 @@ async fn show(ctx: &Ctx, id: i64, typed: Typed) -> Result<RequestPage> {
         by: by(ctx, &request.requested_by),
         decided_by: request.decision.as_ref().map(|decision| by(ctx, &decision.by)).unwrap_or_default(),
         coverage,
-        can_cancel: may_act
-            && tasks.iter().any(|task| {
-                matches!(task.state, TaskState::AwaitingApproval | TaskState::Queued) && task.sent_at.is_none()
-            }),
-        can_undo: may_act && tasks.iter().any(|task| task.inverse().is_some()) && request.undone_by.is_none(),
+        can_cancel: may_act && can_cancel,
+        can_undo: may_act && can_undo && request.action.inverse().is_some() && request.undone_by.is_none(),
         can_decide,
+        states: TaskState::ALL,
+        chosen_state: query.state.clone().unwrap_or_default(),
+        here: link(query.cursor.as_deref().unwrap_or_default()),
+        first_href: if query.cursor.is_some() { link("") } else { String::new() },
+        next_href: tasks.next.map(|cursor| link(&cursor)).unwrap_or_default(),
         rows: tasks
+            .rows
             .into_iter()
             .map(|task| TaskRow { directory: names.get(&task.directory_id).cloned().unwrap_or_default(), task })
             .collect(),
@@ -243,8 +267,8 @@ async fn show(ctx: &Ctx, id: i64, typed: Typed) -> Result<RequestPage> {
 }
 
 /// `GET /tasks/requests/{id}`.
-pub(super) async fn request(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
-    let page = show(&ctx, id.0, Typed::default()).await?;
+pub(super) async fn request(ctx: Ctx, id: PathId<i64>, query: Query<RequestQuery>) -> Result<HttpResponse> {
+    let page = show(&ctx, id.0, &query.0, Typed::default()).await?;
     if ctx.is_fragment { html(&page.as_live()) } else { html(&page) }
 }
 
@@ -268,7 +292,7 @@ async fn refused(ctx: &Ctx, id: i64, form: ReasonForm, error: Error) -> Result<H
         }
         other => return Err(other),
     };
-    html_status(status, &show(ctx, id, typed).await?)
+    html_status(status, &show(ctx, id, &RequestQuery::default(), typed).await?)
 }
 
 fn back(id: i64) -> String {
@@ -413,15 +437,21 @@ pub(super) struct NewForm {
 }
 
 /// Whom a link to the form names: `identity` any number of times, or a `group`, whose effective members it is about.
+#[derive(Debug, Default)]
 struct Chosen {
     action: Option<Action>,
     ids: Vec<i64>,
+    /// The same as it stood in the address, without the action.
+    source: Vec<(String, String)>,
 }
 
 async fn chosen(ctx: &Ctx, pairs: Vec<(String, String)>) -> Result<Chosen> {
     let account = ctx.principal.account()?;
-    let mut chosen = Chosen { action: None, ids: Vec::new() };
+    let mut chosen = Chosen::default();
     for (name, value) in pairs {
+        if name != "action" {
+            chosen.source.push((name.clone(), value.clone()));
+        }
         match name.as_str() {
             "action" if value.is_empty() => {}
             "action" => {
@@ -453,8 +483,9 @@ async fn chosen(ctx: &Ctx, pairs: Vec<(String, String)>) -> Result<Chosen> {
     Ok(chosen)
 }
 
-async fn new_page(ctx: &Ctx, action: Option<Action>, ids: Vec<i64>, fields: NewForm) -> Result<NewPage> {
+async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage> {
     let account = ctx.principal.account()?;
+    let Chosen { action, ids, source } = chosen;
     let problem = if ids.is_empty() {
         "Choose at least one identity.".to_owned()
     } else if ids.len() > IDENTITIES_MAX {
@@ -496,15 +527,14 @@ async fn new_page(ctx: &Ctx, action: Option<Action>, ids: Vec<i64>, fields: NewF
             }
             let choices: Vec<(Action, Vec<(&'static str, connectors::act::Offer)>)> =
                 Action::ALL.into_iter().map(|action| (action, offers(action))).collect();
-            let rows: Vec<IdentityRow> = lines.iter().map(|(row, _)| row.clone()).collect();
-            let waits_for = rule::waits_for(c, account, &rows)?;
+            let waits_for = rule::waits_for(c, account, lines.iter().map(|(row, _)| row))?;
             Ok((lines, coverage, choices, waits_for))
         })
         .await?;
     let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let link = |action: Action| {
-        let mut fields = vec![("action", action.as_str().to_owned())];
-        fields.extend(ids.iter().map(|id| ("identity", id.to_string())));
+        let mut fields = vec![("action", action.as_str())];
+        fields.extend(source.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         format!("/tasks/new?{}", serde_urlencoded::to_string(fields).unwrap_or_default())
     };
     let targets: Vec<Target> = lines
@@ -554,7 +584,7 @@ async fn new_page(ctx: &Ctx, action: Option<Action>, ids: Vec<i64>, fields: NewF
 /// `GET /tasks/new`: choose what to do, then confirm it.
 pub(super) async fn new(ctx: Ctx, query: Query<Vec<(String, String)>>) -> Result<HttpResponse> {
     let chosen = chosen(&ctx, query.0).await?;
-    html(&new_page(&ctx, chosen.action, chosen.ids, NewForm::default()).await?)
+    html(&new_page(&ctx, chosen, NewForm::default()).await?)
 }
 
 /// `POST /tasks/new`.
@@ -572,7 +602,7 @@ pub(super) async fn create(ctx: Ctx, form: Form<NewForm>, dispatcher: Data<Dispa
     match actions::create(&ctx.kernel, &ctx.principal, &dispatcher, input).await {
         Ok((request, _)) => Ok(redirect(&back(request.id))),
         Err(Error::Invalid(faults)) => {
-            let page = new_page(&ctx, Some(action), ids, form).await?;
+            let page = new_page(&ctx, Chosen { action: Some(action), ids, source: Vec::new() }, form).await?;
             html_status(StatusCode::UNPROCESSABLE_ENTITY, &NewPage { faults, ..page })
         }
         Err(other) => Err(other),

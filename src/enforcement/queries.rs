@@ -256,6 +256,40 @@ pub(super) fn tasks_of(connection: &Connection, request: i64) -> Result<Vec<Task
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Some tasks of a request after a number, in order; of one state if one is named.
+pub(super) fn tasks_page(
+    connection: &Connection,
+    request: i64,
+    state: Option<TaskState>,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<Task>> {
+    let mut statement = connection.prepare_cached(tasks!(
+        "WHERE t.request_id = ?1 AND t.id > ?2 AND (?3 IS NULL OR t.state = ?3) ORDER BY t.id LIMIT ?4"
+    ))?;
+    let rows = statement.query_map(params![request, after, state.map(TaskState::as_str), limit], read_task)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The directories that the tasks of a request are in.
+pub(super) fn directories_of(connection: &Connection, request: i64) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached("SELECT DISTINCT directory_id FROM task WHERE request_id = ?1")?;
+    let rows = statement.query_map([request], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Whether a request has a task that was not sent yet, and one that could be taken back.
+pub(super) fn is_open_to(connection: &Connection, request: i64) -> Result<(bool, bool)> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM task WHERE request_id = ?1 AND state IN ('awaiting-approval', 'queued')
+                              AND sent_at IS NULL),
+                    EXISTS (SELECT 1 FROM task WHERE request_id = ?1 AND state = 'observed' AND was_so = 0
+                              AND drift_at IS NULL)",
+        )?
+        .query_row([request], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
 /// What a list of tasks is narrowed to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TaskFilter {
@@ -402,7 +436,7 @@ pub(super) fn to_undo(connection: &Connection, now: Time) -> Result<Vec<(Account
 /// Nothing takes it back by itself any more: `by` did, or 0 where nothing was left to take back.
 pub(super) fn set_undone(connection: &Connection, id: i64, by: i64) -> Result<()> {
     connection
-        .prepare_cached("UPDATE enforcement_request SET undone_by = ?2 WHERE id = ?1")?
+        .prepare_cached("UPDATE enforcement_request SET undone_by = ?2 WHERE id = ?1 AND undone_by IS NULL")?
         .execute(params![id, by])?;
     Ok(())
 }

@@ -42,11 +42,12 @@ impl Rule {
 }
 
 /// Why a request over these identities has to be approved, as a sentence; `None` when it need not be.
-pub(super) fn waits_for(
+pub(super) fn waits_for<'r>(
     connection: &Connection,
     account: AccountId,
-    identities: &[IdentityRow],
+    identities: impl Iterator<Item = &'r IdentityRow>,
 ) -> Result<Option<String>> {
+    let identities: Vec<&IdentityRow> = identities.collect();
     let rule = queries::rule(connection, account)?;
     let count = i64::try_from(identities.len()).unwrap_or(i64::MAX);
     if let Some(above) = rule.above_count.filter(|above| count > *above) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{
     acting::{act, act_observed, ask, identity, outcome, wait},
-    appliance::{Appliance, draft, text},
+    appliance::{Api, Appliance, draft, text},
     people::{CANARY, PEOPLE},
     proxy::Proxy,
     slapd::{ACT_DN, Options, SYNC_PASSWORD, Slapd},
@@ -276,4 +276,54 @@ async fn a_server_that_is_gone_is_tried_again_and_a_change_by_hand_wins() {
     assert!(what.contains("Enabled outside Bailiwick"), "{what}");
     assert_eq!(drifted[0].get("inverse"), None);
     api.post(&format!("/api/tasks/{}/undo", text(&drifted[0], "id")), &json!({"reason": "x"})).await.expect(409);
+}
+
+mod long {
+    use super::*;
+    use crate::fixtures::people::Shape;
+
+    #[tokio::test]
+    async fn a_thousand_at_once_keep_nobody_waiting() {
+        let slapd = Slapd::start(Options::of(Shape::YARDSTICK));
+        let appliance = Appliance::start().await;
+        let api = &appliance.api;
+        let directory = api.create_directory(&acting_draft(&slapd)).await;
+        api.run_applied(&directory).await;
+        let path = Api::path("/api/identities", &[("directory", &directory)]);
+        let everybody = api.all(&path, "identities").await;
+        let ids: Vec<&Value> = everybody.iter().take(1_000).map(|identity| &identity["id"]).collect();
+        // Somebody else changes a setting again and again meanwhile.
+        let other = Api::new(&appliance.url(), &appliance.api.key);
+        let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+        let saving = tokio::spawn(async move {
+            let mut waits = Vec::new();
+            for count in 1.. {
+                let begun = Instant::now();
+                other.post("/api/two-person-rule", &json!({"aboveCount": 5_000 + count})).await.ok();
+                waits.push(begun.elapsed());
+                if stopped.try_recv().is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            waits.sort();
+            waits
+        });
+        let begun = Instant::now();
+        let body = json!({"action": "disable", "identities": ids, "reason": "a drill"});
+        let request = api.post("/api/tasks", &body).await.expect(201);
+        let asked = begun.elapsed();
+        let tasks = wait(api, &text(&request, "requestId"), Duration::from_secs(120)).await;
+        let done = begun.elapsed();
+        stop.send(()).expect("the other one still saves");
+        let waits = saving.await.expect("saved all along");
+        assert!(tasks.iter().all(|task| task["state"] == "observed"));
+        let p99 = waits[waits.len() * 99 / 100];
+        println!(
+            "asked {asked:?}, done {done:?}, {} saves: p99 {p99:?}, worst {:?}",
+            waits.len(),
+            waits[waits.len() - 1]
+        );
+        assert!(asked < Duration::from_secs(5) && p99 < Duration::from_millis(500), "{asked:?} {p99:?}");
+    }
 }
