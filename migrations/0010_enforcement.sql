@@ -29,6 +29,7 @@ CREATE TABLE enforcement_request (
 ) STRICT;
 
 CREATE INDEX request_of_account ON enforcement_request (account_id, id);
+CREATE INDEX request_of_requester ON enforcement_request (account_id, requester, requested_at);
 CREATE INDEX request_awaiting ON enforcement_request (account_id, expires_at) WHERE state = 'awaiting-approval';
 CREATE INDEX request_expiring ON enforcement_request (expires_at) WHERE state = 'awaiting-approval';
 CREATE INDEX request_time_boxed ON enforcement_request (undo_at) WHERE undo_at IS NOT NULL AND undone_by IS NULL;
@@ -57,6 +58,8 @@ CREATE TABLE task (
     after        TEXT,
     -- Nothing had to be sent: the directory said so already.
     was_so       INTEGER NOT NULL DEFAULT 0 CHECK (was_so IN (0, 1)),
+    -- Whether taking it back would bring anything back: not where the account was out of use before.
+    can_undo     INTEGER NOT NULL DEFAULT 1 CHECK (can_undo IN (0, 1)),
     attempts     INTEGER NOT NULL DEFAULT 0,
     -- When it is looked at next, and until when it is tried; NULL while it waits for a person, and once it is over.
     due_at       INTEGER,

@@ -89,6 +89,27 @@ impl Action {
         }
     }
 
+    /// The actions that decide over the same thing of an account: what a later one of them did, an earlier one must not take
+    /// back.
+    pub fn rivals(self) -> &'static [Self] {
+        match self {
+            Self::Disable | Self::Enable => &[Self::Disable, Self::Enable, Self::Contain],
+            Self::ForcePasswordReset | Self::CancelPasswordReset => {
+                &[Self::ForcePasswordReset, Self::CancelPasswordReset, Self::Contain]
+            }
+            Self::Contain => {
+                &[Self::Disable, Self::Enable, Self::Contain, Self::ForcePasswordReset, Self::CancelPasswordReset]
+            }
+            Self::Unlock => &[Self::Unlock],
+            Self::ForceSignOut => &[Self::ForceSignOut],
+        }
+    }
+
+    /// It can be done for a time: a run finds it when somebody changes it meanwhile.
+    pub fn can_be_for_a_time(self) -> bool {
+        matches!(self, Self::Disable | Self::Enable | Self::Contain)
+    }
+
     /// Afterwards the account can't be used.
     pub fn takes_away(self) -> bool {
         matches!(self, Self::Disable | Self::Contain)
@@ -142,7 +163,7 @@ pub type Offer = Result<Coverage, String>;
 
 /// Acting, with the directory's own credentials for it.
 pub trait Act: Send + Sync {
-    /// Reaches the first server that lets both in, the reader and the actor; `first` before the others.
+    /// Reaches the first server that lets both in, the reader and the actor, on one address of it; `first` before the others.
     fn begin<'a>(&'a self, first: Option<&'a str>) -> BoxFuture<'a, Result<Box<dyn Actor + 'a>, Failure>>;
 
     /// Whether both are let in, and what the actor may do. Nothing is changed by it.
@@ -157,8 +178,15 @@ pub trait Actor: Send {
     /// The account as it stands, read as the reader; `None` when the directory, as far as its settings look, has none.
     fn look<'a>(&'a mut self, external_id: &'a str) -> BoxFuture<'a, Result<Option<Standing>, Failure>>;
 
-    /// Sends an action that [`Act::judge`] calls [`Judgement::ToDo`]. `Ok` when the server said that it took it.
-    fn send<'a>(&'a mut self, action: Action, standing: &'a Standing) -> BoxFuture<'a, Result<(), Failure>>;
+    /// Sends an action that [`Act::judge`] calls [`Judgement::ToDo`] to the account with this id, as it `standing`s. `Ok` when
+    /// the server said that it took it. `original` is how the account stood before what is now taken back.
+    fn send<'a>(
+        &'a mut self,
+        action: Action,
+        external_id: &'a str,
+        standing: &'a Standing,
+        original: Option<&'a Standing>,
+    ) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// Says goodbye.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;

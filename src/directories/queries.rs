@@ -478,6 +478,38 @@ pub fn applied_runs(connection: &Connection) -> Result<Vec<(i64, AccountId, i64)
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// When the reading began that the copy of a directory shows; `None` before the first. What was so before that moment is in
+/// the copy.
+pub fn read_since(connection: &Connection, directory: i64) -> Result<Option<Time>> {
+    Ok(connection
+        .prepare_cached(
+            // After a rewind the copy shows what the directory said back then.
+            "SELECT coalesce((SELECT n.started_at FROM run n WHERE n.id = r.rewind_to), r.started_at)
+             FROM directory d JOIN run r ON r.id = d.applied_run_id WHERE d.id = ?1",
+        )?
+        .query_row([directory], |row| row.get(0))
+        .optional()?)
+}
+
+/// When a run began to read.
+pub fn run_began(connection: &Connection, run: i64) -> Result<Option<Time>> {
+    Ok(connection
+        .prepare_cached("SELECT started_at FROM run WHERE id = ?1")?
+        .query_row([run], |row| row.get(0))
+        .optional()?)
+}
+
+/// Whom the directories of an account are read and acted on as, each with the directory's name.
+pub fn principals(connection: &Connection, account: AccountId) -> Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT read_principal, name FROM directory WHERE account_id = ?1 AND removed_at IS NULL
+         UNION SELECT act_principal, name FROM directory
+         WHERE account_id = ?1 AND removed_at IS NULL AND act_principal IS NOT NULL",
+    )?;
+    let rows = statement.query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// What the directories of an account are called, by number; those that were taken out too.
 pub fn names(connection: &Connection, account: AccountId) -> Result<HashMap<i64, String>> {
     let mut statement = connection.prepare_cached("SELECT id, name FROM directory WHERE account_id = ?1")?;

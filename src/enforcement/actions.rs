@@ -13,11 +13,11 @@ use super::{
     model::{Asked, Decision, Request, RequestState, Task, TaskInput, TaskState, check_reason},
     never::{Never, Protection, ProtectionKind},
     queries,
-    rule::{self, Rule},
+    rule::{self, Rule, RuleInput},
 };
 use crate::{
     audit::{self, Entry, Outcome},
-    clock::{MINUTE, Time},
+    clock::{DAY, MINUTE, Time},
     connectors::{act::Action, ldap::dn},
     directories,
     error::{Error, FieldError, Result},
@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a task is tried before it counts as timed out.
 pub(super) const TRY_US: i64 = 15 * MINUTE;
+/// The same for the end of a time box: nobody is there to ask again.
+const TRY_TO_END_US: i64 = 7 * DAY;
 
 pub(super) fn subject(region: &str, account: AccountId, request: i64) -> String {
     urn("enforcement", region, Some(account), "request", request)
@@ -78,8 +80,10 @@ impl Made {
 #[derive(Debug, Clone, Copy)]
 enum Origin {
     Asked,
-    /// It takes this request back.
+    /// It takes this request back, because somebody says so.
     UndoOf(i64),
+    /// The same, because its time is over.
+    EndOf(i64),
 }
 
 /// An identity that is to be acted on.
@@ -105,19 +109,29 @@ pub(super) struct Draft {
     waits_for: Option<String>,
 }
 
-fn weigh(c: &Connection, account: AccountId, asked: Asked, targets: Vec<Target>, origin: Origin) -> Result<Draft> {
+fn weigh(
+    c: &Connection,
+    who: &Principal,
+    account: AccountId,
+    asked: Asked,
+    targets: Vec<Target>,
+    origin: Origin,
+    now: Time,
+) -> Result<Draft> {
     let mut never = Never::read(c, account)?;
     let mut weighed = Vec::with_capacity(targets.len());
     for (at, target) in targets.into_iter().enumerate() {
         let row = identities::queries::find_identity(c, account, target.identity)?
             .ok_or_else(|| Error::field(format!("identities[{at}]"), "There is no identity with this id."))?;
-        let refused = never.refusal(&row, asked.action, 0)?;
+        let refused = never.refusal(&row, None, asked.action, 0)?;
         weighed.push(Weighed { row, inverse_of: target.inverse_of, refused });
     }
-    // What is taken back was decided on already; only more than that needs a second person.
+    // That a time box ends was decided on when it began; anything that a person asks for is weighed.
     let waits_for = match origin {
-        Origin::Asked => rule::waits_for(c, account, weighed.iter().map(|target| &target.row))?,
-        Origin::UndoOf(_) => None,
+        Origin::Asked | Origin::UndoOf(_) => {
+            rule::waits_for(c, account, &who.person, weighed.iter().map(|target| &target.row), now)?
+        }
+        Origin::EndOf(_) => None,
     };
     Ok(Draft { asked, origin, targets: weighed, waits_for })
 }
@@ -131,21 +145,30 @@ pub async fn create(
 ) -> Result<(Request, Vec<Task>)> {
     let asked = input.check()?;
     if asked.break_glass && !principal.allows(Permission::Needs(Service::Enforcement, Level::Full)) {
-        return Err(Error::Forbidden("Going on without a second person needs the level full of enforcement.".into()));
+        let entry = Entry::new("audit.enforcement_break_glass_used.v1").detail("reason", &asked.reason);
+        let why = "Going on without a second person needs the level full of enforcement.";
+        return Err(denied(kernel, principal, entry, why).await?);
     }
     let account = principal.account()?;
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    let asker = principal.clone();
     let draft = kernel
         .db
         .read(move |c| {
             let target = |id: &i64| Target { identity: *id, inverse_of: None };
             let targets = asked.identities.iter().map(target).collect();
-            weigh(c, account, asked, targets, Origin::Asked)
+            weigh(c, &asker, account, asked, targets, Origin::Asked, now)
         })
         .await?;
-    let (who, now) = (principal.clone(), kernel.clock.now());
     let made = audit::change(kernel, principal, move |c| Ok(write(c, &who, account, draft, now)?.split())).await?;
     dispatcher.wake();
     Ok(made)
+}
+
+/// Puts on the record that somebody was refused; answers the refusal.
+async fn denied(kernel: &Kernel, principal: &Principal, entry: Entry, why: &str) -> Result<Error> {
+    audit::record(kernel, principal, vec![entry.outcome(Outcome::Denied).detail("why", why)]).await?;
+    Ok(Error::Forbidden(why.to_owned()))
 }
 
 /// Writes a request and its tasks.
@@ -169,7 +192,7 @@ fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now:
         undone_by: None,
         undo_of: match origin {
             Origin::Asked => None,
-            Origin::UndoOf(id) => Some(id),
+            Origin::UndoOf(id) | Origin::EndOf(id) => Some(id),
         },
         finished_at: None,
         counts: Default::default(),
@@ -179,9 +202,11 @@ fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now:
         let decision = Decision { decision: "overridden".into(), by: who.urn(), at: now, reason: asked.reason.clone() };
         queries::set_decision(c, request.id, &decision)?;
     }
+    let give_up_at = now.plus(if matches!(origin, Origin::EndOf(_)) { TRY_TO_END_US } else { TRY_US });
     for Weighed { row, inverse_of, refused } in targets {
         let refused = match queries::open_task(c, row.id, asked.action)? {
             Some(other) => Some(format!("Task {other} is doing this already.")),
+            None if !still_stands(c, account, inverse_of)? => Some("It was changed since.".to_owned()),
             None => refused,
         };
         let state = match (&refused, waits) {
@@ -206,9 +231,10 @@ fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now:
             before: None,
             after: None,
             was_so: false,
+            can_undo: true,
             attempts: 0,
             due_at: is_queued.then_some(now),
-            give_up_at: is_queued.then(|| now.plus(TRY_US)),
+            give_up_at: is_queued.then_some(give_up_at),
             sent_at: None,
             accepted_at: None,
             observed_at: None,
@@ -253,6 +279,15 @@ fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now:
         entries.push(finished(&who.region, &request, &tasks));
     }
     Ok(Made { request, tasks, entries })
+}
+
+/// Whether the task that is to be taken back, if one is, still can be.
+fn still_stands(c: &Connection, account: AccountId, inverse_of: Option<i64>) -> Result<bool> {
+    let Some(id) = inverse_of else { return Ok(true) };
+    match queries::find_task(c, account, id)? {
+        Some(task) => Ok(task.inverse().is_some() && queries::later_rival(c, &task)?.is_none()),
+        None => Ok(false),
+    }
 }
 
 /// What became of a task, for the log.
@@ -338,6 +373,12 @@ pub async fn decide(
     let account = principal.account()?;
     let reason = check_reason(&input.reason).map_err(|error| Error::Invalid(vec![error]))?;
     let (who, now) = (principal.clone(), kernel.clock.now());
+    let asked = kernel.db.read(move |c| queries::find_request(c, account, id)).await?;
+    if !rule::is_other(principal, &asked.ok_or(Error::NotFound("This request"))?) {
+        let kind = if is_approved { "audit.enforcement_approved.v1" } else { "audit.enforcement_declined.v1" };
+        let entry = Entry::new(kind).subject(subject(&principal.region, account, id)).detail("reason", &reason);
+        return Err(denied(kernel, principal, entry, rule::NOT_OTHER).await?);
+    }
     let request = audit::change(kernel, principal, move |c| {
         let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
         if request.state != RequestState::AwaitingApproval {
@@ -346,7 +387,6 @@ pub async fn decide(
         if request.expires_at.is_some_and(|at| at <= now) {
             return Err(Error::Conflict("This request was not approved in time. Ask for it again.".into()));
         }
-        rule::check_other(&who, &request)?;
         let word = if is_approved { "approved" } else { "declined" };
         let decision = Decision { decision: word.into(), by: who.urn(), at: now, reason: reason.clone() };
         queries::set_decision(c, id, &decision)?;
@@ -404,11 +444,18 @@ pub async fn undo(
 ) -> Result<(Request, Vec<Task>)> {
     let account = principal.account()?;
     let reason = check_reason(&input.reason).map_err(|error| Error::Invalid(vec![error]))?;
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    let asker = principal.clone();
     let draft = kernel
         .db
         .read(move |c| {
             let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
-            take_back(c, &request, task, reason)
+            if request.counts.open() > 0 {
+                return Err(Error::Conflict(
+                    "This request is still going on. Call off what is not sent, or wait until it has ended.".into(),
+                ));
+            }
+            take_back(c, &asker, &request, task, reason, false, now)
         })
         .await?;
     let draft = draft.ok_or_else(|| {
@@ -416,7 +463,6 @@ pub async fn undo(
             "Nothing of this can be taken back: it was not done, was so already, or was changed since.".into(),
         )
     })?;
-    let (who, now) = (principal.clone(), kernel.clock.now());
     let made = audit::change(kernel, principal, move |c| {
         let made = write(c, &who, account, draft, now)?;
         if task.is_none() {
@@ -430,12 +476,20 @@ pub async fn undo(
 }
 
 /// The request that takes another one back, all of it or one task; `None` when nothing of it can be.
-pub(super) fn take_back(c: &Connection, request: &Request, only: Option<i64>, reason: String) -> Result<Option<Draft>> {
+pub(super) fn take_back(
+    c: &Connection,
+    who: &Principal,
+    request: &Request,
+    only: Option<i64>,
+    reason: String,
+    is_end: bool,
+    now: Time,
+) -> Result<Option<Draft>> {
     let Some(action) = request.action.inverse() else { return Ok(None) };
     let mut targets = Vec::new();
     for task in queries::tasks_of(c, request.id)? {
         let is_asked_for = only.is_none_or(|only| only == task.id);
-        if is_asked_for && task.inverse().is_some() && !queries::has_later_task(c, &task)? {
+        if is_asked_for && task.inverse().is_some() && queries::later_rival(c, &task)?.is_none() {
             targets.push(Target { identity: task.identity_id, inverse_of: Some(task.id) });
         }
     }
@@ -449,7 +503,8 @@ pub(super) fn take_back(c: &Connection, request: &Request, only: Option<i64>, re
         lasts_us: None,
         break_glass: false,
     };
-    weigh(c, request.account_id, asked, targets, Origin::UndoOf(request.id)).map(Some)
+    let origin = if is_end { Origin::EndOf(request.id) } else { Origin::UndoOf(request.id) };
+    weigh(c, who, request.account_id, asked, targets, origin, now).map(Some)
 }
 
 /// Writes what [`take_back`] drafted for a time box that has ended.
@@ -569,12 +624,12 @@ pub async fn unprotect(kernel: &Kernel, principal: &Principal, id: i64) -> Resul
 }
 
 /// Sets the two-person rule.
-pub async fn set_rule(kernel: &Kernel, principal: &Principal, rule: Rule) -> Result<Rule> {
+pub async fn set_rule(kernel: &Kernel, principal: &Principal, input: RuleInput) -> Result<Rule> {
     let account = principal.account()?;
-    let rule = rule.check().map_err(|error: FieldError| Error::Invalid(vec![error]))?;
     let (who, now) = (principal.clone(), kernel.clock.now());
     audit::change(kernel, principal, move |c| {
         let before = queries::rule(c, account)?;
+        let rule = input.onto(before).check().map_err(|error: FieldError| Error::Invalid(vec![error]))?;
         if before == rule {
             return Ok((rule, Vec::new()));
         }
@@ -598,7 +653,7 @@ pub(super) fn preview(
     let mut lines = Vec::with_capacity(ids.len());
     for id in ids {
         if let Some(row) = identities::queries::find_identity(c, account, *id)? {
-            let refused = never.refusal(&row, action, 0)?;
+            let refused = never.refusal(&row, None, action, 0)?;
             lines.push((row, refused));
         }
     }

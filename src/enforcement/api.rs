@@ -9,7 +9,7 @@ use super::{
     model::{CreatedJson, Request, RequestJson, RequestState, Task, TaskInput, TaskJson, TaskState},
     never::ProtectionJson,
     queries::{self, TaskFilter},
-    rule::Rule,
+    rule::{Rule, RuleInput},
 };
 use crate::{
     error::{Error, Result},
@@ -217,8 +217,8 @@ pub(super) async fn get_rule(ctx: Ctx) -> Result<HttpResponse> {
 }
 
 /// Sets when a second person is needed.
-#[utoipa::path(post, path = "/api/two-person-rule", tag = "tasks", request_body = Rule,
+#[utoipa::path(post, path = "/api/two-person-rule", tag = "tasks", request_body = RuleInput,
     responses((status = 200, body = Rule)))]
-pub(super) async fn set_rule(ctx: Ctx, body: Json<Rule>) -> Result<HttpResponse> {
+pub(super) async fn set_rule(ctx: Ctx, body: Json<RuleInput>) -> Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(actions::set_rule(&ctx.kernel, &ctx.principal, body.0).await?))
 }

@@ -6,7 +6,7 @@
 //! silently.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,7 +24,7 @@ use crate::{
     clock::{SECOND, Time},
     connectors::{
         Failure, FailureKind,
-        act::{Act, Actor, Judgement, Standing},
+        act::{Act, Action, Actor, Judgement, Standing},
     },
     directories::{self, Refreshed, Runner},
     error::{Error, Result},
@@ -39,6 +39,9 @@ const LANE_TASKS: usize = 50;
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 /// How long a run that goes on is waited for before it is asked again.
 const REFRESH_AGAIN: Duration = Duration::from_millis(500);
+const NOT_SEEN_YET: &str = "The directory took the change, but does not show it yet.";
+/// How long a lane rests after an error of ours.
+const TROUBLE: Duration = Duration::from_secs(30);
 /// Waits between tries, in seconds: a directory that is down is not hammered.
 const WAITS_S: [i64; 6] = [1, 2, 5, 15, 30, 60];
 
@@ -95,12 +98,18 @@ impl Dispatcher {
     async fn look_round(&self) -> Result<Option<Time>> {
         let kernel = &self.0.kernel;
         let now = kernel.clock.now();
+        // What goes wrong with one of them must not keep the others waiting.
+        let tell = |what: &str, done: Result<()>| {
+            if let Err(error) = done {
+                tracing::error!(what, error = %error.chain(), "a part of the queue's round failed");
+            }
+        };
         for (account, id) in kernel.db.read(move |c| queries::expired(c, now)).await? {
-            self.expire(account, id).await?;
+            tell("expiry", self.expire(account, id).await);
         }
-        drift::look(kernel).await?;
+        tell("drift", drift::look(kernel).await);
         for (account, id) in kernel.db.read(move |c| queries::to_undo(c, now)).await? {
-            self.end_time_box(account, id).await?;
+            tell("time box", self.end_time_box(account, id).await);
         }
         let ((due, next), deadline) =
             kernel.db.read(move |c| Ok((queries::due_directories(c, now)?, queries::next_deadline(c)?))).await?;
@@ -108,10 +117,20 @@ impl Dispatcher {
             if self.lanes().insert(directory) {
                 let own = self.clone();
                 tokio::spawn(async move {
-                    let lane = Lane { dispatcher: own.clone(), directory };
-                    if let Err(error) = lane.dispatcher.drive(directory).await {
-                        tracing::error!(directory, error = %error.chain(), "tasks could not be carried on");
-                    }
+                    let _lane = Lane { dispatcher: own.clone(), directory };
+                    // A task of its own, so that a panic ends it and not the lane.
+                    let work = tokio::spawn({
+                        let own = own.clone();
+                        async move { own.drive(directory).await }
+                    });
+                    let trouble = match work.await {
+                        Ok(Ok(())) => return,
+                        Ok(Err(error)) => error.chain(),
+                        Err(panic) => panic.to_string(),
+                    };
+                    tracing::error!(directory, error = trouble, "tasks could not be carried on; they are tried again");
+                    // Nothing of them may have been written: without a pause it would begin anew at once, for ever.
+                    tokio::time::sleep(TROUBLE).await;
                 });
             }
         }
@@ -173,15 +192,25 @@ impl Dispatcher {
             // What is on its way ends first.
             return kernel.db.write(move |c| queries::set_undo_at(c, id, now.plus(5 * SECOND))).await;
         }
+        let scheduler = who.clone();
         let found = kernel
             .db
             .read(move |c| {
                 let Some(request) = queries::find_request(c, account, id)? else { return Ok(None) };
-                let draft = actions::take_back(c, &request, None, format!("The time of request {id} is over."))?;
+                // A newer task that is on its way ends first: what it comes to decides.
+                for task in queries::tasks_of(c, id)? {
+                    if queries::later_rival(c, &task)? == Some(true) {
+                        return Ok(None);
+                    }
+                }
+                let reason = format!("The time of request {id} is over.");
+                let draft = actions::take_back(c, &scheduler, &request, None, reason, true, now)?;
                 Ok(Some((request, draft)))
             })
             .await?;
-        let Some((request, draft)) = found else { return Ok(()) };
+        let Some((request, draft)) = found else {
+            return kernel.db.write(move |c| queries::set_undo_at(c, id, now.plus(5 * SECOND))).await;
+        };
         let (principal, region) = (who.clone(), kernel.config.region.clone());
         audit::change(kernel, &who, move |c| {
             let entries = match draft {
@@ -248,41 +277,53 @@ impl Dispatcher {
             }
             return Ok(false);
         };
+        let wrong = |reason: String| {
+            Failure::new(FailureKind::InvalidSettings, reason, "Correct the directory's settings (“Who acts”).")
+        };
         let act = match directories::open_act(kernel, &directory).await {
             Ok(Some(act)) => act,
             Ok(None) => {
-                for task in tasks {
-                    let reason = format!("{} has no credentials for acting any more.", directory.name);
-                    self.end(task, TaskState::Unsuccessful, &reason, Some("Add them to the directory's settings."))
-                        .await?;
-                }
-                return Ok(false);
+                let reason = format!("{} has no credentials for acting any more.", directory.name);
+                return self.fail_all(tasks, &wrong(reason)).await.map(|()| false);
             }
             Err(Error::Invalid(errors)) => {
-                let what = errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join(" ");
-                for task in tasks {
-                    self.end(task, TaskState::Unsuccessful, &what, Some("Correct the directory's settings.")).await?;
-                }
-                return Ok(false);
+                let reason = errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join(" ");
+                return self.fail_all(tasks, &wrong(reason)).await.map(|()| false);
             }
             Err(other) => return Err(other),
         };
-        // A task that is on its way is looked at where it was sent.
-        let server = tasks.iter().find_map(|task| task.before.as_ref()).map(|before| before.server.clone());
-        let mut actor = match act.begin(server.as_deref()).await {
+        // A task is looked at where it was sent, and taken back where it was done: other servers may not know of it yet.
+        let mut by_server: BTreeMap<Option<String>, Vec<(Task, Option<Task>)>> = BTreeMap::new();
+        for task in tasks {
+            let original = match task.inverse_of {
+                Some(id) => kernel.db.read(move |c| queries::find_task(c, account, id)).await?,
+                None => None,
+            };
+            let at = |task: &Task| task.after.as_ref().or(task.before.as_ref()).map(|standing| standing.server.clone());
+            let server = at(&task).or_else(|| original.as_ref().and_then(at));
+            by_server.entry(server).or_default().push((task, original));
+        }
+        let mut is_changed = false;
+        for (server, tasks) in by_server {
+            is_changed |= self.drive_at(server.as_deref(), act.as_ref(), tasks).await?;
+        }
+        Ok(is_changed)
+    }
+
+    /// The same for tasks that belong to one server, if to any; each with the one that it takes back.
+    async fn drive_at(&self, server: Option<&str>, act: &dyn Act, tasks: Vec<(Task, Option<Task>)>) -> Result<bool> {
+        let only = |tasks: Vec<(Task, Option<Task>)>| tasks.into_iter().map(|(task, _)| task).collect();
+        let mut actor = match act.begin(server).await {
             Ok(actor) => actor,
-            Err(failure) => {
-                self.fail_all(tasks, &failure).await?;
-                return Ok(false);
-            }
+            Err(failure) => return self.fail_all(only(tasks), &failure).await.map(|()| false),
         };
         let mut is_changed = false;
         let mut tasks = tasks.into_iter();
-        while let Some(task) = tasks.next() {
-            match self.step(act.as_ref(), actor.as_mut(), task, &mut is_changed).await? {
+        while let Some((task, original)) = tasks.next() {
+            match self.step(act, actor.as_mut(), task, original, &mut is_changed).await? {
                 Step::Done => {}
                 Step::Broken(failure) => {
-                    self.fail_all(tasks.collect(), &failure).await?;
+                    self.fail_all(only(tasks.collect()), &failure).await?;
                     return Ok(is_changed);
                 }
             }
@@ -292,8 +333,22 @@ impl Dispatcher {
     }
 
     /// Carries one task on as far as it goes now.
-    async fn step(&self, act: &dyn Act, actor: &mut dyn Actor, mut task: Task, is_changed: &mut bool) -> Result<Step> {
+    async fn step(
+        &self,
+        act: &dyn Act,
+        actor: &mut dyn Actor,
+        mut task: Task,
+        original: Option<Task>,
+        is_changed: &mut bool,
+    ) -> Result<Step> {
         task.attempts += 1;
+        let now = self.0.kernel.clock.now();
+        if task.sent_at.is_none() && task.give_up_at.is_some_and(|at| at <= now) {
+            // What was wanted days ago need not be wanted now.
+            let reason = "Its time was over before it could be sent, so nothing was sent.";
+            self.end(task, TaskState::TimedOut, reason, Some("Ask for it again if it is still wanted.")).await?;
+            return Ok(Step::Done);
+        }
         let standing = match actor.look(&task.external_id).await {
             Ok(Some(standing)) => standing,
             Ok(None) => {
@@ -303,28 +358,33 @@ impl Dispatcher {
             }
             Err(failure) => return self.broken(task, failure).await,
         };
-        let standing = match act.judge(task.action, &standing, task.before.as_ref()) {
+        let original = original.and_then(|original| original.before.zip(original.after.map(|after| after.server)));
+        match act.judge(task.action, &standing, task.before.as_ref()) {
             Judgement::IsSo => {
-                self.observe(task, standing).await?;
-                return Ok(Step::Done);
+                let elsewhere = original.as_ref().is_some_and(|(_, server)| *server != standing.server);
+                if task.sent_at.is_none() && elsewhere {
+                    let reason = "The server where it was done does not answer, and this one may not know of it yet.";
+                    return self.postpone(task, reason, None).await.map(|()| Step::Done);
+                }
+                return self.observe(task, standing).await.map(|()| Step::Done);
             }
-            Judgement::Refused(reason) => {
-                self.end(task, TaskState::Refused, &reason, None).await?;
-                return Ok(Step::Done);
-            }
-            Judgement::ToDo => standing,
-        };
+            Judgement::Refused(reason) => return self.refuse(task, &reason).await.map(|()| Step::Done),
+            Judgement::ToDo => {}
+        }
         if task.state == TaskState::Accepted {
             // Taken, and not seen yet: another look a little later, never a second change.
-            let reason = "The directory took the change, but does not show it yet.";
-            return self.postpone(task, reason, None).await.map(|()| Step::Done);
+            return self.postpone(task, NOT_SEEN_YET, None).await.map(|()| Step::Done);
         }
-        if let Some(reason) = self.refusal(&task).await? {
-            self.end(task, TaskState::Refused, &reason, None).await?;
-            return Ok(Step::Done);
+        if let Some(reason) = self.refusal(&task, &standing.name).await? {
+            return self.refuse(task, &reason).await.map(|()| Step::Done);
         }
+        // Contained though it was out of use before: enabling it would give back what was not there.
+        task.can_undo &=
+            task.action != Action::Contain || act.judge(Action::Disable, &standing, None) == Judgement::ToDo;
+        let was_sent = task.sent_at.is_some();
         let Some(mut task) = self.set_sent(task, &standing).await? else { return Ok(Step::Done) };
-        match actor.send(task.action, &standing).await {
+        let was = original.as_ref().map(|(before, _)| before);
+        match actor.send(task.action, &task.external_id, &standing, was).await {
             Ok(()) => {
                 *is_changed = true;
                 task.state = TaskState::Accepted;
@@ -333,29 +393,42 @@ impl Dispatcher {
                 task.next_step = None;
                 self.store(task.clone()).await?;
             }
-            Err(failure) => return self.broken(task, failure).await,
+            Err(failure) => {
+                if is_definite(&failure) && !was_sent {
+                    // The server said no: nothing was done, so nothing of what is there next is ours.
+                    task.state = TaskState::Queued;
+                    task.sent_at = None;
+                    task.before = None;
+                }
+                return self.broken(task, failure).await;
+            }
         }
         match actor.look(&task.external_id).await {
             Ok(Some(after)) if act.judge(task.action, &after, task.before.as_ref()) == Judgement::IsSo => {
                 self.observe(task, after).await?;
                 Ok(Step::Done)
             }
-            Ok(_) => {
-                let reason = "The directory took the change, but does not show it yet.";
-                self.postpone(task, reason, None).await.map(|()| Step::Done)
-            }
+            Ok(_) => self.postpone(task, NOT_SEEN_YET, None).await.map(|()| Step::Done),
             Err(failure) => self.broken(task, failure).await,
         }
     }
 
+    /// Ends a task that must not be done. One that may have been sent was not refused in time.
+    async fn refuse(&self, task: Task, reason: &str) -> Result<()> {
+        let state = if task.sent_at.is_some() { TaskState::Unsuccessful } else { TaskState::Refused };
+        self.end(task, state, reason, None).await
+    }
+
     /// The choke point, asked again with what is true now.
-    async fn refusal(&self, task: &Task) -> Result<Option<String>> {
-        let task = task.clone();
+    async fn refusal(&self, task: &Task, name: &str) -> Result<Option<String>> {
+        let (task, name) = (task.clone(), name.to_owned());
         self.0
             .kernel
             .db
             .read(move |c| match identities::queries::find_identity(c, task.account_id, task.identity_id)? {
-                Some(identity) => Never::read(c, task.account_id)?.refusal(&identity, task.action, task.id),
+                Some(identity) => {
+                    Never::read(c, task.account_id)?.refusal(&identity, Some(&name), task.action, task.id)
+                }
                 None => Ok(Some("The identity is gone.".to_owned())),
             })
             .await
@@ -367,22 +440,12 @@ impl Dispatcher {
         task.state = TaskState::Sent;
         task.sent_at = task.sent_at.or(Some(now));
         task.before = task.before.or_else(|| Some(standing.clone()));
-        self.0
-            .kernel
-            .db
-            .write(move |c| {
-                let is_over = queries::find_task(c, task.account_id, task.id)?.is_none_or(|now| now.state.is_over());
-                if is_over {
-                    return Ok(None);
-                }
-                queries::update_task(c, &task)?;
-                Ok(Some(task))
-            })
-            .await
+        self.0.kernel.db.write(move |c| Ok(queries::update_task(c, &task)?.then_some(task))).await
     }
 
     async fn store(&self, task: Task) -> Result<()> {
-        self.0.kernel.db.write(move |c| queries::update_task(c, &task)).await
+        // One that was called off meanwhile stays so.
+        self.0.kernel.db.write(move |c| queries::update_task(c, &task).map(drop)).await
     }
 
     /// The directory says that it is so.
@@ -412,7 +475,9 @@ impl Dispatcher {
         metrics::counter!("bailiwick_tasks_total", "state" => state.as_str(), "action" => task.action.as_str())
             .increment(1);
         audit::change(kernel, &self.principal(task.account_id), move |c| {
-            queries::update_task(c, &task)?;
+            if !queries::update_task(c, &task)? {
+                return Ok(((), Vec::new()));
+            }
             let entry = actions::end_if_over(c, &region, task.account_id, task.request_id, now)?;
             Ok(((), entry.into_iter().collect()))
         })
@@ -453,7 +518,9 @@ impl Dispatcher {
                 | FailureKind::Changed
                 | FailureKind::Cancelled
         );
-        if may_pass {
+        // What is on its way is not given up because nobody can be asked at the moment.
+        let is_on_its_way = task.sent_at.is_some() && !is_definite(failure);
+        if may_pass || is_on_its_way {
             self.postpone(task, &failure.message, Some(&failure.next_step)).await
         } else {
             self.end(task, TaskState::Unsuccessful, &failure.message, Some(&failure.next_step)).await
@@ -473,6 +540,19 @@ impl Dispatcher {
         task.next_step = next_step.map(str::to_owned);
         self.store(task).await
     }
+}
+
+/// The server understood the change and did not make it.
+fn is_definite(failure: &Failure) -> bool {
+    matches!(
+        failure.kind,
+        FailureKind::AccessDenied
+            | FailureKind::Refused
+            | FailureKind::Changed
+            | FailureKind::NotFound
+            | FailureKind::Referral
+            | FailureKind::ConfidentialityRequired
+    )
 }
 
 /// A directory's lane is free again, however its work ended.

@@ -67,14 +67,20 @@ fn entry(region: &str, account: AccountId, task: &Task, what: &str) -> Entry {
 fn drifted(c: &Connection, directory: i64, now: Time) -> Result<Vec<(Task, Time, String)>> {
     let mut found = Vec::new();
     for task in queries::watched(c, directory, now.plus(-WATCHED_US))? {
-        let (Some(observed_at), false) = (task.observed_at, queries::has_later_task(c, &task)?) else { continue };
+        let Some(observed_at) = task.observed_at else { continue };
+        // Nothing of the identity has changed in the copy since: most of them.
+        if !identities::is_changed_since(c, task.identity_id, observed_at)? || queries::later_rival(c, &task)?.is_some()
+        {
+            continue;
+        }
         let changes = identities::history::history(c, task.identity_id, i64::MAX, CHANGES_MAX)?;
-        let since = changes.iter().filter(|change| change.applied_at.is_some_and(|at| at > observed_at));
-        let away = since
-            .filter(|change| change.field.as_deref() == Some("status"))
-            .find_map(|change| words(&task, change).zip(change.applied_at));
-        if let Some((what, at)) = away {
-            found.push((task, at, what));
+        for change in changes.iter().filter(|change| change.field.as_deref() == Some("status")) {
+            // What a run read before the change was made here says nothing about afterwards.
+            let is_later = directories::run_began(c, change.run_id)?.is_some_and(|began| began > observed_at);
+            if let (true, Some(what), Some(at)) = (is_later, words(&task, change), change.applied_at) {
+                found.push((task, at, what));
+                break;
+            }
         }
     }
     Ok(found)

@@ -244,6 +244,8 @@ pub struct Task {
     pub before: Option<Standing>,
     pub after: Option<Standing>,
     pub was_so: bool,
+    /// Taking it back would bring something back: not where the account was out of use before.
+    pub can_undo: bool,
     pub attempts: i64,
     pub due_at: Option<Time>,
     pub give_up_at: Option<Time>,
@@ -260,10 +262,15 @@ pub struct Task {
 }
 
 impl Task {
-    /// What would take it back now, if anything does: it did something that nobody has changed since.
+    /// What would take it back now, if anything does: it did something, or may have, that nobody has changed since.
     pub fn inverse(&self) -> Option<Action> {
-        let stands = self.state == TaskState::Observed && !self.was_so && self.drift_at.is_none();
-        self.action.inverse().filter(|_| stands)
+        let did = match self.state {
+            TaskState::Observed => !self.was_so,
+            // Sent, and its end is not known: taking it back is harmless where it did nothing.
+            TaskState::Unsuccessful | TaskState::TimedOut => self.sent_at.is_some(),
+            _ => false,
+        };
+        self.action.inverse().filter(|_| did && self.can_undo && self.drift_at.is_none())
     }
 }
 
@@ -516,8 +523,9 @@ impl TaskInput {
             errors.push(error);
             None
         });
-        if lasts_us.is_some() && self.action.inverse().is_none() {
-            errors.push(FieldError::new("for", "Nothing takes this action back, so it can't be limited in time."));
+        if lasts_us.is_some() && !self.action.can_be_for_a_time() {
+            let message = "Only what takes access away or gives it back can be limited in time.";
+            errors.push(FieldError::new("for", message));
         }
         if errors.is_empty() {
             Ok(Asked { action: self.action, identities, reason, lasts_us, break_glass: self.break_glass })

@@ -130,12 +130,24 @@ pub(super) struct Never<'c> {
     account: AccountId,
     protections: Vec<Protection>,
     directories: HashMap<i64, Option<Directory>>,
+    /// Whom Bailiwick binds as, in any directory of the account: the same domain may be connected twice.
+    own: Vec<Own>,
+}
+
+/// An account that Bailiwick itself uses.
+struct Own {
+    bind_name: String,
+    directory: String,
 }
 
 impl<'c> Never<'c> {
     pub(super) fn read(connection: &'c Connection, account: AccountId) -> Result<Self> {
         let protections = queries::protections(connection, account)?;
-        Ok(Self { connection, account, protections, directories: HashMap::new() })
+        let own = directories::principals(connection, account)?
+            .into_iter()
+            .map(|(bind_name, directory)| Own { bind_name, directory })
+            .collect();
+        Ok(Self { connection, account, protections, directories: HashMap::new(), own })
     }
 
     /// The directory of an identity; `None` when it was taken out.
@@ -149,7 +161,14 @@ impl<'c> Never<'c> {
     }
 
     /// Why `action` must not be done to an identity, as a sentence; `None` when it may be. `except` is the task that asks.
-    pub(super) fn refusal(&mut self, identity: &IdentityRow, action: Action, except: i64) -> Result<Option<String>> {
+    /// `fresh` is what the directory calls the account now, where that is known.
+    pub(super) fn refusal(
+        &mut self,
+        identity: &IdentityRow,
+        fresh: Option<&str>,
+        action: Action,
+        except: i64,
+    ) -> Result<Option<String>> {
         let Some(directory) = self.directory(identity.directory_id)? else {
             return Ok(Some("The directory was taken out of Bailiwick.".to_owned()));
         };
@@ -161,16 +180,20 @@ impl<'c> Never<'c> {
         if let Err(reason) = connectors::offer(directory.kind, &directory.settings, action) {
             return Ok(Some(reason));
         }
-        let Some(act_principal) = &directory.act_principal else {
+        if directory.act_principal.is_none() {
             return Ok(Some(format!(
                 "{} is only read: it has no credentials for acting. Add them to the directory's settings (“Who acts”).",
                 directory.name
             )));
+        }
+        let is_now = |bind_name: &str| {
+            let normal = |dn: &str| dn::normalise(dn).ok().filter(|dn| !dn.is_empty());
+            fresh.and_then(normal).is_some_and(|dn| normal(bind_name) == Some(dn))
         };
-        for (bind_name, what) in [(&directory.read_principal, "reads"), (act_principal, "acts in")] {
-            if act::is_named(bind_name, &identity.fields) {
-                return Ok(Some(format!("Bailiwick itself {what} {} as this account.", directory.name)));
-            }
+        if let Some(own) =
+            self.own.iter().find(|own| act::is_named(&own.bind_name, &identity.fields) || is_now(&own.bind_name))
+        {
+            return Ok(Some(format!("Bailiwick itself uses this account, for {}.", own.directory)));
         }
         if let Some(reason) = connectors::never(directory.kind, &identity.fields) {
             return Ok(Some(reason));
@@ -186,13 +209,16 @@ impl<'c> Never<'c> {
             let is_it = match entry.kind {
                 ProtectionKind::Identity => entry.object_id == Some(identity.id),
                 ProtectionKind::Group => is_in(entry.object_id),
-                ProtectionKind::Unit => entry.directory_id == directory.id && is_below(identity, entry.dn.as_deref()),
+                ProtectionKind::Unit => {
+                    entry.directory_id == directory.id && is_below(identity, fresh, entry.dn.as_deref())
+                }
             };
             if is_it {
                 return Ok(Some(entry.words()));
             }
         }
-        if action.takes_away() && identity.status == "active" {
+        // Also of a locked one: a lock ends.
+        if action.takes_away() && identity.status != "disabled" {
             for group in &groups {
                 if let Some(name) = self.administrators(&directory, group.id)?
                     && !has_another(self.connection, self.account, &directory, group.id, identity.id, except)?
@@ -222,9 +248,12 @@ impl<'c> Never<'c> {
     }
 }
 
-/// Whether an identity's DN lies below another one; an unreadable one might.
-fn is_below(identity: &IdentityRow, unit: Option<&str>) -> bool {
+/// Whether an identity's DN, as the copy or the directory now has it, lies below another one; an unreadable one might.
+fn is_below(identity: &IdentityRow, fresh: Option<&str>, unit: Option<&str>) -> bool {
     let Some(unit) = unit else { return false };
+    if fresh.is_some_and(|dn| dn::normalise(dn).map_or(true, |dn| dn::is_within(&dn, unit))) {
+        return true;
+    }
     match identity.fields.attributes.get("dn").and_then(|values| values.first()) {
         Some(Value::Text(dn)) => dn::normalise(dn).map_or(true, |dn| dn::is_within(&dn, unit)),
         _ => true,
@@ -260,6 +289,7 @@ fn has_another(
 /// Whether the last thing done to an identity, or on its way, takes its access away and the copy can't know yet.
 fn is_taken_away(connection: &Connection, directory: &Directory, identity: ObjectId, except: i64) -> Result<bool> {
     let Some(deed) = queries::last_deed(connection, identity, except)? else { return Ok(false) };
-    let is_known_to_the_copy = deed.state == TaskState::Observed && deed.observed_at < directory.applied_at;
+    let read_since = directories::read_since(connection, directory.id)?;
+    let is_known_to_the_copy = deed.state == TaskState::Observed && deed.observed_at < read_since;
     Ok(deed.action.takes_away() && !is_known_to_the_copy)
 }

@@ -236,8 +236,7 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
     let may = |service, level| ctx.principal.allows(Permission::Needs(service, level));
     let may_act = may(Service::Enforcement, Level::Operate);
     let is_awaiting = request.state == RequestState::AwaitingApproval;
-    let can_decide =
-        is_awaiting && may(Service::Approvals, Level::Operate) && rule::check_other(&ctx.principal, &request).is_ok();
+    let can_decide = is_awaiting && may(Service::Approvals, Level::Operate) && rule::is_other(&ctx.principal, &request);
     let mut page = RequestPage {
         page: Page::new(ctx, "", "tasks"),
         summary: summary(&request),
@@ -495,6 +494,7 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
     };
     let ids = if problem.is_empty() { ids } else { Vec::new() };
     let asked = ids.clone();
+    let (person, now) = (ctx.principal.person.clone(), ctx.kernel.clock.now());
     let (lines, coverage, choices, waits_for) = ctx
         .kernel
         .db
@@ -527,7 +527,7 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
             }
             let choices: Vec<(Action, Vec<(&'static str, connectors::act::Offer)>)> =
                 Action::ALL.into_iter().map(|action| (action, offers(action))).collect();
-            let waits_for = rule::waits_for(c, account, lines.iter().map(|(row, _)| row))?;
+            let waits_for = rule::waits_for(c, account, &person, lines.iter().map(|(row, _)| row), now)?;
             Ok((lines, coverage, choices, waits_for))
         })
         .await?;

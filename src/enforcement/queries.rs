@@ -1,5 +1,7 @@
 //! All SQL of the enforcement room.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::{
@@ -47,7 +49,7 @@ macro_rules! tasks {
             "SELECT t.id, t.request_id, t.account_id, t.directory_id, t.identity_id, t.external_id, t.name, t.user_name,
                     t.action, t.state, t.error, t.next_step, t.before, t.after, t.was_so, t.attempts, t.due_at,
                     t.give_up_at, t.sent_at, t.accepted_at, t.observed_at, t.finished_at, t.inverse_of, t.drift_at,
-                    t.drift, r.reason, r.requested_at
+                    t.drift, r.reason, r.requested_at, t.can_undo
              FROM task t JOIN enforcement_request r ON r.id = t.request_id ",
             $rest
         )
@@ -114,6 +116,7 @@ fn read_task(row: &Row<'_>) -> rusqlite::Result<Task> {
         drift: row.get(24)?,
         reason: row.get(25)?,
         requested_at: row.get(26)?,
+        can_undo: row.get(27)?,
     })
 }
 
@@ -184,15 +187,16 @@ pub(super) fn insert_task(connection: &Connection, task: &Task) -> Result<i64> {
     Ok(connection.last_insert_rowid())
 }
 
-/// Writes everything of a task that changes while it is carried out.
-pub(super) fn update_task(connection: &Connection, task: &Task) -> Result<()> {
+/// Writes everything of a task that changes while it is carried out. `false` when it was over already, called off
+/// meanwhile: then nothing is written.
+pub(super) fn update_task(connection: &Connection, task: &Task) -> Result<bool> {
     let json = |standing: &Option<Standing>| standing.as_ref().map(serde_json::to_string).transpose();
-    connection
+    let written = connection
         .prepare_cached(
             "UPDATE task SET state = ?2, error = ?3, next_step = ?4, before = ?5, after = ?6, was_so = ?7, attempts = ?8,
                              due_at = ?9, give_up_at = ?10, sent_at = ?11, accepted_at = ?12, observed_at = ?13,
-                             finished_at = ?14, drift_at = ?15, drift = ?16
-             WHERE id = ?1",
+                             finished_at = ?14, can_undo = ?15
+             WHERE id = ?1 AND state IN ('queued', 'sent', 'accepted')",
         )?
         .execute(params![
             task.id,
@@ -209,10 +213,9 @@ pub(super) fn update_task(connection: &Connection, task: &Task) -> Result<()> {
             task.accepted_at,
             task.observed_at,
             task.finished_at,
-            task.drift_at,
-            task.drift,
+            task.can_undo,
         ])?;
-    Ok(())
+    Ok(written > 0)
 }
 
 /// A request of an account, with its counts.
@@ -284,8 +287,9 @@ pub(super) fn is_open_to(connection: &Connection, request: i64) -> Result<(bool,
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM task WHERE request_id = ?1 AND state IN ('awaiting-approval', 'queued')
                               AND sent_at IS NULL),
-                    EXISTS (SELECT 1 FROM task WHERE request_id = ?1 AND state = 'observed' AND was_so = 0
-                              AND drift_at IS NULL)",
+                    EXISTS (SELECT 1 FROM task WHERE request_id = ?1 AND drift_at IS NULL AND can_undo = 1
+                              AND ((state = 'observed' AND was_so = 0)
+                                OR (state IN ('unsuccessful', 'timed-out') AND sent_at IS NOT NULL)))",
         )?
         .query_row([request], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
@@ -345,7 +349,10 @@ pub(super) fn list_tasks(
 
 /// Directories that have a task to be looked at, and when the next one is.
 pub(super) fn due_directories(connection: &Connection, now: Time) -> Result<(Vec<i64>, Option<Time>)> {
-    let mut statement = connection.prepare_cached("SELECT DISTINCT directory_id FROM task WHERE due_at <= ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT t.directory_id FROM task t WHERE t.due_at <= ?1 AND NOT EXISTS (
+             SELECT 1 FROM task o WHERE o.identity_id = t.identity_id AND o.id < t.id AND o.due_at IS NOT NULL)",
+    )?;
     let rows = statement.query_map([now], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let next = connection
         .prepare_cached("SELECT min(due_at) FROM task WHERE due_at > ?1")?
@@ -353,10 +360,14 @@ pub(super) fn due_directories(connection: &Connection, now: Time) -> Result<(Vec
     Ok((rows, next))
 }
 
-/// The tasks of a directory whose time has come, the longest due first.
+/// The tasks of a directory whose time has come, the longest due first. What was asked for first of an identity is done
+/// first, however long it has to wait.
 pub(super) fn due_tasks(connection: &Connection, directory: i64, now: Time, limit: usize) -> Result<Vec<Task>> {
-    let mut statement = connection
-        .prepare_cached(tasks!("WHERE t.due_at <= ?1 AND t.directory_id = ?2 ORDER BY t.due_at, t.id LIMIT ?3"))?;
+    let mut statement = connection.prepare_cached(tasks!(
+        "WHERE t.due_at <= ?1 AND t.directory_id = ?2 AND NOT EXISTS (
+                 SELECT 1 FROM task o WHERE o.identity_id = t.identity_id AND o.id < t.id AND o.due_at IS NOT NULL)
+             ORDER BY t.due_at, t.id LIMIT ?3"
+    ))?;
     let rows = statement.query_map(params![now, directory, limit], read_task)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
@@ -446,6 +457,22 @@ pub(super) fn set_undo_at(connection: &Connection, id: i64, at: Time) -> Result<
     Ok(())
 }
 
+/// The identities that a person asked for actions on since a time, without anybody else's approval.
+pub(super) fn asked_since(
+    connection: &Connection,
+    account: AccountId,
+    requester: &str,
+    since: Time,
+) -> Result<HashSet<i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT t.identity_id FROM enforcement_request r JOIN task t ON t.request_id = r.id
+             WHERE r.account_id = ?1 AND r.requester = ?2 AND r.requested_at >= ?3 AND r.undo_of IS NULL
+               AND r.decision IS NULL AND r.state <> 'awaiting-approval' AND t.state NOT IN ('refused', 'cancelled')",
+    )?;
+    let rows = statement.query_map(params![account, requester, since], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// When the next request expires or is to be taken back.
 pub(super) fn next_deadline(connection: &Connection) -> Result<Option<Time>> {
     let expiring: Option<Time> = connection
@@ -460,14 +487,24 @@ pub(super) fn next_deadline(connection: &Connection) -> Result<Option<Time>> {
     Ok([expiring, boxed].into_iter().flatten().min())
 }
 
-/// A later task on the same identity that is on its way or was carried out.
-pub(super) fn has_later_task(connection: &Connection, task: &Task) -> Result<bool> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT 1 FROM task WHERE identity_id = ?1 AND id > ?2
-               AND state IN ('awaiting-approval', 'queued', 'sent', 'accepted', 'observed')",
-        )?
-        .exists(params![task.identity_id, task.id])?)
+/// Whether a later task decides over the same thing of the identity: `None` none does, `Some(false)` one did or may have,
+/// `Some(true)` one is on its way.
+pub(super) fn later_rival(connection: &Connection, task: &Task) -> Result<Option<bool>> {
+    let rivals: Vec<&str> = task.action.rivals().iter().map(|action| action.as_str()).collect();
+    let mut statement = connection.prepare_cached(
+        "SELECT action, state IN ('queued', 'sent', 'accepted') FROM task
+         WHERE identity_id = ?1 AND id > ?2
+           AND (sent_at IS NOT NULL OR state IN ('queued', 'sent', 'accepted', 'observed'))",
+    )?;
+    let mut rows = statement.query(params![task.identity_id, task.id])?;
+    let mut found = None;
+    while let Some(row) = rows.next()? {
+        let (action, is_open): (String, bool) = (row.get(0)?, row.get(1)?);
+        if rivals.contains(&action.as_str()) {
+            found = Some(found.unwrap_or(false) || is_open);
+        }
+    }
+    Ok(found)
 }
 
 /// An open task of the same action on an identity.
@@ -475,7 +512,7 @@ pub(super) fn open_task(connection: &Connection, identity: i64, action: Action) 
     Ok(connection
         .prepare_cached(
             "SELECT id FROM task WHERE identity_id = ?1 AND action = ?2
-               AND state IN ('awaiting-approval', 'queued', 'sent', 'accepted') ORDER BY id LIMIT 1",
+               AND state IN ('queued', 'sent', 'accepted') ORDER BY id LIMIT 1",
         )?
         .query_row(params![identity, action.as_str()], |row| row.get(0))
         .optional()?)
@@ -492,9 +529,13 @@ pub(super) struct Deed {
 pub(super) fn last_deed(connection: &Connection, identity: i64, except: i64) -> Result<Option<Deed>> {
     Ok(connection
         .prepare_cached(
+            // What takes access away counts from the moment that it is queued, and also where its end is not known; what
+            // gives it back counts once it was seen.
             "SELECT action, state, observed_at FROM task
-             WHERE identity_id = ?1 AND id <> ?2 AND state IN ('queued', 'sent', 'accepted', 'observed')
-               AND action IN ('disable', 'enable', 'contain')
+             WHERE identity_id = ?1 AND id <> ?2
+               AND ((action IN ('disable', 'contain')
+                       AND (sent_at IS NOT NULL OR state IN ('queued', 'sent', 'accepted', 'observed')))
+                 OR (action = 'enable' AND state = 'observed'))
              ORDER BY id DESC LIMIT 1",
         )?
         .query_row(params![identity, except], |row| {

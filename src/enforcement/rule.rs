@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{model::Request, queries};
 use crate::{
-    clock::HOUR,
-    error::{Error, FieldError, Result},
+    clock::{DAY, HOUR, Time},
+    error::{FieldError, Result},
     identities::{self, IdentityRow},
     principal::{AccountId, Principal},
 };
@@ -30,6 +30,32 @@ pub struct Rule {
     pub for_privileged: bool,
 }
 
+/// What is to be different; absent fields stay as they are.
+#[derive(Debug, Clone, Copy, Default, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = TwoPersonRuleUpdate)]
+pub struct RuleInput {
+    /// Null: however many identities there are.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>)]
+    pub above_count: Option<Option<i64>>,
+    pub for_privileged: Option<bool>,
+}
+
+/// A null that is given is an answer.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl RuleInput {
+    pub fn onto(self, before: Rule) -> Rule {
+        Rule {
+            above_count: self.above_count.unwrap_or(before.above_count),
+            for_privileged: self.for_privileged.unwrap_or(before.for_privileged),
+        }
+    }
+}
+
 impl Rule {
     pub fn check(self) -> Result<Self, FieldError> {
         match self.above_count {
@@ -42,16 +68,29 @@ impl Rule {
 }
 
 /// Why a request over these identities has to be approved, as a sentence; `None` when it need not be.
+/// What `requester` asked for in the last day counts too: a large request is not made small by parts.
 pub(super) fn waits_for<'r>(
     connection: &Connection,
     account: AccountId,
+    requester: &str,
     identities: impl Iterator<Item = &'r IdentityRow>,
+    now: Time,
 ) -> Result<Option<String>> {
     let identities: Vec<&IdentityRow> = identities.collect();
     let rule = queries::rule(connection, account)?;
     let count = i64::try_from(identities.len()).unwrap_or(i64::MAX);
-    if let Some(above) = rule.above_count.filter(|above| count > *above) {
-        return Ok(Some(format!("It is about {count} identities, and more than {above} need a second person.")));
+    if let Some(above) = rule.above_count {
+        if count > above {
+            return Ok(Some(format!("It is about {count} identities, and more than {above} need a second person.")));
+        }
+        let mut all = queries::asked_since(connection, account, requester, now.plus(-DAY))?;
+        all.extend(identities.iter().map(|identity| identity.id));
+        if i64::try_from(all.len()).unwrap_or(i64::MAX) > above {
+            return Ok(Some(format!(
+                "With those of the last day it is about {} identities, and more than {above} need a second person.",
+                all.len()
+            )));
+        }
     }
     if rule.for_privileged {
         let ids: Vec<i64> = identities.iter().map(|identity| identity.id).collect();
@@ -66,12 +105,12 @@ pub(super) fn waits_for<'r>(
     Ok(None)
 }
 
-/// Whether somebody may decide over a request: another person than the one who asked.
-pub(super) fn check_other(principal: &Principal, request: &Request) -> Result<()> {
-    if principal.person == request.requester || principal.urn() == request.requested_by {
-        return Err(Error::Forbidden(
-            "You asked for this yourself, so another person has to approve it. A key that you made does not count as another person.".into(),
-        ));
-    }
-    Ok(())
+/// Why somebody may not decide over a request.
+pub(super) const NOT_OTHER: &str = "You asked for this yourself, so another person has to approve it. A key that you made does not count as another \
+     person.";
+
+/// Whether somebody may decide over a request: another person than the one who asked. A key that was made at the command
+/// line has no maker and counts as a person of its own: whoever has that machine has everything.
+pub(super) fn is_other(principal: &Principal, request: &Request) -> bool {
+    principal.person != request.requester && principal.urn() != request.requested_by
 }

@@ -8,7 +8,7 @@ use super::{
     actions::{self, ProtectionInput},
     never::{Protection, ProtectionKind},
     pages, queries,
-    rule::Rule,
+    rule::{Rule, RuleInput},
 };
 use crate::{
     directories,
@@ -90,7 +90,13 @@ async fn page(ctx: &Ctx) -> Result<RulesPage> {
         lines: entries
             .into_iter()
             .map(|entry| Line {
-                directory: names.get(&entry.directory_id).cloned().unwrap_or_default(),
+                directory: match choices.iter().find(|choice| choice.id == entry.directory_id) {
+                    Some(choice) => choice.name.clone(),
+                    None => {
+                        let name = names.get(&entry.directory_id).cloned().unwrap_or_default();
+                        format!("{name} (taken out: protects nobody)").trim_start().to_owned()
+                    }
+                },
                 by: pages::by(ctx, &entry.created_by),
                 href: match (entry.kind, entry.object_id) {
                     (ProtectionKind::Identity, Some(id)) => format!("/identities/{id}"),
@@ -144,8 +150,9 @@ pub(super) async fn set_rule(ctx: Ctx, form: Form<RuleForm>) -> Result<HttpRespo
     };
     let done = match above_count {
         Ok(above_count) => {
-            let rule = Rule { above_count, for_privileged: !form.for_privileged.is_empty() };
-            actions::set_rule(&ctx.kernel, &ctx.principal, rule).await
+            let for_privileged = Some(!form.for_privileged.is_empty());
+            let input = RuleInput { above_count: Some(above_count), for_privileged };
+            actions::set_rule(&ctx.kernel, &ctx.principal, input).await
         }
         Err(error) => Err(error),
     };

@@ -163,6 +163,13 @@ pub fn add_groups_of(connection: &Connection, member: ObjectId, groups: &mut BTr
     Ok(())
 }
 
+/// Whether anything of an identity has changed in the copy after a time.
+pub fn is_changed_since(connection: &Connection, identity: ObjectId, at: Time) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM identity WHERE id = ?1 AND changed_at > ?2")?
+        .exists(params![identity, at])?)
+}
+
 /// The external id of a group that is not removed.
 pub fn group_external_id(connection: &Connection, group: ObjectId) -> Result<Option<String>> {
     Ok(connection

@@ -37,6 +37,7 @@ pub mod write;
 
 pub use fold::fold;
 pub use history::changes_of_run;
+pub use lookup::is_changed_since;
 pub use model::{
     ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, IdentityRow, Member, ObjectId, SubjectType,
 };

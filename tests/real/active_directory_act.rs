@@ -129,6 +129,10 @@ async fn contained_is_disabled_with_a_password_that_nobody_knows() {
     assert_eq!(task["after"]["values"]["useraccountcontrol"], "512");
     // Enabled again, the old password does not come back.
     assert!(is_refused_with(&samba, "bob", "52e"), "{:?}", refusal(&samba, "bob"));
+    // Who was out of use before is not brought back by taking it back.
+    let disabled = identity(api, &directory, "disabled").await;
+    let task = act_observed(api, "contain", &disabled).await;
+    assert_eq!((task["wasSo"].as_bool(), task.get("inverse")), (Some(false), None), "{task}");
 }
 
 #[tokio::test]
@@ -148,8 +152,8 @@ async fn nobody_acts_on_those_who_keep_the_domain_alive() {
     let cases = [
         ("Administrator", "built-in Administrator"),
         ("krbtgt", "krbtgt"),
-        ("svc-sync", "reads"),
-        ("svc-act", "acts in"),
+        ("svc-sync", "Bailiwick itself"),
+        ("svc-act", "Bailiwick itself"),
         ("alice", "Members of g-outer"),
         ("left", "OU=Left"),
     ];

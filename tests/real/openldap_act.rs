@@ -121,8 +121,23 @@ async fn an_attribute_of_the_directory_s_own_disables() {
     let directory = api.create_directory(&draft).await;
     api.run_applied(&directory).await;
     let user = identity(api, &directory, "u000103").await;
+    // What stood there before comes back when it is taken back, and the copy knows what it means.
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nreplace: description\ndescription: night shift\n",
+        dn("u000103")
+    ));
     let disabled = act_observed(api, "disable", &user).await;
     assert_eq!(disabled["after"]["values"]["description"], "LEFT");
+    let begun = Instant::now();
+    while identity(api, &directory, "u000103").await["status"] != "disabled" {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the copy says so too");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let undo = format!("/api/tasks/{}/undo", text(&disabled, "id"));
+    let undone = api.post(&undo, &json!({"reason": "a test"})).await.expect(201);
+    let tasks = wait(api, &text(&undone, "requestId"), Duration::from_secs(30)).await;
+    assert_eq!(tasks[0]["after"]["values"]["description"], "night shift", "{tasks:?}");
+    act_observed(api, "disable", &user).await;
     let enabled = act_observed(api, "enable", &user).await;
     assert_eq!(enabled["after"]["values"]["description"], "HERE");
     for (field, wrong) in

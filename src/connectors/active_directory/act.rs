@@ -24,11 +24,13 @@ use crate::{
 const CONTROL: &str = "useraccountcontrol";
 const PASSWORD_SET: &str = "pwdlastset";
 const LOCKOUT: &str = "lockouttime";
+const COMPUTED: &str = "msds-user-account-control-computed";
 const SID: &str = "objectsid";
 /// Ours: the access rights of the account keep it from changing its password.
 const CANNOT_CHANGE: &str = "cannotchangepassword";
 
-const ATTRIBUTES: [&str; 5] = ["userAccountControl", "pwdLastSet", "lockoutTime", "objectSid", DESCRIPTOR];
+const ATTRIBUTES: [&str; 6] =
+    ["userAccountControl", "msDS-User-Account-Control-Computed", "pwdLastSet", "lockoutTime", "objectSid", DESCRIPTOR];
 const DESCRIPTOR: &str = "nTSecurityDescriptor";
 
 /// LDAP_SERVER_SD_FLAGS_OID (MS-ADTS §3.1.1.3.4.1.11): of the security descriptor only who may do what, because auditing
@@ -163,7 +165,7 @@ impl Manner for Directory {
     fn values(&self, first: &dyn Fn(&str) -> Option<Vec<u8>>) -> BTreeMap<String, String> {
         let text = |name: &str| first(name).and_then(|value| String::from_utf8(value).ok());
         let mut values = BTreeMap::new();
-        for name in [CONTROL, PASSWORD_SET, LOCKOUT] {
+        for name in [CONTROL, COMPUTED, PASSWORD_SET, LOCKOUT] {
             values.extend(text(name).map(|value| (name.to_owned(), value)));
         }
         values.extend(first(SID).and_then(|sid| forms::sid_text(&sid)).map(|sid| (SID.to_owned(), sid)));
@@ -190,7 +192,14 @@ impl Manner for Directory {
             );
         };
         let is_disabled = bits & forms::account::DISABLED != 0;
-        let password_set = standing.value(PASSWORD_SET).unwrap_or("0");
+        // Absent is unknown: a controller always has it.
+        let Some(password_set) = standing.value(PASSWORD_SET) else {
+            return Judgement::Refused(
+                "The reading account can't see pwdLastSet of this account, so nothing could be proved.".to_owned(),
+            );
+        };
+        let is_locked =
+            standing.value(COMPUTED).and_then(forms::bits).is_some_and(|bits| bits & forms::computed::LOCKED != 0);
         let is_so = |is_so| if is_so { Judgement::IsSo } else { Judgement::ToDo };
         match action {
             Action::Disable => is_so(is_disabled),
@@ -200,19 +209,24 @@ impl Manner for Directory {
                 None => is_so(password_set == "0"),
             },
             Action::CancelPasswordReset => is_so(password_set != "0"),
-            Action::Unlock => is_so(standing.value(LOCKOUT).is_none_or(|time| time == "0")),
+            Action::Unlock => is_so(!is_locked && standing.value(LOCKOUT).is_none_or(|time| time == "0")),
             Action::Contain if self.is_plain => {
                 Judgement::Refused("A password is never sent over a connection without encryption.".to_owned())
             }
             // Sent once, the password is another one; sent twice would be harmless, but nobody could tell.
-            Action::Contain => is_so(
-                is_disabled && before.is_some_and(|before| before.value(PASSWORD_SET).unwrap_or("0") != password_set),
-            ),
+            Action::Contain => {
+                is_so(is_disabled && before.is_some_and(|before| before.value(PASSWORD_SET) != Some(password_set)))
+            }
             Action::ForceSignOut => Judgement::Refused("Active Directory has no way to end sessions.".to_owned()),
         }
     }
 
-    fn changes(&self, action: Action, standing: &Standing) -> Vec<Change> {
+    fn aim(&self, external_id: &str, _: &str) -> (String, Vec<RawControl>) {
+        // By its id, wherever it was moved to meanwhile (MS-ADTS §3.1.1.3.1.2.4).
+        (format!("<GUID={external_id}>"), Vec::new())
+    }
+
+    fn changes(&self, action: Action, standing: &Standing, _: Option<&Standing>) -> Vec<Change> {
         let set = |name: &str, value: &str| {
             Mod::Replace(name.as_bytes().to_vec(), HashSet::from([value.as_bytes().to_vec()]))
         };
@@ -316,7 +330,7 @@ mod tests {
             (Action::Enable, "66050", "66048"),
             (Action::Enable, "-2147483134", "-2147483136"),
         ] {
-            let changes = manner.changes(action, &standing(&[(CONTROL, old)]));
+            let changes = manner.changes(action, &standing(&[(CONTROL, old)]), None);
             let name = || b"userAccountControl".to_vec();
             let expected: Vec<Change> = vec![
                 Mod::Delete(name(), HashSet::from([old.as_bytes().to_vec()])),
@@ -329,7 +343,11 @@ mod tests {
     #[test]
     fn what_is_so_is_not_sent_and_what_is_useless_is_refused() {
         let manner = directory();
-        let judge = |action, values: &[(&str, &str)]| manner.judge(action, &standing(values), None);
+        // pwdLastSet is always there; the last one of a name counts.
+        let judge = |action, values: &[(&str, &str)]| {
+            let values = [&[(PASSWORD_SET, "1")], values].concat();
+            manner.judge(action, &standing(&values), None)
+        };
         let refused = |judgement| match judgement {
             Judgement::Refused(reason) => reason,
             other => panic!("{other:?}"),
@@ -350,6 +368,9 @@ mod tests {
             assert!(reason.contains(part), "{reason}");
         }
         assert!(refused(judge(Action::Disable, &[])).contains("userAccountControl"));
+        let unseen = manner.judge(Action::ForcePasswordReset, &standing(&[(CONTROL, "512")]), None);
+        assert!(refused(unseen).contains("pwdLastSet"));
+        assert_eq!(judge(Action::Unlock, &[(CONTROL, "512"), (COMPUTED, "16")]), Judgement::ToDo);
         for action in Action::ALL {
             for rid in ["500", "502"] {
                 refused(judge(action, &[(CONTROL, "512"), (SID, &format!("S-1-5-21-1-2-3-{rid}"))]));

@@ -36,7 +36,11 @@ pub trait Manner: Send + Sync {
     fn judge(&self, action: Action, standing: &Standing, before: Option<&Standing>) -> Judgement;
 
     /// What is sent.
-    fn changes(&self, action: Action, standing: &Standing) -> Vec<Change>;
+    fn changes(&self, action: Action, standing: &Standing, original: Option<&Standing>) -> Vec<Change>;
+
+    /// What a change names the account by, and the control that keeps it from anybody else's entry: between looking and
+    /// changing, a name may have become somebody else's.
+    fn aim(&self, external_id: &str, name: &str) -> (String, Vec<RawControl>);
 
     /// What the acting account may do, found out without doing it.
     fn rights<'a>(
@@ -72,6 +76,8 @@ impl<M: Manner> Acting<M> {
 
     async fn reach_one(&self, endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Hands<'_, M>, Failure> {
         let reader = self.client.open_guarded(endpoint, trust, &self.client.credentials).await?;
+        // A name may stand for many controllers, of which each holds what it holds.
+        self.client.prefer(reader.address());
         let actor = self.client.open_guarded(endpoint, trust, &self.act_credentials).await?;
         Ok(Hands { acting: self, reader, actor })
     }
@@ -130,16 +136,28 @@ impl<M: Manner> Hands<'_, M> {
             if !manner.is_within(&name) {
                 continue;
             }
-            let values = manner.values(&|attribute| guarded::bytes(entry, attribute).into_iter().next());
+            let mut values = manner.values(&|attribute| guarded::bytes(entry, attribute).into_iter().next());
+            // What the reader may not see is not absent: the actor is asked too.
+            if let Some(seen) = self.actor.find_with(&request, manner.controls()).await?.entries.first() {
+                let more = manner.values(&|attribute| guarded::bytes(seen, attribute).into_iter().next());
+                values = more.into_iter().chain(values).collect();
+            }
             return Ok(Some(Standing { server: self.reader.server().to_owned(), name, values }));
         }
         Ok(None)
     }
 
-    async fn change(&mut self, action: Action, standing: &Standing) -> Result<(), Failure> {
-        let changes = self.acting.manner.changes(action, standing);
+    async fn change(
+        &mut self,
+        action: Action,
+        external_id: &str,
+        standing: &Standing,
+        original: Option<&Standing>,
+    ) -> Result<(), Failure> {
+        let changes = self.acting.manner.changes(action, standing, original);
         let who = &self.acting.act_credentials.bind_dn;
-        let sent = self.actor.modify(&standing.name, who, changes).await;
+        let (target, controls) = self.acting.manner.aim(external_id, &standing.name);
+        let sent = self.actor.modify(&target, who, changes, controls).await;
         sent.map_err(|mut failure| {
             if failure.kind == FailureKind::AccessDenied {
                 failure.next_step = self.acting.manner.grant(action, who, &standing.name);
@@ -154,8 +172,14 @@ impl<'a, M: Manner> Actor for Hands<'a, M> {
         Box::pin(self.find(external_id))
     }
 
-    fn send<'b>(&'b mut self, action: Action, standing: &'b Standing) -> BoxFuture<'b, Result<(), Failure>> {
-        Box::pin(self.change(action, standing))
+    fn send<'b>(
+        &'b mut self,
+        action: Action,
+        external_id: &'b str,
+        standing: &'b Standing,
+        original: Option<&'b Standing>,
+    ) -> BoxFuture<'b, Result<(), Failure>> {
+        Box::pin(self.change(action, external_id, standing, original))
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {

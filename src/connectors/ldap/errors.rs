@@ -87,6 +87,7 @@ pub fn code_name(code: u32) -> &'static str {
         80 => "other",
         88 => "canceled",
         118 => "canceled",
+        122 => "assertionFailed",
         4096 => "syncRefreshRequired",
         _ => "unknown result",
     }
@@ -321,8 +322,9 @@ fn modify(who: &str, dn: &str, server: &str, code: u32, diagnostic: &str, said: 
             format!("{dn} is not on {server} any more, or {who} may not see it ({said})."),
             "Sync the directory, then look at the account again.".to_owned(),
         ),
-        // A value that is taken away has to be there, one that is added must not.
-        16 | 20 => (
+        // A value that is taken away has to be there, one that is added must not; and what was asserted has to hold
+        // (RFC 4528).
+        16 | 20 | 122 => (
             FailureKind::Changed,
             format!("{dn} was changed by somebody else at the same moment ({said})."),
             "It is tried again with the new state.".to_owned(),

@@ -3,7 +3,7 @@
 //! Owns the socket pair between ldap3 and the guard. It must never be used to read in bulk: ldap3 keeps what nobody has
 //! taken yet (that is the [`reader`](super::reader)'s business), and every answer here is limited.
 
-use std::{os::unix::net::UnixStream as StdUnixStream, sync::Arc, time::Duration};
+use std::{net::IpAddr, os::unix::net::UnixStream as StdUnixStream, sync::Arc, time::Duration};
 
 use ldap3::{
     DerefAliases, Ldap, LdapConnAsync, LdapConnSettings, Mod, SearchOptions, StdStream,
@@ -27,6 +27,8 @@ pub struct Guarded {
     ldap: Ldap,
     verdict: Arc<Verdict>,
     server: String,
+    /// Of the other end, where it is known.
+    address: Option<IpAddr>,
     timeouts: Timeouts,
     pump: JoinHandle<()>,
     driver: JoinHandle<()>,
@@ -74,7 +76,18 @@ impl Guarded {
         });
         let verdict = Arc::new(Verdict::default());
         let pump = tokio::spawn(guard::pump(stream, outer, limits, Arc::clone(&verdict), server.clone()));
-        Ok(Self { ldap, verdict, server, timeouts, pump, driver })
+        Ok(Self { ldap, verdict, server, address: None, timeouts, pump, driver })
+    }
+
+    /// With the address of the other end.
+    pub fn at(mut self, address: Option<IpAddr>) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// The address of the other end, where it is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// The server as configured.
@@ -113,8 +126,17 @@ impl Guarded {
     }
 
     /// Changes an entry (RFC 4511 §4.6). `who` is the account that this connection was bound as.
-    pub async fn modify(&mut self, dn: &str, who: &str, changes: Vec<Mod<Vec<u8>>>) -> Result<(), Failure> {
+    pub async fn modify(
+        &mut self,
+        dn: &str,
+        who: &str,
+        changes: Vec<Mod<Vec<u8>>>,
+        controls: Vec<RawControl>,
+    ) -> Result<(), Failure> {
         let silence = self.timeouts.silence;
+        if !controls.is_empty() {
+            self.ldap.with_controls(controls);
+        }
         match timeout(silence, self.ldap.modify(dn, changes)).await {
             Err(_) => Err(errors::modify_timed_out(&self.server, silence)),
             Ok(Err(error)) => Err(self.lost(&error.to_string()).await),

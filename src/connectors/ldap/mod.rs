@@ -217,8 +217,8 @@ impl Client {
         who: &Credentials,
     ) -> Result<Guarded, Failure> {
         who.require_sendable()?;
-        let (stream, _) = self.connect(endpoint, trust).await?;
-        let mut connection = Guarded::new(stream, endpoint, self.timeouts, self.limits).await?;
+        let (stream, address) = self.connect(endpoint, trust).await?;
+        let mut connection = Guarded::new(stream, endpoint, self.timeouts, self.limits).await?.at(address);
         connection.bind(who).await?;
         Ok(connection)
     }

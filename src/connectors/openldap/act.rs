@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use ldap3::Mod;
+use ldap3::{Mod, controls::RawControl};
 
 use super::settings::{DisableBy, Settings};
 use crate::connectors::{
@@ -144,7 +144,13 @@ impl Manner for Directory {
         }
     }
 
-    fn changes(&self, action: Action, standing: &Standing) -> Vec<Change> {
+    fn aim(&self, external_id: &str, name: &str) -> (String, Vec<RawControl>) {
+        // RFC 4528: the entry of this name has to be the one that was looked at.
+        let filter = filter::encode(&format!("(entryUUID={})", filter::escape(external_id))).ok();
+        (name.to_owned(), vec![RawControl { ctype: "1.3.6.1.1.12".to_owned(), crit: true, val: filter }])
+    }
+
+    fn changes(&self, action: Action, standing: &Standing, original: Option<&Standing>) -> Vec<Change> {
         let set = |name: &str, value: &str| {
             Mod::Replace(name.as_bytes().to_vec(), HashSet::from([value.as_bytes().to_vec()]))
         };
@@ -152,10 +158,15 @@ impl Manner for Directory {
         let clear = |name: &str| Mod::Replace(name.as_bytes().to_vec(), HashSet::new());
         match (action, &self.disable_by) {
             (Action::Disable, Some(by)) => vec![set(&by.attribute, &by.disabled)],
-            (Action::Enable, Some(by)) => vec![match &by.enabled {
-                Some(value) => set(&by.attribute, value),
-                None => clear(&by.attribute),
-            }],
+            (Action::Enable, Some(by)) => {
+                // Taking back brings the value back that was there.
+                let name = by.attribute.to_ascii_lowercase();
+                let was = original.and_then(|original| original.value(&name)).filter(|was| *was != by.disabled);
+                vec![match was.or(by.enabled.as_deref()) {
+                    Some(value) => set(&by.attribute, value),
+                    None => clear(&by.attribute),
+                }]
+            }
             (Action::Disable, None) => vec![set(LOCKED, FOR_GOOD)],
             (Action::Enable, None) => vec![clear(LOCKED)],
             (Action::ForcePasswordReset, _) => vec![set(RESET, "TRUE")],
@@ -243,8 +254,11 @@ mod tests {
         assert_eq!(manner.judge(Action::Disable, &nologin, None), Judgement::IsSo);
         assert_eq!(manner.judge(Action::Enable, &nologin, None), Judgement::ToDo);
         assert_eq!(manner.judge(Action::Disable, &standing(&[]), None), Judgement::ToDo);
-        assert!(format!("{:?}", manner.changes(Action::Enable, &nologin)).starts_with("[Replace"));
-        let cleared = directory(Some(by(None))).changes(Action::Enable, &nologin);
+        assert!(format!("{:?}", manner.changes(Action::Enable, &nologin, None)).starts_with("[Replace"));
+        let zsh = standing(&[("loginshell", "/bin/zsh")]);
+        let back: Vec<Change> = vec![Mod::Replace(b"loginShell".to_vec(), HashSet::from([b"/bin/zsh".to_vec()]))];
+        assert_eq!(format!("{:?}", manner.changes(Action::Enable, &nologin, Some(&zsh))), format!("{back:?}"));
+        let cleared = directory(Some(by(None))).changes(Action::Enable, &nologin, None);
         let nothing: Vec<Change> = vec![Mod::Replace(b"loginShell".to_vec(), HashSet::new())];
         assert_eq!(format!("{cleared:?}"), format!("{nothing:?}"));
         let grant = manner.grant(Action::Disable, "cn=act,dc=x", &nologin.name);

@@ -58,6 +58,8 @@ enum Slot {
     AuthTimestamp,
     NsAccountLock,
     LoginDisabled,
+    /// The attribute that the settings say disables an account.
+    OwnDisables,
     ShadowExpire,
     Uid,
     CommonName,
@@ -89,6 +91,8 @@ pub struct Mapper {
 #[derive(Debug)]
 struct Rules {
     sources: Sources,
+    /// Name in lower case and value of the attribute that the settings say disables an account.
+    disables: Option<(String, String)>,
     /// Lower-case base names that are kept; empty keeps all.
     kept: HashSet<String>,
     members: &'static [&'static str],
@@ -137,7 +141,7 @@ impl<'a> Found<'a> {
             Slot::ShadowExpire => self.signs.shadow_expire = Some(text),
             Slot::Uid => self.uid = Some(text),
             Slot::CommonName => self.common_name = Some(text),
-            Slot::Member(_) => {}
+            Slot::Member(_) | Slot::OwnDisables => {}
             Slot::Field(place) => self.mapped.offer(place, text),
         }
     }
@@ -146,6 +150,7 @@ impl<'a> Found<'a> {
 impl Mapper {
     pub fn new(settings: &Settings, policies: Policies, now_second: i64) -> Self {
         let rules = Rules {
+            disables: settings.disable_by.as_ref().map(|by| (by.attribute.to_ascii_lowercase(), by.disabled.clone())),
             sources: settings.mapping.sources(&DEFAULT_SOURCES),
             kept: settings.attributes.iter().map(|name| base_name(name)).collect(),
             members: settings.preset.member_attributes(),
@@ -164,6 +169,7 @@ impl Mapper {
             names.extend(settings.mapping.sources(&DEFAULT_SOURCES).into_iter().flatten());
             names.extend(SIGNS.map(str::to_owned));
             names.push("uid".to_owned());
+            names.extend(settings.disable_by.iter().map(|by| by.attribute.clone()));
         }
         names.extend(OPERATIONAL.map(str::to_owned));
         without_repetition(names)
@@ -199,6 +205,9 @@ impl Map for Mapper {
         let mut attributes = self.names.walk(entry, meaning, |slots, values| {
             if found.texts(slots, values) && slots.iter().any(|slot| matches!(slot, Slot::Field((MAIL, _)))) {
                 found.mails.extend(values.texts().take(MAILS_MAX));
+            }
+            if slots.contains(&Slot::OwnDisables) {
+                found.signs.is_disabled |= rules.disables(values);
             }
         });
         let (dn, key, external_id) = head(entry, found.entry_uuid)?;
@@ -288,6 +297,13 @@ impl Rules {
         Meaning { is_kept: is_kept && member.is_none(), slots }
     }
 
+    /// Whether these values of the attribute that disables accounts do so.
+    fn disables(&self, mut values: Values<'_>) -> bool {
+        let disabled = self.disables.as_ref().map(|(_, disabled)| disabled.as_str());
+        let text = values.next().and_then(|value| std::str::from_utf8(value).ok());
+        text.zip(disabled).is_some_and(|(text, disabled)| text.eq_ignore_ascii_case(disabled))
+    }
+
     fn slots(&self, full: &str) -> Vec<Slot> {
         let mut slots = Vec::new();
         let fixed = match full {
@@ -308,6 +324,9 @@ impl Rules {
             "cn" => Some(Slot::CommonName),
             _ => None,
         };
+        if self.disables.as_ref().is_some_and(|(name, _)| name == full) {
+            slots.push(Slot::OwnDisables);
+        }
         slots.extend(fixed);
         slots.extend(mapped::places(&self.sources, full).map(Slot::Field));
         slots

@@ -75,9 +75,10 @@ impl Scanner {
             kept.sort_unstable();
             crate::secret::sha256(
                 format!(
-                    "{MAPPING_VERSION} {subject} {:?} {:?} {kept:?}",
+                    "{MAPPING_VERSION} {subject} {:?} {:?} {kept:?} {:?}",
                     settings.preset,
-                    settings.mapping.sources(&DEFAULT_SOURCES)
+                    settings.mapping.sources(&DEFAULT_SOURCES),
+                    settings.disable_by
                 )
                 .as_bytes(),
             )

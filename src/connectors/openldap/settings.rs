@@ -278,7 +278,8 @@ impl Settings {
 
     /// See [`crate::connectors::read_with`].
     pub fn read_with(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let own = self.disable_by.iter().map(|by| ("disableBy", format!("{} {}", by.attribute, by.disabled)));
+        let usual = [
             ("servers", settings::sorted(&self.servers)),
             ("userBaseDns", settings::sorted(&self.user_bases())),
             ("groupBaseDns", settings::sorted(&self.group_bases())),
@@ -288,7 +289,8 @@ impl Settings {
             ("groupFilter", self.group_filter().to_owned()),
             ("mapping", self.mapping.text(&DEFAULT_SOURCES)),
             ("attributes", settings::sorted(&self.attributes)),
-        ]
+        ];
+        usual.into_iter().chain(own).collect()
     }
 
     /// Whether the same servers are reached in the same way as with `other`: what a password was given for.
