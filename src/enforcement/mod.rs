@@ -1,7 +1,7 @@
 //! Enforcement: acting on accounts of directories, and the proof that it happened.
 //!
 //! Owns `enforcement_request`, `task`, `protection`, `two_person_rule` and `drift_mark`. A request is one action on one or
-//! many identities; each identity is a task. Invariants: [`mod@never`] is asked when a request is made and again before each
+//! many identities; each identity is a task. Invariants: `never` is asked when a request is made and again before each
 //! task is sent, and there is no other way to a directory; a task that was sent begins again by looking, so that it is
 //! never done twice; it counts as done only when the directory was read back and says so. Deliberately absent: acting by
 //! an application, an agent, or anything but the directory itself.
