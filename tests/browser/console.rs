@@ -306,12 +306,12 @@ async fn accounts_are_acted_on_and_the_proof_is_shown() {
             look(&browser, page, width_px, scheme, &mut faults).await;
         }
     }
-    // Taken back by the button on the page.
+    // Taken back by the button on the page; which two persons have to agree to as well by now.
     browser.goto(&bulk).await;
     browser.find("#undo input[name=reason]").await.enter("It was another list").await;
     browser.find("#undo button").await.click().await;
     browser
-        .wait_until("document.querySelectorAll('#request .state[data-state=observed]').length === 3", patience)
+        .wait_until("document.querySelector('.page-head .pill[data-state=awaiting-approval]') !== null", patience)
         .await;
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }

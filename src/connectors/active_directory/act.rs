@@ -221,7 +221,7 @@ impl Manner for Directory {
         }
     }
 
-    fn aim(&self, external_id: &str, _: &str) -> (String, Vec<RawControl>) {
+    fn aim(&self, external_id: &str, _: &str, _: bool) -> (String, Vec<RawControl>) {
         // By its id, wherever it was moved to meanwhile (MS-ADTS §3.1.1.3.1.2.4).
         (format!("<GUID={external_id}>"), Vec::new())
     }

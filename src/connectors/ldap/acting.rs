@@ -13,6 +13,9 @@ use crate::connectors::{
     act::{Act, Action, Actor, Judgement, Standing},
 };
 
+/// The assertion control (RFC 4528).
+pub const ASSERTION: &str = "1.3.6.1.1.12";
+
 /// One change of an attribute.
 pub type Change = Mod<Vec<u8>>;
 
@@ -39,8 +42,8 @@ pub trait Manner: Send + Sync {
     fn changes(&self, action: Action, standing: &Standing, original: Option<&Standing>) -> Vec<Change>;
 
     /// What a change names the account by, and the control that keeps it from anybody else's entry: between looking and
-    /// changing, a name may have become somebody else's.
-    fn aim(&self, external_id: &str, name: &str) -> (String, Vec<RawControl>);
+    /// changing, a name may have become somebody else's. `can_assert`: the server takes assertions (RFC 4528).
+    fn aim(&self, external_id: &str, name: &str, can_assert: bool) -> (String, Vec<RawControl>);
 
     /// What the acting account may do, found out without doing it.
     fn rights<'a>(
@@ -78,8 +81,9 @@ impl<M: Manner> Acting<M> {
         let reader = self.client.open_guarded(endpoint, trust, &self.client.credentials).await?;
         // A name may stand for many controllers, of which each holds what it holds.
         self.client.prefer(reader.address());
-        let actor = self.client.open_guarded(endpoint, trust, &self.act_credentials).await?;
-        Ok(Hands { acting: self, reader, actor })
+        let mut actor = self.client.open_guarded(endpoint, trust, &self.act_credentials).await?;
+        let can_assert = actor.root_dse().await?.offers(ASSERTION);
+        Ok(Hands { acting: self, reader, actor, can_assert })
     }
 }
 
@@ -119,6 +123,7 @@ struct Hands<'a, M> {
     acting: &'a Acting<M>,
     reader: Guarded,
     actor: Guarded,
+    can_assert: bool,
 }
 
 impl<M: Manner> Hands<'_, M> {
@@ -156,7 +161,7 @@ impl<M: Manner> Hands<'_, M> {
     ) -> Result<(), Failure> {
         let changes = self.acting.manner.changes(action, standing, original);
         let who = &self.acting.act_credentials.bind_dn;
-        let (target, controls) = self.acting.manner.aim(external_id, &standing.name);
+        let (target, controls) = self.acting.manner.aim(external_id, &standing.name, self.can_assert);
         let sent = self.actor.modify(&target, who, changes, controls).await;
         sent.map_err(|mut failure| {
             if failure.kind == FailureKind::AccessDenied {

@@ -14,7 +14,7 @@ use crate::connectors::{
     act::{Action, Coverage, Judgement, Offer, Standing},
     ldap::{
         Guarded, SearchRequest,
-        acting::{Change, Manner},
+        acting::{ASSERTION, Change, Manner},
         dn, filter,
     },
 };
@@ -144,10 +144,14 @@ impl Manner for Directory {
         }
     }
 
-    fn aim(&self, external_id: &str, name: &str) -> (String, Vec<RawControl>) {
-        // RFC 4528: the entry of this name has to be the one that was looked at.
-        let filter = filter::encode(&format!("(entryUUID={})", filter::escape(external_id))).ok();
-        (name.to_owned(), vec![RawControl { ctype: "1.3.6.1.1.12".to_owned(), crit: true, val: filter }])
+    fn aim(&self, external_id: &str, name: &str, can_assert: bool) -> (String, Vec<RawControl>) {
+        // The entry of this name has to be the one that was looked at.
+        let assertion = || RawControl {
+            ctype: ASSERTION.to_owned(),
+            crit: true,
+            val: filter::encode(&format!("(entryUUID={})", filter::escape(external_id))).ok(),
+        };
+        (name.to_owned(), if can_assert { vec![assertion()] } else { Vec::new() })
     }
 
     fn changes(&self, action: Action, standing: &Standing, original: Option<&Standing>) -> Vec<Change> {
