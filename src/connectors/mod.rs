@@ -25,7 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::facts::{AccountType, Fact};
 pub use self::kinds::{
-    Kind, Outline, OutlinePart, check, check_act, is_same_way, never, never_acts, offer, open, open_act, outline, read_with, stored,
+    Kind, Outline, OutlinePart, check, check_act, is_same_way, never, never_acts, offer, open, open_act, outline,
+    read_with, stored,
 };
 pub use crate::kernel::BoxFuture;
 

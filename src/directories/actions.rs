@@ -115,8 +115,8 @@ pub async fn create(kernel: &Kernel, principal: &Principal, input: CreateInput) 
         errors.extend(found);
         String::new()
     });
-    let act_principal =
-        credentials::check_act((input.kind, &input.settings), None, &input.credentials.act, true).unwrap_or_else(|found| {
+    let act_principal = credentials::check_act((input.kind, &input.settings), None, &input.credentials.act, true)
+        .unwrap_or_else(|found| {
             errors.extend(found);
             None
         });

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, collections::HashSet};
 
 use ldap3::{Mod, controls::RawControl};
 
-use super::{acting_rights, descriptor, forms, settings::{READ_ONLY, Settings}};
+use super::{
+    acting_rights, descriptor, forms,
+    settings::{READ_ONLY, Settings},
+};
 use crate::{
     connectors::{
         Ability, BoxFuture, IdentityFields, Value,

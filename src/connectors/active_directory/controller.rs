@@ -42,7 +42,8 @@ impl Controller {
     /// From the values of its attributes.
     pub fn of(values: impl Fn(&str) -> Vec<String>) -> Self {
         let first = |name| values(name).into_iter().next().unwrap_or_default();
-        let [domain, host, domain_level, forest_level, time, service, latest_change, forest] = Self::ATTRIBUTES.map(first);
+        let [domain, host, domain_level, forest_level, time, service, latest_change, forest] =
+            Self::ATTRIBUTES.map(first);
         Self { domain, host, domain_level, forest_level, time, service, latest_change, forest }
     }
 

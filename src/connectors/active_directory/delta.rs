@@ -388,7 +388,9 @@ impl Look for PrimaryLook<'_> {
         let group = primary_of(&entry);
         // As in a full reading: whoever can't be read is no member.
         let guid = entry.values("objectGUID").first().copied();
-        if let (Some(group), Ok((dn, key, _)), false) = (group, mapping::head(&entry, guid), self.excluded.holds(&entry)) {
+        if let (Some(group), Ok((dn, key, _)), false) =
+            (group, mapping::head(&entry, guid), self.excluded.holds(&entry))
+        {
             self.primary.keys.entry(group).or_default().push(key);
             self.primary.texts.insert(key, dn.to_owned());
         }

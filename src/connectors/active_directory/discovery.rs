@@ -75,7 +75,8 @@ pub fn check(settings: &Settings, errors: &mut Vec<FieldError>) {
     if let Some(site) = present(&settings.site) {
         let is_label = site.len() <= SITE_MAX && site.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if !is_label {
-            errors.push(FieldError::new("site", "This is not the name of a site: letters, digits, - and _, at most 63."));
+            errors
+                .push(FieldError::new("site", "This is not the name of a site: letters, digits, - and _, at most 63."));
         } else if domain.is_none() {
             errors.push(FieldError::new("site", "A site is looked up in DNS, which takes the domain."));
         }
@@ -200,11 +201,15 @@ impl Discovery {
             Some(site) if is_site_known => format!(", {near_count} of them in the site {site}"),
             Some(site) => format!(", none of them in the site {site}, so that those of all sites are used"),
         };
-        let message = format!("DNS names {count} {what} of {domain}{place}. In this order: {}.{left_out}", told(&hosts));
+        let message =
+            format!("DNS names {count} {what} of {domain}{place}. In this order: {}.{left_out}", told(&hosts));
         let fix = if !refused.is_empty() {
             Some(fix.to_owned())
         } else if self.site.is_some() && !is_site_known {
-            Some("Check the name of the site (Active Directory Sites and Services), and that it has a controller.".to_owned())
+            Some(
+                "Check the name of the site (Active Directory Sites and Services), and that it has a controller."
+                    .to_owned(),
+            )
         } else {
             None
         };
@@ -269,8 +274,7 @@ impl Find for Discovery {
                     Silence::NoRecords => "it has no address".to_owned(),
                     Silence::Unanswered(why) => why,
                 };
-                let message =
-                    format!("The name {} could not be resolved by {}: {why}.", endpoint.host, resolver.asked);
+                let message = format!("The name {} could not be resolved by {}: {why}.", endpoint.host, resolver.asked);
                 let next = "Check the DNS servers in the settings, and the controller's registration in DNS.";
                 Failure::new(FailureKind::NameResolution, message, next)
             }))

@@ -161,3 +161,23 @@ pub fn group_sid(entry: &EntryView<'_>) -> Option<GroupSid> {
 pub fn rid_of(entry: &EntryView<'_>) -> Option<u32> {
     entry.values("objectSid").first().and_then(|sid| forms::rid(sid))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_group_is_of_the_domain_of_the_account() {
+        let sid = |domain: u8, rid: u32| -> GroupSid {
+            let mut sid = [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, domain, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+            sid[24..].copy_from_slice(&rid.to_le_bytes());
+            sid
+        };
+        assert_eq!(primary_group(Some(&sid(1, 1105)), Some("513")), Some(sid(1, 513)));
+        assert_ne!(primary_group(Some(&sid(2, 1105)), Some("513")), Some(sid(1, 513)));
+        for (account, rid) in [(None, Some("513")), (Some(&sid(1, 1)[..27]), Some("513")), (Some(&sid(1, 1)), None)] {
+            assert_eq!(primary_group(account, rid), None);
+        }
+        assert_eq!(primary_group(Some(&sid(1, 1)), Some("many")), None);
+    }
+}

@@ -206,11 +206,7 @@ impl Client {
             found::Servers::Listed(endpoints) => endpoints.iter().any(|endpoint| endpoint.is_ldaps),
             found::Servers::Found { .. } => true,
         };
-        if self.start_tls || is_ldaps {
-            Trust::new(self.ca_pem.as_deref()).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.start_tls || is_ldaps { Trust::new(self.ca_pem.as_deref()).map(Some) } else { Ok(None) }
     }
 
     /// Connects to one server and binds, to read in bulk.

@@ -86,10 +86,9 @@ impl Client {
         let mut steps = Vec::new();
         // Servers are reached at the same time, but bound to one after the other: a password that one of them refuses
         // is not tried on the next (HOSTILE L24).
-        let reached = futures_util::future::join_all(
-            servers.iter().map(|endpoint| self.reach(endpoint, trust, now_second)),
-        )
-        .await;
+        let reached =
+            futures_util::future::join_all(servers.iter().map(|endpoint| self.reach(endpoint, trust, now_second)))
+                .await;
         let mut first: Option<Guarded> = None;
         let mut is_refused = false;
         for (endpoint, mut server) in servers.iter().zip(reached) {
