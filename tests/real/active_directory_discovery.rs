@@ -118,9 +118,9 @@ async fn the_probe_says_what_dns_answered() {
     let appliance = Appliance::start().await;
     let api = &appliance.api;
     for (settings, parts) in [
-        (&[][..], &["DNS names 1 domain controllers of ad.example.test.", HOST][..]),
+        (&[][..], &["DNS names 1 domain controller of ad.example.test.", HOST][..]),
         (&[("site", json!(SITE))], &["1 of them in the site Default-First-Site-Name", HOST]),
-        (&[("globalCatalog", json!(true))], &["DNS names 1 global catalogs", HOST]),
+        (&[("globalCatalog", json!(true))], &["DNS names 1 global catalog", HOST]),
     ] {
         for [step, state, message, _] in probe(api, &samba.found_draft(settings)).await {
             assert_eq!(state, "ok", "{step}: {message}");

@@ -14,7 +14,7 @@ use crate::{
             Endpoint, errors,
             found::{Find, Found},
             settings::present,
-            srv::{self, Record, Resolver, Silence},
+            srv::{self, Lots, Record, Resolver, Silence},
         },
     },
     error::FieldError,
@@ -61,7 +61,9 @@ pub fn check(settings: &Settings, errors: &mut Vec<FieldError>) {
         _ => (),
     }
     if let Some(domain) = domain {
-        if domain.len() > DOMAIN_MAX || srv::host_name(domain).is_none() {
+        // A domain of one label would let any name below a top-level domain pass.
+        let is_name = srv::host_name(domain).is_some_and(|name| name.contains('.'));
+        if domain.len() > DOMAIN_MAX || !is_name {
             let message = "This is not the DNS name of a domain; write it like ad.example.com.";
             errors.push(FieldError::new("domain", message));
         }
@@ -108,11 +110,12 @@ pub struct Discovery {
     dns_servers: Vec<SocketAddr>,
     is_catalog: bool,
     is_ldaps: bool,
+    lots: Lots,
 }
 
 impl Discovery {
-    /// `None` where the settings list the controllers.
-    pub fn of(settings: &Settings) -> Option<Self> {
+    /// `None` where the settings list the controllers. `reader` is who reads the directory, by whom lots are told apart.
+    pub fn of(settings: &Settings, reader: &str) -> Option<Self> {
         let domain = present(&settings.domain).filter(|_| settings.servers.is_empty())?;
         Some(Self {
             domain: domain.strip_suffix('.').unwrap_or(domain).to_ascii_lowercase(),
@@ -120,6 +123,7 @@ impl Discovery {
             dns_servers: settings.dns_servers.iter().filter_map(|server| dns_server(server)).collect(),
             is_catalog: settings.global_catalog,
             is_ldaps: !settings.start_tls,
+            lots: Lots { asker: reader.to_lowercase() },
         })
     }
 
@@ -154,7 +158,7 @@ impl Discovery {
             None => (None, resolver.records(&all).await),
         };
         if let (Some(Ok(_)), _) | (_, Ok(_)) = (&of_site, &of_all) {
-            return self.found(of_site, of_all.unwrap_or_default(), srv::chance);
+            return self.found(of_site, of_all.unwrap_or_default());
         }
         Err(self.unfound(&resolver.asked, of_all.err().unwrap_or(Silence::NoRecords)))
     }
@@ -171,19 +175,18 @@ impl Discovery {
         Failure::new(FailureKind::NameResolution, message, next)
     }
 
+    fn in_order(&self, records: Vec<Record>) -> Vec<Record> {
+        srv::in_order(records, |target| self.lots.draw(target))
+    }
+
     /// What DNS named, in the order in which it is tried.
-    fn found(
-        &self,
-        of_site: Option<Result<Vec<Record>, Silence>>,
-        of_all: Vec<Record>,
-        mut chance: impl FnMut(u64) -> u64,
-    ) -> Result<Found, Failure> {
+    fn found(&self, of_site: Option<Result<Vec<Record>, Silence>>, of_all: Vec<Record>) -> Result<Found, Failure> {
         let mut taken = Taken::default();
         let is_site_known = matches!(of_site, Some(Ok(_)));
         let near = of_site.and_then(Result::ok).unwrap_or_default();
-        taken.take(srv::in_order(near, &mut chance), &self.domain);
+        taken.take(self.in_order(near), &self.domain);
         let near_count = taken.hosts.len();
-        taken.take(srv::in_order(of_all, &mut chance), &self.domain);
+        taken.take(self.in_order(of_all), &self.domain);
         let Taken { hosts, refused } = taken;
         let (domain, what, count) = (&self.domain, self.what(), hosts.len());
         let left_out = if refused.is_empty() {
@@ -295,7 +298,7 @@ mod tests {
     fn discovery(more: serde_json::Value) -> Discovery {
         let mut json = serde_json::json!({"domain": "AD.example.test."});
         json.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        Discovery::of(&settings(json)).expect("no servers are listed")
+        Discovery::of(&settings(json), "reader").expect("no servers are listed")
     }
 
     fn records(targets: &[&str]) -> Vec<Record> {
@@ -324,7 +327,7 @@ mod tests {
         assert!(wrong(serde_json::json!({"domain": "ad.example.test"})).is_empty());
         assert_eq!(wrong(serde_json::json!({})), ["servers"]);
         assert_eq!(domain("servers", serde_json::json!(["ldaps://dc1"])), ["domain"]);
-        for bad in ["10.0.0.1", "a b", "ad..test", "_x/", &"a.".repeat(100)] {
+        for bad in ["10.0.0.1", "a b", "test", "test.", "ad..test", "_x/", &"a.".repeat(100)] {
             assert_eq!(domain("domain", serde_json::json!(bad)), ["domain"], "{bad}");
         }
         assert_eq!(domain("acceptPlaintext", serde_json::json!(true)), ["acceptPlaintext"]);
@@ -373,7 +376,7 @@ mod tests {
     #[test]
     fn encryption_and_catalog_decide_the_address() {
         let one = |more: serde_json::Value| {
-            servers(&discovery(more).found(None, records(&["DC1.ad.example.test."]), |_| 0)).remove(0)
+            servers(&discovery(more).found(None, records(&["DC1.ad.example.test."]))).remove(0)
         };
         assert_eq!(one(serde_json::json!({})), "ldaps://dc1.ad.example.test:636");
         assert_eq!(one(serde_json::json!({"startTls": true})), "ldap://dc1.ad.example.test:389");
@@ -386,13 +389,13 @@ mod tests {
     fn those_of_the_site_come_first_and_none_comes_twice() {
         let near = discovery(serde_json::json!({"site": "Here"}));
         let all = || records(&["a.ad.example.test.", "b.ad.example.test.", "c.ad.example.test."]);
-        let found = near.found(Some(Ok(records(&["C.ad.example.test."]))), all(), |_| 0);
+        let found = near.found(Some(Ok(records(&["C.ad.example.test."]))), all());
         let hosts: Vec<String> = found.iter().flat_map(|found| &found.servers).map(|one| one.host.clone()).collect();
         assert_eq!(hosts, ["c.ad.example.test", "a.ad.example.test", "b.ad.example.test"]);
         let found = found.expect("found");
         assert!(found.message.contains("3 domain controllers") && found.message.contains("1 of them in the site Here"));
         assert_eq!(found.fix, None);
-        let found = near.found(Some(Err(Silence::NoSuchName)), all(), |_| 0).expect("the others");
+        let found = near.found(Some(Err(Silence::NoSuchName)), all()).expect("the others");
         assert_eq!(found.servers.len(), 3);
         assert!(found.message.contains("none of them in the site Here") && found.fix.is_some());
     }
@@ -401,11 +404,11 @@ mod tests {
     fn names_outside_of_the_domain_are_refused() {
         let here = discovery(serde_json::json!({}));
         let outside = ["evil.example.", "evilad.example.test.", "10.0.0.1.", ".", "ad.example.test.evil.example."];
-        let found = here.found(None, records(&[&outside[..], &["dc1.ad.example.test."]].concat()), |_| 0);
+        let found = here.found(None, records(&[&outside[..], &["dc1.ad.example.test."]].concat()));
         assert_eq!(servers(&found), ["ldaps://dc1.ad.example.test:636"]);
         let found = found.expect("one");
         assert!(found.message.contains("evilad.example.test") && found.fix.is_some(), "{}", found.message);
-        let failure = here.found(None, records(&outside), |_| 0).expect_err("none is left");
+        let failure = here.found(None, records(&outside)).expect_err("none is left");
         assert!(failure.message.contains("no domain controllers in ad.example.test"), "{}", failure.message);
     }
 
@@ -427,12 +430,11 @@ mod tests {
         #[test]
         fn whatever_dns_names_only_hosts_of_the_domain_are_reached(
             targets in prop::collection::vec("(\\PC{0,20}|[a-zA-Z0-9_.-]{0,12})(\\.?ad\\.example\\.test\\.?)?", 0..30),
-            drawn in any::<u64>(),
         ) {
             let here = discovery(serde_json::json!({"site": "Here"}));
             let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
             let (near, all) = targets.split_at(targets.len() / 2);
-            if let Ok(found) = here.found(Some(Ok(records(near))), records(all), |most| drawn % (most + 1)) {
+            if let Ok(found) = here.found(Some(Ok(records(near))), records(all)) {
                 prop_assert!(!found.servers.is_empty());
                 let mut seen = std::collections::HashSet::new();
                 for server in &found.servers {

@@ -114,7 +114,7 @@ const UNTOLD: [&str; 17] = [
 const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
 
 /// What reading a global catalog means.
-const CATALOG: &str = "read instead of a domain: the forest's accounts and groups, but only a part of their attributes, and the members of universal groups alone. Every run is a full one, and nothing can be acted on.";
+const CATALOG: &str = "read instead of a domain: the forest's accounts and groups, but only a part of their attributes, and the members of universal groups alone, so that who is privileged may not show. Every run is a full one, and nothing can be acted on.";
 
 /// Why nothing is acted on by a global catalog.
 pub const READ_ONLY: &str = "This directory reads a global catalog, which is read only. Add each domain as a directory of its own to act on its accounts.";
@@ -132,8 +132,9 @@ impl Settings {
 
     /// Everything that is needed to reach a controller, or its global catalog.
     pub fn client(&self, credentials: Credentials) -> Client {
+        let discovery = Discovery::of(self, &credentials.bind_dn);
         let client = Client::new(self.way(), credentials);
-        match Discovery::of(self) {
+        match discovery {
             Some(discovery) => client.with_servers(Servers::found_by(discovery)),
             None if self.global_catalog => {
                 let endpoints = self.way().endpoints().into_iter().map(discovery::catalog_of);

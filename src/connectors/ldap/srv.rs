@@ -144,29 +144,40 @@ pub fn host_name(text: &str) -> Option<String> {
     is_name.then_some(name)
 }
 
-/// In the order of RFC 2782: by priority, and by chance as the weights say. `chance(most)` answers a number from 0 to `most`.
-pub fn in_order(mut records: Vec<Record>, mut chance: impl FnMut(u64) -> u64) -> Vec<Record> {
-    // Those without weight come first, so that they have a small chance.
-    records.sort_by_key(|record| (record.priority, record.weight > 0));
-    let mut ordered = Vec::with_capacity(records.len());
-    while let Some(priority) = records.first().map(|record| record.priority) {
-        let same = || records.iter().take_while(|record| record.priority == priority);
-        let drawn = chance(same().map(|record| u64::from(record.weight)).sum());
-        let mut sum = 0;
-        let reached = same().position(|record| {
-            sum += u64::from(record.weight);
-            sum >= drawn
-        });
-        ordered.push(records.remove(reached.unwrap_or_default()));
-    }
-    ordered
+/// Draws for targets, the same each time for one `asker`: runs and actions of one directory go to the same server as long
+/// as it is named, because servers tell each other of changes in their own time. Other askers draw otherwise.
+#[derive(Debug, Clone)]
+pub struct Lots {
+    pub asker: String,
 }
 
-/// By the system's generator.
-pub fn chance(most: u64) -> u64 {
-    let mut bytes = [0; 8];
-    secret::fill_random(&mut bytes);
-    u64::from_le_bytes(bytes) % most.saturating_add(1)
+impl Lots {
+    pub fn draw(&self, target: &str) -> u32 {
+        let hash = secret::sha256_of(&[self.asker.as_bytes(), target.to_ascii_lowercase().as_bytes()]);
+        hash.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)).unwrap_or_default()
+    }
+}
+
+/// In the order of RFC 2782: by priority, and by lot as the weights say.
+pub fn in_order(records: Vec<Record>, draw: impl Fn(&str) -> u32) -> Vec<Record> {
+    let mut drawn: Vec<(f64, Record)> =
+        records.into_iter().map(|record| (wait(&record, draw(&record.target)), record)).collect();
+    drawn.sort_by(|(one_wait, one), (other_wait, other)| {
+        let by_wait = one.priority.cmp(&other.priority).then_with(|| one_wait.total_cmp(other_wait));
+        by_wait.then_with(|| one.target.cmp(&other.target))
+    });
+    drawn.into_iter().map(|(_, record)| record).collect()
+}
+
+/// The weight of those without one: a small chance beside the others, the same among each other.
+const LEAST_WEIGHT: f64 = 0.01;
+
+/// How long a server waits for its turn: exponentially distributed with its weight as the rate. To order by it is to draw
+/// without putting back, each time as the weights of those that are left say, which is RFC 2782's way; and one server more
+/// or less does not change the order of the others.
+fn wait(record: &Record, drawn: u32) -> f64 {
+    let share = (f64::from(drawn) + 1.0) / (f64::from(u32::MAX) + 1.0);
+    -share.ln() / f64::from(record.weight).max(LEAST_WEIGHT)
 }
 
 #[cfg(test)]
@@ -179,37 +190,42 @@ mod tests {
         Record { priority, weight, target: target.to_owned() }
     }
 
-    fn order(records: &[(u16, u16, &str)], drawn: &[u64]) -> (String, Vec<u64>) {
-        let (mut drawn, mut most) = (drawn.iter(), Vec::new());
-        let ordered = in_order(records.iter().copied().map(record).collect(), |limit| {
-            most.push(limit);
-            drawn.next().copied().unwrap_or_default()
-        });
-        (ordered.into_iter().map(|record| record.target).collect(), most)
+    fn order(records: &[(u16, u16, &str)], drawn: &[(&str, u32)]) -> String {
+        let draw = |target: &str| drawn.iter().find(|(name, _)| *name == target).map_or(1, |(_, drawn)| *drawn);
+        in_order(records.iter().copied().map(record).collect(), draw).into_iter().map(|record| record.target).collect()
     }
 
     #[test]
     fn priority_comes_first_and_weight_is_a_share() {
+        const HALF: u32 = u32::MAX / 2;
+        const MOST: u32 = u32::MAX;
         let records = [(10, 0, "d"), (0, 60, "a"), (0, 0, "z"), (0, 40, "b")];
-        // z, a and b have the running sums 0, 60 and 100.
-        assert_eq!(order(&records, &[0, 0, 0, 0]), ("zabd".to_owned(), vec![100, 100, 40, 0]));
-        assert_eq!(order(&records, &[1, 40]), ("abzd".to_owned(), vec![100, 40, 0, 0]));
-        assert_eq!(order(&records, &[60, 0]).0, "azbd");
-        assert_eq!(order(&records, &[61, 60]).0, "bazd");
-        assert_eq!(order(&records, &[100, 0]).0, "bzad");
-        assert_eq!(order(&[(5, 100, "a"), (5, 100, "b")], &[200]).0, "ba");
-        assert_eq!(order(&[], &[]), (String::new(), Vec::new()));
+        assert_eq!(order(&records, &[("a", HALF), ("b", HALF), ("z", HALF)]), "abzd", "the heavier one first");
+        assert_eq!(order(&records, &[("a", HALF / 2), ("b", HALF), ("z", HALF)]), "bazd", "unless it drew badly");
+        assert_eq!(order(&records, &[("a", HALF), ("b", HALF), ("z", MOST)]), "zabd", "a small chance");
+        assert_eq!(order(&records, &[("d", MOST)]).chars().last(), Some('d'), "whatever it drew");
+        assert_eq!(order(&[(5, 100, "b"), (5, 100, "a")], &[]), "ab");
+        assert_eq!(order(&[(5, 0, "b"), (5, 0, "a")], &[("b", 2)]), "ba");
+        assert_eq!(order(&[], &[]), "");
     }
 
     #[test]
-    fn the_share_of_first_tries_is_the_weight() {
-        let records = || [(0, 75, "a"), (0, 25, "b")].map(record).to_vec();
-        let mut first = 0;
-        for _ in 0..2000 {
-            first += usize::from(in_order(records(), chance)[0].target == "a");
+    fn the_share_of_first_tries_is_the_weight_and_one_asker_draws_the_same() {
+        let records = || [(0, 75, "a.x."), (0, 25, "b.x."), (0, 0, "c.x.")].map(record).to_vec();
+        let order = |asker: usize, records: Vec<Record>| {
+            let lots = Lots { asker: asker.to_string() };
+            in_order(records, |target| lots.draw(target))
+        };
+        let first = (0..2000).filter(|asker| order(*asker, records())[0].target == "a.x.").count();
+        assert!((1400..1600).contains(&first), "three of four: {first}");
+        for asker in 0..20 {
+            let before = order(asker, records());
+            let mut more = records();
+            more.insert(0, record((0, 50, "d.x.")));
+            let mut after = order(asker, more);
+            after.retain(|record| record.target != "d.x.");
+            assert_eq!(after, before);
         }
-        // Three of four; beyond ten deviations of chance.
-        assert!((1300..1700).contains(&first), "{first}");
     }
 
     #[test]
@@ -263,12 +279,11 @@ mod tests {
         #[test]
         fn every_record_stands_once_and_by_priority(
             records in prop::collection::vec((0_u16..4, any::<u16>()), 0..40),
-            drawn in any::<u64>(),
+            drawn in any::<[u32; 4]>(),
         ) {
             let records: Vec<Record> =
                 records.iter().enumerate().map(|(at, (p, w))| record((*p, *w, &at.to_string()))).collect();
-            // A number beyond the limit must do no harm either.
-            let ordered = in_order(records.clone(), |_| drawn);
+            let ordered = in_order(records.clone(), |target| drawn[target.len() % 4]);
             prop_assert!(ordered.is_sorted_by_key(|record| record.priority));
             let mut targets: Vec<usize> = ordered.iter().map(|record| record.target.parse().expect("a number")).collect();
             targets.sort_unstable();
