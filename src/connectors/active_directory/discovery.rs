@@ -204,6 +204,7 @@ impl Discovery {
             Some(site) if is_site_known => format!(", {near_count} of them in the site {site}"),
             Some(site) => format!(", none of them in the site {site}, so that those of all sites are used"),
         };
+        let what = if count == 1 { what.trim_end_matches('s') } else { what };
         let message =
             format!("DNS names {count} {what} of {domain}{place}. In this order: {}.{left_out}", told(&hosts));
         let fix = if !refused.is_empty() {
@@ -393,7 +394,9 @@ mod tests {
         let hosts: Vec<String> = found.iter().flat_map(|found| &found.servers).map(|one| one.host.clone()).collect();
         assert_eq!(hosts, ["c.ad.example.test", "a.ad.example.test", "b.ad.example.test"]);
         let found = found.expect("found");
-        assert!(found.message.contains("3 domain controllers") && found.message.contains("1 of them in the site Here"));
+        assert!(
+            found.message.contains("3 domain controllers of") && found.message.contains("1 of them in the site Here")
+        );
         assert_eq!(found.fix, None);
         let found = near.found(Some(Err(Silence::NoSuchName)), all()).expect("the others");
         assert_eq!(found.servers.len(), 3);

@@ -147,7 +147,7 @@ pub type GroupSid = [u8; 28];
 /// An account's primary group, which its entry names by the last part alone: it is of the account's own domain.
 pub fn primary_group(account: Option<&[u8]>, rid: Option<&str>) -> Option<GroupSid> {
     let rid: u32 = rid?.trim().parse().ok()?;
-    let mut sid = GroupSid::try_from(account?).ok().filter(|sid| forms::rid(sid).is_some())?;
+    let mut sid = GroupSid::try_from(account?).ok().filter(|sid| matches!(sid, [1, 5, ..]))?;
     *sid.last_chunk_mut()? = rid.to_le_bytes();
     Some(sid)
 }
