@@ -132,6 +132,16 @@ pub fn check_act(kind: Kind, credentials: &Secret<String>) -> Result<String, Vec
     }
 }
 
+/// Why a directory with these settings takes no credentials for acting, whatever the action.
+pub fn never_acts(kind: Kind, settings: &serde_json::Value) -> Option<&'static str> {
+    match kind {
+        Kind::Openldap => None,
+        Kind::ActiveDirectory => stored::<active_directory::Settings>(settings)
+            .filter(|settings| settings.global_catalog)
+            .map(|_| active_directory::settings::READ_ONLY),
+    }
+}
+
 /// Whether two settings lead to the same servers in the same way (encryption, trusted authorities), so that
 /// credentials given for one may be sent with the other. Settings that cannot be read never do.
 pub fn is_same_way(kind: Kind, one: &serde_json::Value, other: &serde_json::Value) -> bool {
@@ -230,6 +240,9 @@ pub fn open_act(
     read: &Secret<String>,
     act: &Secret<String>,
 ) -> Result<Box<dyn Act>, Vec<FieldError>> {
+    if let Some(reason) = never_acts(kind, settings) {
+        return Err(vec![FieldError::new("credentials.act", reason)]);
+    }
     let act_credentials = ldap_credentials("credentials.act", act)?;
     Ok(match kind {
         Kind::Openldap => {
@@ -239,7 +252,7 @@ pub fn open_act(
         }
         Kind::ActiveDirectory => {
             let (settings, credentials) = ldap_parts(settings, read, active_directory::Settings::check)?;
-            let client = ldap::Client::new(settings.way(), credentials);
+            let client = settings.client(credentials);
             let manner = active_directory::act::Directory::new(&settings);
             Box::new(ldap::acting::Acting { client, act_credentials, manner })
         }

@@ -25,7 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::facts::{AccountType, Fact};
 pub use self::kinds::{
-    Kind, Outline, OutlinePart, check, check_act, is_same_way, never, offer, open, open_act, outline, read_with, stored,
+    Kind, Outline, OutlinePart, check, check_act, is_same_way, never, never_acts, offer, open, open_act, outline,
+    read_with, stored,
 };
 pub use crate::kernel::BoxFuture;
 
@@ -586,7 +587,7 @@ impl ProbeReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeStep {
-    /// Stable name: `name-resolution connect tls bind base users groups paging syncrepl`.
+    /// Stable name: `discovery name-resolution connect tls bind base users groups paging syncrepl`.
     pub step: String,
     /// Which server or base this is about, when there are several.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -115,8 +115,8 @@ pub async fn create(kernel: &Kernel, principal: &Principal, input: CreateInput) 
         errors.extend(found);
         String::new()
     });
-    let act_principal =
-        credentials::check_act(input.kind, None, &input.credentials.act, true).unwrap_or_else(|found| {
+    let act_principal = credentials::check_act((input.kind, &input.settings), None, &input.credentials.act, true)
+        .unwrap_or_else(|found| {
             errors.extend(found);
             None
         });
@@ -213,7 +213,7 @@ pub async fn update(kernel: &Kernel, principal: &Principal, id: i64, input: Upda
     if new_credentials.is_none() && !is_same_way {
         errors.push(FieldError::new("credentials.read", OTHER_WAY));
     }
-    match credentials::check_act(after.kind, before.act_principal.as_deref(), &act, is_same_way) {
+    match credentials::check_act((after.kind, &after.settings), before.act_principal.as_deref(), &act, is_same_way) {
         Ok(act_principal) => after.act_principal = act_principal,
         Err(found) => errors.extend(found),
     }
@@ -350,6 +350,9 @@ struct Trial {
 async fn trial(kernel: &Kernel, principal: &Principal, input: TrialInput, kind: &'static str) -> Result<Trial> {
     let mut entry =
         Entry::new(kind).detail("servers", input.settings.get("servers").cloned().unwrap_or(serde_json::Value::Null));
+    if let Some(domain) = input.settings.get("domain") {
+        entry = entry.detail("domain", domain.clone());
+    }
     let stored = match input.directory_id {
         Some(id) => {
             let id = id.parse().map_err(|_| Error::NotFound("This directory"))?;

@@ -75,7 +75,7 @@ pub(super) async fn get(ctx: Ctx, id: PathId<i64>, live: Data<Live>) -> Result<H
 }
 
 /// Changes a directory: absent fields stay, `settings` and `credentials.read` are replaced as a whole. Other `servers`,
-/// `startTls`, `caPem` or `acceptPlaintext` need `credentials.read` too (422): a stored password is only sent to the
+/// `startTls`, `caPem` or `acceptPlaintext` (of an Active Directory other `domain`, `site`, `dnsServers` or `globalCatalog`) need `credentials.read` too (422): a stored password is only sent to the
 /// servers, and in the way, it was given for.
 #[utoipa::path(post, path = "/api/directories/{id}", tag = "directories", params(("id" = String, Path)),
     request_body = UpdateInput, responses((status = 200, body = DirectoryJson)))]

@@ -89,11 +89,19 @@ impl Purpose {
 /// What acting becomes: who acts, and the new credentials where there are new ones. `is_same_way`: stored credentials may
 /// still be sent where they were given for.
 pub(super) fn check_act(
-    kind: connectors::Kind,
+    (kind, settings): (connectors::Kind, &serde_json::Value),
     before: Option<&str>,
     input: &ActInput,
     is_same_way: bool,
 ) -> Result<Option<String>, Vec<FieldError>> {
+    let will_act = match input {
+        ActInput::Set(_) => true,
+        ActInput::Remove => false,
+        ActInput::Keep => before.is_some(),
+    };
+    if let Some(reason) = connectors::never_acts(kind, settings).filter(|_| will_act) {
+        return Err(vec![FieldError::new("credentials.act", reason)]);
+    }
     match input {
         ActInput::Set(credentials) => connectors::check_act(kind, credentials).map(Some),
         ActInput::Remove => Ok(None),

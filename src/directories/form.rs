@@ -39,6 +39,11 @@ pub(super) struct Fields {
     pub name: String,
     /// One per line.
     pub servers: String,
+    pub domain: String,
+    pub site: String,
+    /// One per line.
+    pub dns_servers: String,
+    pub global_catalog: String,
     /// `ldaps starttls plain`.
     pub tls: String,
     pub accept_plaintext: String,
@@ -332,10 +337,14 @@ fn own_name(field: &str) -> &str {
     }
 }
 
-const LABELS: [(&str, &str); 39] = [
+const LABELS: [(&str, &str); 43] = [
     ("name", "Name"),
     ("kind", "Kind"),
     ("servers", "Servers"),
+    ("domain", "Domain"),
+    ("site", "Site"),
+    ("dnsServers", "DNS servers"),
+    ("globalCatalog", "Global catalog"),
     ("tls", "Encryption"),
     ("acceptPlaintext", "Plain LDAP"),
     ("caPem", "Certificate authorities"),

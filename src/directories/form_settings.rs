@@ -105,6 +105,10 @@ pub(super) fn fill(fields: &mut Fields, directory: &Directory) {
         Kind::ActiveDirectory => {
             let settings: active_directory::Settings = connectors::stored(&directory.settings).unwrap_or_default();
             fields.servers = settings.servers.join("\n");
+            fields.domain = text(settings.domain.as_ref());
+            fields.site = text(settings.site.as_ref());
+            fields.dns_servers = settings.dns_servers.join("\n");
+            fields.global_catalog = tick(settings.global_catalog);
             fields.tls = tls(settings.start_tls, settings.accept_plaintext);
             fields.accept_plaintext = tick(settings.accept_plaintext);
             fields.ca_pem = text(settings.ca_pem.as_ref());
@@ -188,6 +192,10 @@ pub(super) fn read(fields: &Fields, stored: Option<&Directory>, errors: &mut Vec
                 stored.and_then(|directory| connectors::stored(&directory.settings)).unwrap_or_default();
             FormSettings::ActiveDirectory(active_directory::Settings {
                 servers: lines(&fields.servers),
+                domain: given(&fields.domain),
+                site: given(&fields.site),
+                dns_servers: lines(&fields.dns_servers),
+                global_catalog: is_ticked(&fields.global_catalog),
                 start_tls,
                 ca_pem: given(&fields.ca_pem),
                 accept_plaintext,

@@ -178,6 +178,7 @@ impl ProbeView {
                 StepState::Skipped => ("skipped", "dash", "Not tried"),
             };
             let title = match step.step.as_str() {
+                "discovery" => "Discovery",
                 "name-resolution" => "Name resolution",
                 "connect" => "Connection",
                 "tls" => "Encryption",

@@ -142,6 +142,50 @@ async fn the_form_of_a_domain_asks_for_what_a_domain_has() {
 }
 
 #[actix_web::test]
+async fn the_form_of_a_domain_takes_a_name_for_dns_instead_of_servers() {
+    let console = Console::open().await;
+    let changes = [
+        ("kind", "active-directory"),
+        ("servers", ""),
+        ("tls", "ldaps"),
+        ("baseDns", ""),
+        ("domain", "ad.example.com"),
+        ("site", "Berlin"),
+        ("dnsServers", "10.0.0.2\n10.0.0.3:53"),
+    ];
+    let id = console.connect(&changes).await;
+    let settings = console.api_get(&format!("/api/directories/{id}")).await.json()["settings"].clone();
+    assert_eq!((&settings["domain"], &settings["site"]), (&json!("ad.example.com"), &json!("Berlin")));
+    assert_eq!(settings["dnsServers"], json!(["10.0.0.2", "10.0.0.3:53"]));
+    let shown = console.get(&format!("/directories/{id}")).await.text("main");
+    assert!(shown.contains("found by DNS (10.0.0.2, 10.0.0.3:53), those of the site Berlin first"), "{shown}");
+    assert!(console.get("/directories").await.text("main").contains("ad.example.com"));
+    let edit = console.get(&format!("/directories/{id}/edit")).await;
+    assert_eq!((edit.value("domain"), edit.value("site")), ("ad.example.com".to_owned(), "Berlin".to_owned()));
+    let post = async |more: &[(&str, &str)]| {
+        let changes: Vec<(&str, &str)> = changes.iter().chain(more).copied().collect();
+        console.post(&format!("/directories/{id}/edit"), &form(&changes)).await
+    };
+    for (field, value) in [
+        ("domain", "10.0.0.1"),
+        ("site", "a.b"),
+        ("dnsServers", "dns.example.com"),
+        ("acceptPlaintext", "on"),
+        ("domain", ""),
+    ] {
+        let answer = post(&[(field, value), ("tls", if field == "acceptPlaintext" { "plain" } else { "ldaps" })]).await;
+        let named = if value.is_empty() { "servers" } else { field };
+        let link = format!(".error-summary a[href='#{named}']");
+        assert_eq!(answer.count(&link), 1, "{field} {value}: {}", answer.text(".error-summary"));
+    }
+    let answer = post(&[("globalCatalog", "on"), ("actBindDn", "x@ad.example.com"), ("actPassword", "secret")]).await;
+    assert_eq!(answer.count(".error-summary a[href='#actPassword']"), 1, "{}", answer.text(".error-summary"));
+    assert_eq!(post(&[("globalCatalog", "on")]).await.status, StatusCode::SEE_OTHER);
+    let shown = console.get(&format!("/directories/{id}")).await.text("main");
+    assert!(shown.contains("members of universal groups alone"), "{shown}");
+}
+
+#[actix_web::test]
 async fn when_changes_are_read_is_set_in_the_form() {
     let console = Console::open().await;
     let id = console.connect(&[("kind", "active-directory"), ("changesEvery", "5"), ("changesUnit", "m")]).await;

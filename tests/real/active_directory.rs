@@ -27,7 +27,7 @@ fn truth(samba: &Samba, filter: &str, attributes: &[&str]) -> Vec<Entry> {
 const PEOPLE: &str = "(&(objectCategory=person)(objectClass=user))";
 
 /// The names of a group's direct members: people by user name, groups by name.
-async fn members(api: &Api, group: &Value, is_effective: bool) -> BTreeSet<String> {
+pub(super) async fn members(api: &Api, group: &Value, is_effective: bool) -> BTreeSet<String> {
     let path = format!("/api/groups/{}/members?effective={is_effective}", text(group, "id"));
     let all = api.all(&path, "members").await;
     let name = |member: &Value| text(member, if text(member, "type") == "identity" { "detail" } else { "name" });
@@ -103,7 +103,7 @@ async fn the_copy_agrees_with_the_controller() {
 }
 
 /// By which accounts name a group as their primary one: the last part of its security identifier (MS-DTYP §2.4.2).
-fn rid(group: &Entry) -> String {
+pub(super) fn rid(group: &Entry) -> String {
     let last = group.attributes["objectSid"][0].last_chunk().expect("four bytes");
     u32::from_le_bytes(*last).to_string()
 }

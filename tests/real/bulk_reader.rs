@@ -25,7 +25,8 @@ fn client(slapd: &Slapd, is_encrypted: bool) -> Client {
 async fn read(slapd: &Slapd, is_encrypted: bool, filter: &str, attributes: &[&str], page_size: u32) -> Vec<Entry> {
     let client = client(slapd, is_encrypted);
     let trust = client.trust().expect("authorities");
-    let mut connection = client.open(&client.endpoints[0], trust.as_ref()).await.expect("a connection");
+    let mut connection =
+        client.open(&client.endpoints().await.expect("listed")[0], trust.as_ref()).await.expect("a connection");
     let mut search = connection.search(SearchRequest {
         base: SUFFIX.to_owned(),
         scope: Scope::Sub,

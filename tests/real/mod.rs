@@ -6,6 +6,7 @@ mod active_directory;
 mod active_directory_accounts;
 mod active_directory_act;
 mod active_directory_delta;
+mod active_directory_discovery;
 mod active_directory_pages;
 mod bulk_reader;
 mod comparison;

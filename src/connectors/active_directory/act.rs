@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, collections::HashSet};
 
 use ldap3::{Mod, controls::RawControl};
 
-use super::{acting_rights, descriptor, forms, settings::Settings};
+use super::{
+    acting_rights, descriptor, forms,
+    settings::{READ_ONLY, Settings},
+};
 use crate::{
     connectors::{
         Ability, BoxFuture, IdentityFields, Value,
@@ -71,6 +74,9 @@ impl Directory {
 
 /// Whether `action` is offered, and what it does.
 pub fn offer(settings: &Settings, action: Action) -> Offer {
+    if settings.global_catalog {
+        return Err(READ_ONLY.to_owned());
+    }
     Ok(match action {
         Action::Disable => Coverage {
             does: "Sets “account is disabled” (userAccountControl, bit 2) and leaves every other flag as it is. New sign-ins are refused at once.",
@@ -381,6 +387,15 @@ mod tests {
         assert_eq!(contained(None, &[(CONTROL, "514"), (PASSWORD_SET, "2")]), Judgement::ToDo);
         assert_eq!(contained(Some(&before), &[(CONTROL, "514"), (PASSWORD_SET, "1")]), Judgement::ToDo);
         assert_eq!(contained(Some(&before), &[(CONTROL, "514"), (PASSWORD_SET, "2")]), Judgement::IsSo);
+    }
+
+    #[test]
+    fn nothing_is_acted_on_by_a_global_catalog() {
+        let settings = Settings { global_catalog: true, ..Settings::default() };
+        for action in Action::ALL {
+            let reason = offer(&settings, action).expect_err("read only");
+            assert!(reason.contains("a global catalog, which is read only"), "{reason}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns the attributes that are asked for and what they mean. An address that answers as something else is told so in
 //! words, because nothing after this would make sense.
 
+use super::Settings;
 use crate::connectors::{
     Failure, FailureKind,
     ldap::{Connection, EntryView, Scope, SearchRequest, inbox::Plainly},
@@ -22,10 +23,12 @@ pub struct Controller {
     pub service: String,
     /// The number of its latest change (highestCommittedUSN); each controller counts its own.
     pub latest_change: String,
+    /// The naming context of the domain that the forest began with.
+    pub forest: String,
 }
 
 impl Controller {
-    pub const ATTRIBUTES: [&str; 7] = [
+    pub const ATTRIBUTES: [&str; 8] = [
         "defaultNamingContext",
         "dnsHostName",
         "domainFunctionality",
@@ -33,13 +36,15 @@ impl Controller {
         "currentTime",
         "dsServiceName",
         "highestCommittedUSN",
+        "rootDomainNamingContext",
     ];
 
     /// From the values of its attributes.
     pub fn of(values: impl Fn(&str) -> Vec<String>) -> Self {
         let first = |name| values(name).into_iter().next().unwrap_or_default();
-        let [domain, host, domain_level, forest_level, time, service, latest_change] = Self::ATTRIBUTES.map(first);
-        Self { domain, host, domain_level, forest_level, time, service, latest_change }
+        let [domain, host, domain_level, forest_level, time, service, latest_change, forest] =
+            Self::ATTRIBUTES.map(first);
+        Self { domain, host, domain_level, forest_level, time, service, latest_change, forest }
     }
 
     pub async fn ask(connection: &mut Connection) -> Result<Self, Failure> {
@@ -59,6 +64,11 @@ impl Controller {
         }
         found.require(connection.server())?;
         Ok(found)
+    }
+
+    /// Where all is that is read when the settings name nothing: its domain, or the forest.
+    pub fn top(&self, settings: &Settings) -> &str {
+        if settings.global_catalog && !self.forest.is_empty() { &self.forest } else { &self.domain }
     }
 
     /// It is one at all.

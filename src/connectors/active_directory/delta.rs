@@ -20,7 +20,7 @@ use super::{
     is_own_partition,
     mapping::{self, Mapper},
     reading_rights,
-    scan::{AccountLook, Excluded, GroupsSeen, rid_of},
+    scan::{AccountLook, Excluded, GroupSid, GroupsSeen, primary_group, rid_of},
     watermark::{Stand, Watermark, lost},
 };
 use crate::connectors::{
@@ -47,7 +47,7 @@ impl ActiveDirectory {
         trust: Option<&Trust>,
         controller: &Controller,
     ) -> Result<(Connection, Option<Watermark>), Failure> {
-        if self.settings.untold().is_some() {
+        if self.settings.global_catalog || self.settings.untold().is_some() {
             return Ok((connection, None));
         }
         let Some(stand) = tolerate(Stand::ask(&mut connection, controller).await)?.flatten() else {
@@ -73,7 +73,7 @@ impl ActiveDirectory {
         let trust = self.client.trust()?;
         self.client.prefer(before.address);
         // Only the one that made the watermark can go on from it. Another is asked so that it can be told apart.
-        let mut turns = self.client.turns(Some(&before.server));
+        let mut turns = self.client.turns(Some(&before.server)).await?;
         while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.changes_from(endpoint, trust.as_ref(), &before, &mut out).await {
@@ -135,7 +135,7 @@ impl ActiveDirectory {
     ) -> Again<'r, 's> {
         out.map_with(Mapper::new(&self.settings, self.now.as_second()));
         out.keep_quiet_about(is_own_partition);
-        let bases = self.settings.bases(&controller.domain);
+        let bases = self.settings.bases(controller.top(&self.settings));
         let excluded = Excluded(self.settings.excluded());
         Again { directory: self, connection, out, bases, excluded, is_limited: false }
     }
@@ -154,7 +154,7 @@ impl ActiveDirectory {
             return Ok(());
         }
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(self.answered.get().map(String::as_str));
+        let mut turns = self.client.turns(self.answered.get().map(String::as_str)).await?;
         while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.again_from(endpoint, trust.as_ref(), subject, &guids, &mut out).await {
@@ -209,7 +209,7 @@ impl Again<'_, '_> {
         &mut self,
         guids: &[Guid],
         objects: &BTreeMap<Guid, Change>,
-    ) -> Result<(HashSet<String>, BTreeSet<Vec<u8>>), Failure> {
+    ) -> Result<(HashSet<String>, BTreeSet<GroupSid>), Failure> {
         let settings = &self.directory.settings;
         let accounts = AccountLook::new(settings, self.directory.now.as_second());
         let mut look = Tracked { accounts, objects, sent: HashSet::new(), primary_groups: BTreeSet::new() };
@@ -269,7 +269,7 @@ impl Again<'_, '_> {
             let any: String = batch.iter().map(|rid| format!("(primaryGroupID={rid})")).collect();
             let filter = format!("(&{}(|{any}))", settings.user_filter());
             for base in self.bases.clone() {
-                let attributes = ["objectGUID", "primaryGroupID"].map(str::to_owned).to_vec();
+                let attributes = ["objectGUID", "objectSid", "primaryGroupID"].map(str::to_owned).to_vec();
                 let paged = self.directory.request(&base, filter.clone(), attributes);
                 let unpaged = SearchRequest { page_size: 0, entries_max: Some(UNPAGED_MAX), ..paged.clone() };
                 let mut found = None;
@@ -281,7 +281,7 @@ impl Again<'_, '_> {
                     Some(found) => found,
                     None => self.primary_by(paged).await?.unwrap_or_default(),
                 };
-                found.keys.into_iter().for_each(|(rid, keys)| all.keys.entry(rid).or_default().extend(keys));
+                found.keys.into_iter().for_each(|(group, keys)| all.keys.entry(group).or_default().extend(keys));
                 all.texts.extend(found.texts);
             }
         }
@@ -312,18 +312,14 @@ impl Again<'_, '_> {
 }
 
 /// Filters for groups with these security identifiers.
-fn any_of_sids(sids: &BTreeSet<Vec<u8>>) -> Vec<String> {
+fn any_of_sids(sids: &BTreeSet<GroupSid>) -> Vec<String> {
     let parts: Vec<String> = sids.iter().map(|sid| format!("(objectSid={})", forms::filter_bytes(sid))).collect();
     parts.chunks(IDS_AT_ONCE).map(|some| format!("(|{})", some.concat())).collect()
 }
 
-/// The security identifier of an account's primary group: the account's own, with another last part.
-fn primary_group(entry: &EntryView<'_>) -> Option<Vec<u8>> {
-    let rid: u32 = entry.text("primaryGroupID")?.trim().parse().ok()?;
-    let values = entry.values("objectSid");
-    let sid = values.first().filter(|sid| forms::sid_text(sid).is_some())?;
-    let (domain, _) = sid.split_last_chunk::<4>()?;
-    Some([domain, &rid.to_le_bytes()].concat())
+/// The security identifier of an account's primary group.
+fn primary_of(entry: &EntryView<'_>) -> Option<GroupSid> {
+    primary_group(entry.values("objectSid").first().copied(), entry.text("primaryGroupID"))
 }
 
 /// Looks at accounts as a full reading does, and remembers them.
@@ -331,7 +327,7 @@ struct Tracked<'o> {
     accounts: AccountLook,
     objects: &'o BTreeMap<Guid, Change>,
     sent: HashSet<String>,
-    primary_groups: BTreeSet<Vec<u8>>,
+    primary_groups: BTreeSet<GroupSid>,
 }
 
 impl Look for Tracked<'_> {
@@ -344,7 +340,7 @@ impl Look for Tracked<'_> {
                 let guid = forms::guid_bytes(external_id);
                 let change = guid.and_then(|guid| self.objects.get(&guid)).copied().unwrap_or_default();
                 if change.may_have_come {
-                    self.primary_groups.extend(EntryView::read(raw.body).as_ref().and_then(primary_group));
+                    self.primary_groups.extend(EntryView::read(raw.body).as_ref().and_then(primary_of));
                 }
                 self.sent.insert(external_id.clone());
             }
@@ -389,11 +385,13 @@ impl Look for PrimaryLook<'_> {
 
     fn entry(&mut self, raw: RawEntry<'_>) -> Result<Option<()>, Violation> {
         let entry = raw.walk(|_, _| ())?;
-        let rid = entry.text("primaryGroupID").and_then(|text| text.trim().parse().ok());
+        let group = primary_of(&entry);
         // As in a full reading: whoever can't be read is no member.
         let guid = entry.values("objectGUID").first().copied();
-        if let (Some(rid), Ok((dn, key, _)), false) = (rid, mapping::head(&entry, guid), self.excluded.holds(&entry)) {
-            self.primary.keys.entry(rid).or_default().push(key);
+        if let (Some(group), Ok((dn, key, _)), false) =
+            (group, mapping::head(&entry, guid), self.excluded.holds(&entry))
+        {
+            self.primary.keys.entry(group).or_default().push(key);
             self.primary.texts.insert(key, dn.to_owned());
         }
         Ok(None)

@@ -203,7 +203,10 @@ const SID: [u8; 28] = [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0,
 fn with_primary_members(r: &Request) -> Option<Vec<Step>> {
     let account = |number: u8| {
         let dn = format!("CN=u{number},DC=x");
-        fake::entry(r.id, &dn, &[("objectGUID", &[&[number; 16]]), ("primaryGroupID", &[b"513"])])
+        let mut sid = SID;
+        sid[24] = number;
+        let id: &[&[u8]] = &[&[number; 16]];
+        fake::entry(r.id, &dn, &[("objectGUID", id), ("objectSid", &[&sid]), ("primaryGroupID", &[b"513"])])
     };
     let over = |code| fake::result(r.id, tag::SEARCH_DONE, code, "");
     if r.names("userAccountControl") || !r.names("objectGUID") {

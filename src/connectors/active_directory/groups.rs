@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     mapping::Mapper,
-    scan::{Excluded, rid_of},
+    scan::{Excluded, GroupSid, group_sid},
 };
 use crate::connectors::{
     Failure, FailureKind, Key, MemberRef, Observed, ObservedGroup, Page, Unreadable,
@@ -28,15 +28,15 @@ const TRIES_MAX: usize = 5;
 /// Who has which primary group (primaryGroupID), which does not name them among its members.
 #[derive(Debug, Default)]
 pub struct Primary {
-    /// Accounts by the relative identifier of their primary group: 16 bytes for each.
-    pub keys: HashMap<u32, Vec<Key>>,
+    /// Accounts by the security identifier of their primary group: 16 bytes for each.
+    pub keys: HashMap<GroupSid, Vec<Key>>,
     /// The names of those that may not have been read before.
     pub texts: HashMap<Key, String>,
 }
 
 impl Primary {
-    fn of(&self, rid: Option<u32>) -> impl Iterator<Item = MemberRef> {
-        let keys = rid.and_then(|rid| self.keys.get(&rid)).map_or(&[][..], Vec::as_slice);
+    fn of(&self, sid: Option<GroupSid>) -> impl Iterator<Item = MemberRef> {
+        let keys = sid.and_then(|sid| self.keys.get(&sid)).map_or(&[][..], Vec::as_slice);
         // Who was read a moment ago is found by the key, and needs no text.
         keys.iter().map(|key| MemberRef { key: *key, text: self.texts.get(key).cloned().unwrap_or_default() })
     }
@@ -58,7 +58,7 @@ pub struct Groups<'r, 's> {
 /// A group, as far as its first entry tells.
 struct Begun {
     dn: String,
-    rid: Option<u32>,
+    sid: Option<GroupSid>,
     group: ObservedGroup,
     part: Part,
 }
@@ -81,9 +81,9 @@ impl Groups<'_, '_> {
                         page.push(Observed::Unreadable(unreadable));
                     }
                     Ok(begun) if begun.part.next.is_some() => partial.push(begun),
-                    Ok(Begun { rid, group, part, .. }) => {
+                    Ok(Begun { sid, group, part, .. }) => {
                         self.sent.insert(group.external_id.clone());
-                        let group = with_members(group, part.members, self.primary.of(rid));
+                        let group = with_members(group, part.members, self.primary.of(sid));
                         members += group.members.len();
                         page.push(Observed::Group(Box::new(group)));
                     }
@@ -106,12 +106,12 @@ impl Groups<'_, '_> {
 
     /// Asks for the members that are lacking, and for all of them again where they are not of one moment.
     async fn complete(&mut self, begun: Begun) -> Result<Observed, Failure> {
-        let Begun { dn, rid, group, part } = begun;
+        let Begun { dn, sid, group, part } = begun;
         let mut first = Some(part);
         for _ in 0..TRIES_MAX {
             let Some(part) = first else { break };
             if let Some(members) = self.all_parts(&dn, part).await? {
-                let group = with_members(group, members, self.primary.of(rid));
+                let group = with_members(group, members, self.primary.of(sid));
                 return Ok(Observed::Group(Box::new(group)));
             }
             first = self.part(&dn, 0).await?;
@@ -223,7 +223,7 @@ fn begin(mapper: &mut Mapper, entry: &EntryView<'_>) -> Result<Begun, Unreadable
     let group = mapper.group(entry)?;
     let dn = String::from_utf8_lossy(entry.dn).into_owned();
     match named(entry) {
-        Some(part) => Ok(Begun { dn, rid: rid_of(entry), group, part }),
+        Some(part) => Ok(Begun { dn, sid: group_sid(entry), group, part }),
         None => Err(Unreadable {
             external_id: Some(group.external_id),
             name: dn,

@@ -15,6 +15,7 @@ mod delta;
 #[cfg(test)]
 mod delta_tests;
 mod descriptor;
+mod discovery;
 pub mod forms;
 mod groups;
 pub mod mapping;
@@ -58,7 +59,7 @@ pub struct ActiveDirectory {
 impl ActiveDirectory {
     /// Opens nothing yet. `now` is the moment with which expiry times are compared.
     pub fn new(settings: Settings, credentials: Credentials, now: jiff::Timestamp) -> Self {
-        let client = Client::new(settings.way(), credentials);
+        let client = settings.client(credentials);
         Self { settings, client, now, members_at_once: None, answered: OnceLock::new() }
     }
 
@@ -71,7 +72,7 @@ impl ActiveDirectory {
     async fn read(&self, pages: mpsc::Sender<Page>) -> Result<ReadEnd, Failure> {
         ldap::require_valid(self.settings.check())?;
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(None);
+        let mut turns = self.client.turns(None).await?;
         while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
@@ -96,7 +97,7 @@ impl ActiveDirectory {
         // Before the first page: what changes while it is read is read again, not lost.
         let begun = self.begin(connection, endpoint, trust, &controller);
         let (mut connection, watermark) = or_cancelled(out.sender(), begun).await?;
-        let bases = self.settings.bases(&controller.domain);
+        let bases = self.settings.bases(controller.top(&self.settings));
         let mapper = || Mapper::new(&self.settings, self.now.as_second());
         out.map_with(mapper());
         out.keep_quiet_about(is_own_partition);
@@ -142,7 +143,7 @@ impl ActiveDirectory {
     async fn read_sample(&self) -> Result<Sample, Failure> {
         ldap::require_valid(self.settings.check())?;
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(None);
+        let mut turns = self.client.turns(None).await?;
         while let Some(endpoint) = turns.next_server() {
             match self.sample_from(endpoint, trust.as_ref()).await {
                 Ok(sample) => return Ok(sample),
@@ -158,7 +159,7 @@ impl ActiveDirectory {
         // Everything is shown, also what the settings would not keep: choosing is what the form is for.
         let mut attributes = Mapper::user_attributes(&self.settings);
         attributes.insert(0, "*".to_owned());
-        let bases = self.settings.bases(&controller.domain);
+        let bases = self.settings.bases(controller.top(&self.settings));
         let requests = bases.iter().map(|base| self.request(base, self.settings.user_filter(), attributes.clone()));
         let mut mapper = Mapper::new(&self.settings, self.now.as_second());
         let found = sample::richest(&mut connection, requests.collect(), &mut mapper).await?;
@@ -177,7 +178,7 @@ impl Connector for ActiveDirectory {
     }
 
     fn delta(&self) -> Option<&dyn Delta> {
-        Some(self)
+        if self.settings.global_catalog { None } else { Some(self) }
     }
 
     fn sample(&self) -> BoxFuture<'_, Result<Sample, Failure>> {

@@ -24,13 +24,13 @@ impl ActiveDirectory {
     }
 
     async fn try_reading(&self, mut connection: Guarded, mut report: ProbeReport) -> ProbeReport {
-        let (domain_step, domain) = self.domain_step(&mut connection).await;
+        let (domain_step, top) = self.domain_step(&mut connection).await;
         report.steps.extend(domain_step);
-        let Some(domain) = domain else {
+        let Some(top) = top else {
             connection.close().await;
             return without_connection(report, "The domain is not known.");
         };
-        let bases = self.settings.bases(&domain);
+        let bases = self.settings.bases(&top);
         let mut is_read = true;
         for base in &bases {
             let found = probing::base(&mut connection, base).await;
@@ -58,7 +58,7 @@ impl ActiveDirectory {
         report
     }
 
-    /// What the controller says about itself and its clock, and the domain.
+    /// What the controller says about itself and its clock, and where all is.
     async fn domain_step(&self, connection: &mut Guarded) -> (Vec<ProbeStep>, Option<String>) {
         let request = SearchRequest {
             base: String::new(),
@@ -77,15 +77,21 @@ impl ActiveDirectory {
         if let Err(failure) = controller.require(connection.server()) {
             return (vec![failed("domain", None, failure)], None);
         }
+        let top = controller.top(&self.settings);
+        let catalog = if self.settings.global_catalog {
+            format!(" Its global catalog is read, of the forest {top}.")
+        } else {
+            String::new()
+        };
         let message = format!(
-            "{} is a controller of {}; the domain is of level {}, the forest of level {}.",
+            "{} is a controller of {}; the domain is of level {}, the forest of level {}.{catalog}",
             controller.host,
             controller.domain,
             level(&controller.domain_level),
             level(&controller.forest_level)
         );
         let domain = step("domain", None, StepState::Ok, message, None);
-        (vec![domain, self.clock_step(&controller)], Some(controller.domain))
+        (vec![domain, self.clock_step(&controller)], Some(top.to_owned()))
     }
 
     fn clock_step(&self, controller: &Controller) -> ProbeStep {

@@ -13,6 +13,9 @@ const NAMES: [&str; 2] = ["delta", "deleted-objects"];
 impl ActiveDirectory {
     /// What the account may do on the controller that is configured as `server`.
     pub(super) async fn reading_abilities(&self, server: &str) -> Vec<Ability> {
+        if self.settings.global_catalog {
+            return vec![catalog()];
+        }
         match self.ask_rights(server).await {
             Ok(abilities) => abilities.into(),
             Err(failure) => unknown(&failure.message),
@@ -20,7 +23,7 @@ impl ActiveDirectory {
     }
 
     async fn ask_rights(&self, server: &str) -> Result<[Ability; 2], Failure> {
-        let endpoint = self.client.endpoints.iter().find(|endpoint| endpoint.to_string() == server);
+        let endpoint = self.client.endpoints().await?.iter().find(|endpoint| endpoint.to_string() == server);
         let endpoint = endpoint.ok_or_else(|| {
             Failure::new(FailureKind::Other, "The controller is not known.", "Probe the directory again.")
         })?;
@@ -69,6 +72,14 @@ fn unfollowed(what: &str) -> Ability {
     let message = format!("The filters ask for {what}, which changes without a word: every run reads everything.");
     let fix = "Narrow by base DNs or by attributes of the objects themselves instead.".to_owned();
     ability(name, AbilityState::Missing, &message, Some(fix))
+}
+
+/// DirSync is refused there (MS-ADTS §3.1.1.3.4.1.3), and numbers of changes are of one domain's copy.
+fn catalog() -> Ability {
+    let [name, _] = NAMES;
+    let message = "A global catalog does not tell what has changed: every run reads everything.";
+    let fix = "To read changes, add each domain as a directory of its own.".to_owned();
+    ability(name, AbilityState::Missing, message, Some(fix))
 }
 
 fn uncounted() -> Ability {

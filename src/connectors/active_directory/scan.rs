@@ -63,6 +63,7 @@ impl AccountLook {
 struct Glance<'a> {
     guid: Option<&'a [u8]>,
     primary: Option<&'a str>,
+    sid: Option<&'a [u8]>,
     signs: Signs<'a>,
 }
 
@@ -73,6 +74,10 @@ impl<'a> Glance<'a> {
         let slot = match name.len() {
             10 if name.eq_ignore_ascii_case(b"objectGUID") => {
                 self.guid = values.first();
+                return;
+            }
+            9 if name.eq_ignore_ascii_case(b"objectSid") => {
+                self.sid = values.first();
                 return;
             }
             10 if name.eq_ignore_ascii_case(b"pwdLastSet") => &mut self.signs.password_last_set,
@@ -99,7 +104,7 @@ impl Look for AccountLook {
             Ok(head) => head,
             Err(unreadable) => return Ok(Some(Sighting::Unreadable(unreadable))),
         };
-        if let Some(group) = glance.primary.and_then(|text| text.trim().parse().ok()) {
+        if let Some(group) = primary_group(glance.sid, glance.primary) {
             self.primary.keys.entry(group).or_default().push(key);
         }
         let mut hash = digest::Context::new(&digest::SHA256);
@@ -136,7 +141,43 @@ impl Look for GroupsSeen {
     }
 }
 
+/// The security identifier of a group of a domain: `S-1-5-21-`, three parts for the domain, and one for the group.
+pub type GroupSid = [u8; 28];
+
+/// An account's primary group, which its entry names by the last part alone: it is of the account's own domain.
+pub fn primary_group(account: Option<&[u8]>, rid: Option<&str>) -> Option<GroupSid> {
+    let rid: u32 = rid?.trim().parse().ok()?;
+    let mut sid = GroupSid::try_from(account?).ok().filter(|sid| matches!(sid, [1, 5, ..]))?;
+    *sid.last_chunk_mut()? = rid.to_le_bytes();
+    Some(sid)
+}
+
+/// A group's own.
+pub fn group_sid(entry: &EntryView<'_>) -> Option<GroupSid> {
+    entry.values("objectSid").first().and_then(|sid| GroupSid::try_from(*sid).ok())
+}
+
 /// The relative identifier of a group's security identifier, by which accounts name their primary group.
 pub fn rid_of(entry: &EntryView<'_>) -> Option<u32> {
     entry.values("objectSid").first().and_then(|sid| forms::rid(sid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_group_is_of_the_domain_of_the_account() {
+        let sid = |domain: u8, rid: u32| -> GroupSid {
+            let mut sid = [1, 5, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, domain, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+            sid[24..].copy_from_slice(&rid.to_le_bytes());
+            sid
+        };
+        assert_eq!(primary_group(Some(&sid(1, 1105)), Some("513")), Some(sid(1, 513)));
+        assert_ne!(primary_group(Some(&sid(2, 1105)), Some("513")), Some(sid(1, 513)));
+        for (account, rid) in [(None, Some("513")), (Some(&sid(1, 1)[..27]), Some("513")), (Some(&sid(1, 1)), None)] {
+            assert_eq!(primary_group(account, rid), None);
+        }
+        assert_eq!(primary_group(Some(&sid(1, 1)), Some("many")), None);
+    }
 }

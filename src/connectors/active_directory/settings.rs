@@ -4,11 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::discovery::{self, Discovery};
 use crate::{
     connectors::{
         Outline, OutlinePart,
         ldap::{
-            Scope, dn, filter,
+            Client, Credentials, Scope, dn, filter,
+            found::Servers,
             settings::{self, Mapping, PAGE_SIZE_DEFAULT, Way, present},
         },
     },
@@ -20,16 +22,31 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schema(as = ActiveDirectorySettings)]
 pub struct Settings {
-    /// Domain controllers: `ldaps://dc1.example.com` or `ldap://dc1.example.com`, in the order in which they are tried.
+    /// Domain controllers, unless there is a `domain`: `ldaps://dc1.example.com` or `ldap://dc1.example.com`, in the order in which they are tried.
     pub servers: Vec<String>,
-    /// StartTLS on `ldap://` servers.
+    /// The DNS name of the domain, such as `ad.example.com`, instead of `servers`: its controllers are found by DNS (SRV
+    /// records) whenever the directory is opened. Each must have its name in this domain, and a certificate with it. With
+    /// `globalCatalog`, the domain that the forest began with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The site of `domain` whose controllers are tried before the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// DNS servers that know `domain`, as IP address with or without a port; the system's when absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_servers: Vec<String>,
+    /// The global catalog is read (ports 3269 and 3268 instead of 636 and 389): all domains of the forest, but only a part
+    /// of the attributes, and the members of universal groups alone. Nothing can be acted on, and every run is a full one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub global_catalog: bool,
+    /// StartTLS on `ldap://` servers; with `domain`, StartTLS instead of LDAPS.
     pub start_tls: bool,
     /// Certificates of the authorities that issue the controllers' certificates; the system's list when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_pem: Option<String>,
     /// "I accept that passwords and data travel unencrypted" for `ldap://` servers without StartTLS.
     pub accept_plaintext: bool,
-    /// Where users and groups are; the whole domain when empty.
+    /// Where users and groups are; when empty, the whole domain, or the tree that the forest began with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub base_dns: Vec<String>,
     /// Parts of these that are left out.
@@ -96,6 +113,12 @@ const UNTOLD: [&str; 17] = [
 /// LDAP_MATCHING_RULE_TRANSITIVE_EVAL: who is related to somebody who is related.
 const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
 
+/// What reading a global catalog means.
+const CATALOG: &str = "read instead of a domain: the forest's accounts and groups, but only a part of their attributes, and the members of universal groups alone, so that who is privileged may not show. Every run is a full one, and nothing can be acted on.";
+
+/// Why nothing is acted on by a global catalog.
+pub const READ_ONLY: &str = "This directory reads a global catalog, which is read only. Add each domain as a directory of its own to act on its accounts.";
+
 impl Settings {
     /// How the controllers are reached.
     pub fn way(&self) -> Way<'_> {
@@ -107,15 +130,24 @@ impl Settings {
         }
     }
 
+    /// Everything that is needed to reach a controller, or its global catalog.
+    pub fn client(&self, credentials: Credentials) -> Client {
+        let discovery = Discovery::of(self, &credentials.bind_dn);
+        let client = Client::new(self.way(), credentials);
+        match discovery {
+            Some(discovery) => client.with_servers(Servers::found_by(discovery)),
+            None if self.global_catalog => {
+                let endpoints = self.way().endpoints().into_iter().map(discovery::catalog_of);
+                client.with_servers(Servers::Listed(endpoints.collect()))
+            }
+            None => client,
+        }
+    }
+
     /// Every field that has to be corrected. Names are relative to the settings.
     pub fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        if self.servers.is_empty() {
-            errors.push(FieldError::new(
-                "servers",
-                "Enter at least one domain controller, for example ldaps://dc1.example.com.",
-            ));
-        }
+        discovery::check(self, &mut errors);
         self.way().check(&mut errors);
         settings::check_bases("baseDns", &self.base_dns, &mut errors);
         settings::check_bases("excludedBaseDns", &self.excluded_base_dns, &mut errors);
@@ -136,8 +168,9 @@ impl Settings {
 
     /// See [`crate::connectors::outline`].
     pub fn outline(&self) -> Outline {
+        let all = if self.global_catalog { "the tree that the forest began with" } else { "the whole domain" };
         let bases = match self.base_dns.as_slice() {
-            [] => OutlinePart::words("Base DNs", "the whole domain"),
+            [] => OutlinePart::words("Base DNs", all),
             bases => OutlinePart::code("Base DNs", bases),
         };
         let mut parts = vec![bases, OutlinePart::code("Left out", &self.excluded_base_dns)];
@@ -147,12 +180,30 @@ impl Settings {
             OutlinePart::code("Group filter", &[self.group_filter()]),
             OutlinePart::words("Computers", if self.computers { "read too" } else { "not read" }),
         ]);
-        Outline { parts, ..self.way().outline() }
+        if self.global_catalog {
+            parts.insert(0, OutlinePart::words("Global catalog", CATALOG));
+        }
+        let mut outline = self.way().outline();
+        if let Some(domain) = present(&self.domain) {
+            parts.insert(0, OutlinePart::words("Controllers", &self.found_by()));
+            outline.servers = vec![domain.to_owned()];
+        }
+        Outline { parts, ..outline }
+    }
+
+    /// How controllers are found, in words.
+    fn found_by(&self) -> String {
+        let site = present(&self.site).map(|site| format!(", those of the site {site} first")).unwrap_or_default();
+        let servers = match self.dns_servers.as_slice() {
+            [] => String::new(),
+            servers => format!(" ({})", servers.join(", ")),
+        };
+        format!("found by DNS{servers}{site}")
     }
 
     /// See [`crate::connectors::read_with`].
     pub fn read_with(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut parts = vec![
             ("servers", settings::sorted(&self.servers)),
             ("baseDns", settings::sorted(&self.base_dns)),
             ("excludedBaseDns", settings::sorted(&self.excluded_base_dns)),
@@ -160,12 +211,18 @@ impl Settings {
             ("groupFilter", self.group_filter()),
             ("mapping", self.mapping.text(&DEFAULT_SOURCES)),
             ("attributes", settings::sorted(&self.attributes)),
-        ]
+        ];
+        // What nobody has set is left out: it was not there in earlier runs either.
+        parts.extend(present(&self.domain).map(|domain| ("domain", domain.to_lowercase())));
+        parts.extend(self.global_catalog.then(|| ("globalCatalog", "yes".to_owned())));
+        parts
     }
 
     /// Whether the same controllers are reached in the same way as with `other`: what a password was given for.
     pub fn is_same_way(&self, other: &Self) -> bool {
         self.way().is_same(&other.way())
+            && discovery::asked(self) == discovery::asked(other)
+            && self.global_catalog == other.global_catalog
     }
 
     pub fn user_filter(&self) -> String {

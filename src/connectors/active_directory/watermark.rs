@@ -185,7 +185,8 @@ fn check(cookie: &[u8]) -> String {
 
 /// The settings that say what is read. Which controllers there are changes nothing: they are told apart by their ids.
 fn asked(settings: &Settings) -> String {
-    let parts: Vec<_> = settings.read_with().into_iter().filter(|(name, _)| *name != "servers").collect();
+    let parts: Vec<_> =
+        settings.read_with().into_iter().filter(|(name, _)| !matches!(*name, "servers" | "domain")).collect();
     check(format!("{parts:?} {}", settings.computers).as_bytes())
 }
 

@@ -67,7 +67,7 @@ pub struct Acting<M> {
 impl<M: Manner> Acting<M> {
     async fn reach(&self, first: Option<&str>) -> Result<Hands<'_, M>, Failure> {
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(first);
+        let mut turns = self.client.turns(first).await?;
         while let Some(endpoint) = turns.next_server() {
             match self.reach_one(endpoint, trust.as_ref()).await {
                 Ok(hands) => return Ok(hands),

@@ -25,6 +25,7 @@ pub mod errors;
 #[cfg(test)]
 pub mod fake;
 pub mod filter;
+pub mod found;
 pub mod guard;
 pub mod guarded;
 pub mod inbox;
@@ -36,6 +37,7 @@ pub mod reader;
 pub mod request;
 pub mod sample;
 pub mod settings;
+pub mod srv;
 pub mod sync;
 pub mod times;
 pub mod tls;
@@ -87,6 +89,9 @@ impl Default for Timeouts {
         }
     }
 }
+
+/// Servers that are tried, however many there are.
+pub const TRIED_MAX: usize = 10;
 
 /// Who reads the directory. Deserialises from `{bindDn, password}`.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -141,8 +146,7 @@ impl Credentials {
 /// Everything that is needed to reach a directory.
 #[derive(Debug)]
 pub struct Client {
-    /// In the order in which they are tried.
-    pub endpoints: Vec<Endpoint>,
+    servers: found::Servers,
     /// StartTLS on `ldap://` addresses.
     pub start_tls: bool,
     /// Plain text on `ldap://` addresses is accepted. Never a fallback.
@@ -160,7 +164,7 @@ impl Client {
     /// To servers that settings name. Lines that are no server are left out: settings are checked before they are used.
     pub fn new(way: Way<'_>, credentials: Credentials) -> Self {
         Self {
-            endpoints: way.servers.iter().filter_map(|server| Endpoint::parse(server).ok()).collect(),
+            servers: found::Servers::Listed(way.endpoints()),
             start_tls: way.start_tls,
             accept_plaintext: way.accept_plaintext,
             ca_pem: way.ca_pem.map(str::to_owned),
@@ -169,6 +173,11 @@ impl Client {
             limits: Limits::default(),
             preferred: Mutex::default(),
         }
+    }
+
+    /// The same, with servers from elsewhere.
+    pub fn with_servers(self, servers: found::Servers) -> Self {
+        Self { servers, ..self }
     }
 
     /// From here on, this address is tried first, where the name of a server has it among others: servers behind one name
@@ -193,11 +202,11 @@ impl Client {
 
     /// The trusted authorities; `None` when no server uses TLS.
     pub fn trust(&self) -> Result<Option<Trust>, Failure> {
-        if self.start_tls || self.endpoints.iter().any(|endpoint| endpoint.is_ldaps) {
-            Trust::new(self.ca_pem.as_deref()).map(Some)
-        } else {
-            Ok(None)
-        }
+        let is_ldaps = match &self.servers {
+            found::Servers::Listed(endpoints) => endpoints.iter().any(|endpoint| endpoint.is_ldaps),
+            found::Servers::Found { .. } => true,
+        };
+        if self.start_tls || is_ldaps { Trust::new(self.ca_pem.as_deref()).map(Some) } else { Ok(None) }
     }
 
     /// Connects to one server and binds, to read in bulk.
@@ -231,7 +240,7 @@ impl Client {
     ) -> Result<(Box<dyn wire::Stream>, Option<IpAddr>), Failure> {
         let protection = self.protection(endpoint)?;
         let preferred = *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
-        let addresses = wire::preferring(wire::resolve(endpoint, &self.timeouts).await?, preferred);
+        let addresses = wire::preferring(self.resolve(endpoint).await?, preferred);
         let stream = wire::connect(endpoint, &addresses, &self.timeouts).await?;
         let address = stream.peer_addr().ok().map(|peer| peer.ip());
         let protected = wire::protect(stream, endpoint, protection, trust, &self.timeouts).await;
@@ -239,12 +248,13 @@ impl Client {
     }
 
     /// The servers in turn: `first` before the others, where it is one of them.
-    pub fn turns(&self, first: Option<&str>) -> Turns<'_> {
-        let mut endpoints: Vec<&Endpoint> = self.endpoints.iter().collect();
+    pub async fn turns(&self, first: Option<&str>) -> Result<Turns<'_>, Failure> {
+        let mut endpoints: Vec<&Endpoint> = self.endpoints().await?.iter().collect();
         if let Some(first) = first {
             endpoints.sort_by_key(|endpoint| endpoint.to_string() != first);
         }
-        Turns { endpoints: endpoints.into_iter(), failures: Vec::new() }
+        endpoints.truncate(TRIED_MAX);
+        Ok(Turns { endpoints: endpoints.into_iter(), failures: Vec::new() })
     }
 }
 

@@ -4,7 +4,8 @@
 //! again that one server has refused.
 
 use super::{
-    CertificateView, Client, Endpoint, Guarded, Protection, Scope, SearchRequest, Trust, errors, guarded, wire,
+    CertificateView, Client, Endpoint, Guarded, Protection, Scope, SearchRequest, TRIED_MAX, Trust, errors, guarded,
+    wire,
 };
 use crate::{
     connectors::{Failure, FailureKind, ProbeReport, ProbeStep, StepState},
@@ -59,21 +60,38 @@ impl Client {
         if !steps.is_empty() {
             return (ProbeReport { steps, abilities: Vec::new() }, Err("The settings have to be corrected first."));
         }
-        let (steps, first) = self.try_each(trust.as_ref(), now_second).await;
+        let servers = match self.found().await {
+            Some(Ok(found)) => {
+                steps.push(found.step());
+                found.servers.as_slice()
+            }
+            Some(Err(failure)) => {
+                steps.push(failed("discovery", None, failure));
+                return (ProbeReport { steps, abilities: Vec::new() }, Err("No server was found."));
+            }
+            None => self.endpoints().await.unwrap_or_default(),
+        };
+        let servers = servers.get(..TRIED_MAX).unwrap_or(servers);
+        let (tried, first) = self.try_each(servers, trust.as_ref(), now_second).await;
+        steps.extend(tried);
         (ProbeReport { steps, abilities: Vec::new() }, first.ok_or("No server could be used."))
     }
 
-    async fn try_each(&self, trust: Option<&Trust>, now_second: i64) -> (Vec<ProbeStep>, Option<Guarded>) {
+    async fn try_each(
+        &self,
+        servers: &[Endpoint],
+        trust: Option<&Trust>,
+        now_second: i64,
+    ) -> (Vec<ProbeStep>, Option<Guarded>) {
         let mut steps = Vec::new();
         // Servers are reached at the same time, but bound to one after the other: a password that one of them refuses
         // is not tried on the next (HOSTILE L24).
-        let reached = futures_util::future::join_all(
-            self.endpoints.iter().map(|endpoint| self.reach(endpoint, trust, now_second)),
-        )
-        .await;
+        let reached =
+            futures_util::future::join_all(servers.iter().map(|endpoint| self.reach(endpoint, trust, now_second)))
+                .await;
         let mut first: Option<Guarded> = None;
         let mut is_refused = false;
-        for (endpoint, mut server) in self.endpoints.iter().zip(reached) {
+        for (endpoint, mut server) in servers.iter().zip(reached) {
             let target = endpoint.to_string();
             steps.append(&mut server.steps);
             if let Some(mut connection) = server.connection.take() {
@@ -121,7 +139,7 @@ impl Client {
             }
         };
         let timeouts = &self.timeouts;
-        let addresses = match wire::resolve(endpoint, timeouts).await {
+        let addresses = match self.resolve(endpoint).await {
             Ok(addresses) => {
                 let texts: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
                 let message = format!("{} is {}.", endpoint.host, texts.join(", "));

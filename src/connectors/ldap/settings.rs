@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Endpoint, Scope, dn, filter, tls, values::is_secret};
 use crate::{connectors::Outline, error::FieldError};
 
-const SERVERS_MAX: usize = 10;
+const SERVERS_MAX: usize = super::TRIED_MAX;
 const BASES_MAX: usize = 50;
 const BASE_MAX: usize = 1024;
 const CA_PEM_MAX: usize = 256 * 1024;
@@ -28,6 +28,11 @@ pub struct Way<'a> {
 }
 
 impl Way<'_> {
+    /// The servers. Lines that are no server are left out: settings are checked before they are used.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.servers.iter().filter_map(|server| Endpoint::parse(server).ok()).collect()
+    }
+
     /// Every field that has to be corrected. Whether there has to be a server is the directory's to say.
     pub fn check(&self, errors: &mut Vec<FieldError>) {
         self.check_servers(errors);

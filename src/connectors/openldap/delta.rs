@@ -107,7 +107,7 @@ impl OpenLdap {
         let before = Watermark::parse(json, &self.settings)?;
         let trust = self.client.trust()?;
         // The one that made the watermark first: others may lag behind it.
-        let mut turns = self.client.turns(Some(&before.server));
+        let mut turns = self.client.turns(Some(&before.server)).await?;
         while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.changes_from(endpoint, trust.as_ref(), &before, &mut out).await {
@@ -204,7 +204,7 @@ impl OpenLdap {
         // What is no UUID can't be the id of anything.
         let ids: Vec<String> = ids.iter().filter_map(|id| mapping::external_id(id)).collect();
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(None);
+        let mut turns = self.client.turns(None).await?;
         while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.again_from(endpoint, trust.as_ref(), subject, &ids, &mut out).await {

@@ -75,7 +75,7 @@ impl OpenLdap {
     async fn read(&self, pages: mpsc::Sender<Page>) -> Result<ReadEnd, Failure> {
         self.require_valid()?;
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(None);
+        let mut turns = self.client.turns(None).await?;
         while let Some(endpoint) = turns.next_server() {
             let mut out = Pages::new(&pages);
             match self.read_from(endpoint, trust.as_ref(), &mut out).await {
@@ -212,7 +212,7 @@ impl OpenLdap {
     async fn read_sample(&self) -> Result<Sample, Failure> {
         self.require_valid()?;
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(None);
+        let mut turns = self.client.turns(None).await?;
         while let Some(endpoint) = turns.next_server() {
             match self.sample_from(endpoint, trust.as_ref()).await {
                 Ok(sample) => return Ok(sample),

@@ -57,7 +57,7 @@ impl OpenLdap {
             return Err(not_offered(&before.server));
         };
         let trust = self.client.trust()?;
-        let mut turns = self.client.turns(Some(&before.server));
+        let mut turns = self.client.turns(Some(&before.server)).await?;
         while let Some(endpoint) = turns.next_server() {
             // One connection for each base: a search that goes on has it for itself.
             let mut bases: Vec<&Mark> = Vec::new();
