@@ -100,11 +100,15 @@ CREATE TABLE protection (
     note         TEXT    NOT NULL,
     created_by   TEXT    NOT NULL,
     created_at   INTEGER NOT NULL,
+    -- Off the list since then; kept, because it is news for a while that somebody may be acted on again.
+    removed_by   TEXT,
+    removed_at   INTEGER,
     CHECK ((kind = 'unit') = (object_id IS NULL) AND (kind = 'unit') = (dn IS NOT NULL))
 ) STRICT;
 
-CREATE UNIQUE INDEX protection_of_object ON protection (account_id, object_id) WHERE object_id IS NOT NULL;
-CREATE UNIQUE INDEX protection_of_unit ON protection (account_id, directory_id, dn) WHERE dn IS NOT NULL;
+CREATE UNIQUE INDEX protection_of_object ON protection (account_id, object_id) WHERE object_id IS NOT NULL AND removed_at IS NULL;
+CREATE UNIQUE INDEX protection_of_unit ON protection (account_id, directory_id, dn) WHERE dn IS NOT NULL AND removed_at IS NULL;
+CREATE INDEX protection_removed ON protection (account_id, removed_at) WHERE removed_at IS NOT NULL;
 
 -- When a second person is needed.
 CREATE TABLE two_person_rule (
@@ -113,7 +117,10 @@ CREATE TABLE two_person_rule (
     above_count    INTEGER,
     -- Requests with a privileged identity among them.
     for_privileged INTEGER NOT NULL CHECK (for_privileged IN (0, 1)),
-    updated_at     INTEGER NOT NULL
+    updated_at     INTEGER NOT NULL,
+    -- When it was last made to ask for less, and by whom.
+    loosened_by    TEXT,
+    loosened_at    INTEGER
 ) STRICT;
 
 -- Up to which applied run of a directory it was looked for changes by others.

@@ -120,16 +120,25 @@ pub fn check(
         Kind::Openldap => ldap_parts(settings, credentials, openldap::Settings::check)?.1,
         Kind::ActiveDirectory => ldap_parts(settings, credentials, active_directory::Settings::check)?.1,
     };
+    check_bind_name(kind, "credentials.read", &credentials.bind_dn)?;
     Ok(credentials.bind_dn)
 }
 
 /// The same for the credentials that accounts are acted on with: answers who acts.
 pub fn check_act(kind: Kind, credentials: &Secret<String>) -> Result<String, Vec<FieldError>> {
-    match kind {
-        Kind::Openldap | Kind::ActiveDirectory => {
-            ldap_credentials("credentials.act", credentials).map(|credentials| credentials.bind_dn)
-        }
-    }
+    let credentials = match kind {
+        Kind::Openldap | Kind::ActiveDirectory => ldap_credentials("credentials.act", credentials)?,
+    };
+    check_bind_name(kind, "credentials.act", &credentials.bind_dn)?;
+    Ok(credentials.bind_dn)
+}
+
+fn check_bind_name(kind: Kind, field: &str, name: &str) -> Result<(), Vec<FieldError>> {
+    let wrong = match kind {
+        Kind::Openldap => None,
+        Kind::ActiveDirectory => active_directory::settings::check_bind_name(name),
+    };
+    wrong.map_or(Ok(()), |error| Err(below(field, vec![error])))
 }
 
 /// Why a directory with these settings takes no credentials for acting, whatever the action.

@@ -159,13 +159,14 @@ fn about_request(notable: Notable) -> Attention {
         Why::AwaitsApproval => ("warning", "Decide"),
         Why::Failed => ("danger", "Open the request"),
         Why::Drifted => ("info", "Open the request"),
+        Why::Loosened => ("warning", "Open the rules"),
     };
     Attention {
         tone,
         title: notable.title,
         text: notable.text,
         since: None,
-        href: format!("/tasks/requests/{}", notable.request),
+        href: notable.request.map_or_else(|| "/tasks/rules".to_owned(), |id| format!("/tasks/requests/{id}")),
         action,
     }
 }

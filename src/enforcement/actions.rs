@@ -608,11 +608,11 @@ pub async fn protect(kernel: &Kernel, principal: &Principal, input: ProtectionIn
 /// Takes a line off the protected list.
 pub async fn unprotect(kernel: &Kernel, principal: &Principal, id: i64) -> Result<()> {
     let account = principal.account()?;
-    let who = principal.clone();
+    let (who, now) = (principal.clone(), kernel.clock.now());
     audit::change(kernel, principal, move |c| {
         let found = queries::protections(c, account)?.into_iter().find(|entry| entry.id == id);
         let entry = found.ok_or(Error::NotFound("This line of the protected list"))?;
-        queries::delete_protection(c, account, id)?;
+        queries::remove_protection(c, account, id, &who.urn(), now)?;
         let record = Entry::new("audit.protection_removed.v1")
             .subject(urn("enforcement", &who.region, Some(account), "protection", id))
             .detail("kind", entry.kind)
@@ -633,7 +633,8 @@ pub async fn set_rule(kernel: &Kernel, principal: &Principal, input: RuleInput) 
         if before == rule {
             return Ok((rule, Vec::new()));
         }
-        queries::set_rule(c, account, rule, now)?;
+        let by = who.urn();
+        queries::set_rule(c, account, rule, rule.is_looser_than(before).then_some(by.as_str()), now)?;
         let record = Entry::new("audit.two_person_rule_updated.v1")
             .subject(urn("enforcement", &who.region, Some(account), "two-person-rule", account))
             .changes(before, rule);

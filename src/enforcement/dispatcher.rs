@@ -99,9 +99,11 @@ impl Dispatcher {
         let kernel = &self.0.kernel;
         let now = kernel.clock.now();
         // What goes wrong with one of them must not keep the others waiting.
-        let tell = |what: &str, done: Result<()>| {
+        let mut is_whole = true;
+        let mut tell = |what: &str, done: Result<()>| {
             if let Err(error) = done {
                 tracing::error!(what, error = %error.chain(), "a part of the queue's round failed");
+                is_whole = false;
             }
         };
         for (account, id) in kernel.db.read(move |c| queries::expired(c, now)).await? {
@@ -134,7 +136,8 @@ impl Dispatcher {
                 });
             }
         }
-        Ok([next, deadline].into_iter().flatten().min())
+        // What could not be done now is due at once: the next round is not begun in a hurry.
+        Ok([next, deadline].into_iter().flatten().min().filter(|_| is_whole))
     }
 
     fn lanes(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {

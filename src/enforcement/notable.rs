@@ -1,4 +1,5 @@
-//! What of enforcement somebody should look at: requests that wait for a person, broken glass, drift, and what failed.
+//! What of enforcement somebody should look at: requests that wait for a person, broken glass, loosened rules, drift, and
+//! what failed.
 //!
 //! Owns which of it is still news. The overview shows it; nothing here changes anything.
 
@@ -26,13 +27,16 @@ pub enum Why {
     Failed,
     /// Somebody changed what it did, outside of this appliance.
     Drifted,
+    /// The rules that hold back were made to hold back less.
+    Loosened,
 }
 
 /// Something to look at.
 #[derive(Debug, Clone)]
 pub struct Notable {
     pub why: Why,
-    pub request: i64,
+    /// `None`: about the rules.
+    pub request: Option<i64>,
     pub title: String,
     pub text: String,
 }
@@ -56,15 +60,31 @@ pub fn notable(connection: &Connection, account: AccountId, now: Time) -> Result
         let decision = request.decision.as_ref();
         found.push(Notable {
             why: Why::BreakGlass,
-            request: request.id,
+            request: Some(request.id),
             title: format!("Break glass: {} without a second person", about(&request)),
             text: decision.map(|decision| decision.reason.clone()).unwrap_or_default(),
+        });
+    }
+    if let Some(by) = queries::loosened_since(connection, account, since)? {
+        found.push(Notable {
+            why: Why::Loosened,
+            request: None,
+            title: "The two-person rule asks for less than before".to_owned(),
+            text: format!("Changed by {by}."),
+        });
+    }
+    for (name, by) in queries::unprotected_since(connection, account, since, EACH_MAX)? {
+        found.push(Notable {
+            why: Why::Loosened,
+            request: None,
+            title: format!("{name} is not protected any more"),
+            text: format!("Taken off the protected list by {by}."),
         });
     }
     for request in queries::awaiting(connection, account, EACH_MAX)? {
         found.push(Notable {
             why: Why::AwaitsApproval,
-            request: request.id,
+            request: Some(request.id),
             title: format!("{} waits for approval", about(&request)),
             text: request.reason.clone(),
         });
@@ -72,7 +92,7 @@ pub fn notable(connection: &Connection, account: AccountId, now: Time) -> Result
     for request in queries::failed_since(connection, account, since, EACH_MAX)? {
         found.push(Notable {
             why: Why::Failed,
-            request: request.id,
+            request: Some(request.id),
             title: format!("{} was not wholly done", about(&request)),
             text: format!(
                 "{} of {} were not observed.",
@@ -84,7 +104,7 @@ pub fn notable(connection: &Connection, account: AccountId, now: Time) -> Result
     for task in queries::drifted_since(connection, account, since, EACH_MAX)? {
         found.push(Notable {
             why: Why::Drifted,
-            request: task.request_id,
+            request: Some(task.request_id),
             title: format!("{} was changed after it was acted on", task.name),
             text: task.drift.unwrap_or_default(),
         });

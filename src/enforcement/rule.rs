@@ -57,6 +57,12 @@ impl RuleInput {
 }
 
 impl Rule {
+    /// It asks for a second person where `before` did, and less often.
+    pub fn is_looser_than(self, before: Self) -> bool {
+        let count = |rule: Self| rule.above_count.unwrap_or(i64::MAX);
+        count(self) > count(before) || (before.for_privileged && !self.for_privileged)
+    }
+
     pub fn check(self) -> Result<Self, FieldError> {
         match self.above_count {
             Some(count) if !(0..=1_000_000).contains(&count) => {
@@ -113,4 +119,34 @@ pub(super) const NOT_OTHER: &str = "You asked for this yourself, so another pers
 /// line has no maker and counts as a person of its own: whoever has that machine has everything.
 pub(super) fn is_other(principal: &Principal, request: &Request) -> bool {
     principal.person != request.requester && principal.urn() != request.requested_by
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_less_often_is_looser() {
+        let rule = |above_count, for_privileged| Rule { above_count, for_privileged };
+        for (after, before, is_looser) in [
+            (rule(Some(5), true), rule(Some(5), true), false),
+            (rule(Some(6), true), rule(Some(5), true), true),
+            (rule(None, true), rule(Some(5), true), true),
+            (rule(Some(5), false), rule(Some(5), true), true),
+            (rule(Some(4), true), rule(None, false), false),
+            (rule(None, true), rule(None, false), false),
+        ] {
+            assert_eq!(after.is_looser_than(before), is_looser, "{after:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_absent_stays_and_null_is_an_answer() {
+        let before = Rule { above_count: Some(5), for_privileged: true };
+        let read = |json: &str| serde_json::from_str::<RuleInput>(json).expect("an input").onto(before);
+        assert_eq!(read(r#"{"aboveCount": 10}"#), Rule { above_count: Some(10), for_privileged: true });
+        assert_eq!(read(r#"{"aboveCount": null}"#), Rule { above_count: None, for_privileged: true });
+        assert_eq!(read(r#"{"forPrivileged": false}"#), Rule { above_count: Some(5), for_privileged: false });
+        assert_eq!(read("{}"), before);
+    }
 }

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
+use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
@@ -14,6 +15,7 @@ use crate::{
     directories,
     error::{Error, FieldError, Result},
     identities,
+    principal::AccountId,
     web::{Ctx, Form, Page, PathId, Query, html_status, redirect_with},
 };
 
@@ -21,6 +23,8 @@ use crate::{
 struct Line {
     entry: Protection,
     directory: String,
+    /// Why it protects nobody at the moment; empty when it does.
+    idle: &'static str,
     by: String,
     href: String,
 }
@@ -73,30 +77,27 @@ impl From<Rule> for RuleForm {
 
 async fn page(ctx: &Ctx) -> Result<RulesPage> {
     let account = ctx.principal.account()?;
-    let (entries, names, choices, rule) = ctx
+    let (entries, choices, rule) = ctx
         .kernel
         .db
         .read(move |c| {
-            Ok((
-                queries::protections(c, account)?,
-                directories::names(c, account)?,
-                identities::queries::directories(c, account)?,
-                queries::rule(c, account)?,
-            ))
+            let names = directories::names(c, account)?;
+            let entries = queries::protections(c, account)?.into_iter().map(|entry| {
+                let idle = why_idle(c, account, &entry)?;
+                let directory = names.get(&entry.directory_id).cloned().unwrap_or_default();
+                Ok((entry, directory, idle))
+            });
+            let entries = entries.collect::<Result<Vec<_>>>()?;
+            Ok((entries, identities::queries::directories(c, account)?, queries::rule(c, account)?))
         })
         .await?;
     Ok(RulesPage {
         page: Page::new(ctx, "Protected and approvals", "tasks"),
         lines: entries
             .into_iter()
-            .map(|entry| Line {
-                directory: match choices.iter().find(|choice| choice.id == entry.directory_id) {
-                    Some(choice) => choice.name.clone(),
-                    None => {
-                        let name = names.get(&entry.directory_id).cloned().unwrap_or_default();
-                        format!("{name} (taken out: protects nobody)").trim_start().to_owned()
-                    }
-                },
+            .map(|(entry, directory, idle)| Line {
+                directory,
+                idle,
                 by: pages::by(ctx, &entry.created_by),
                 href: match (entry.kind, entry.object_id) {
                     (ProtectionKind::Identity, Some(id)) => format!("/identities/{id}"),
@@ -112,6 +113,21 @@ async fn page(ctx: &Ctx) -> Result<RulesPage> {
         faults: Vec::new(),
         problem: String::new(),
     })
+}
+
+/// A line is about one directory's object, by its number: where that is gone, nobody is protected, and it is said.
+fn why_idle(c: &Connection, account: AccountId, entry: &Protection) -> Result<&'static str> {
+    if directories::find(c, account, entry.directory_id)?.is_none() {
+        return Ok("Protects nobody: the directory was taken out.");
+    }
+    let is_there = match (entry.kind, entry.object_id) {
+        (ProtectionKind::Identity, Some(id)) => identities::queries::find_identity(c, account, id)?
+            .is_some_and(|row| row.missing_since_at.is_none() && row.removed_at.is_none()),
+        (ProtectionKind::Group, Some(id)) => identities::queries::find_group(c, account, id)?
+            .is_some_and(|row| row.missing_since_at.is_none() && row.removed_at.is_none()),
+        _ => true,
+    };
+    Ok(if is_there { "" } else { "Protects nobody: it is not in the directory any more." })
 }
 
 /// `GET /tasks/rules`.

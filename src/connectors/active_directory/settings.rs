@@ -119,6 +119,17 @@ const CATALOG: &str = "read instead of a domain: the forest's accounts and group
 /// Why nothing is acted on by a global catalog.
 pub const READ_ONLY: &str = "This directory reads a global catalog, which is read only. Add each domain as a directory of its own to act on its accounts.";
 
+/// What is wrong with a name to bind as. Controllers take more forms (MS-ADTS §5.1.1.1.1: display names, SIDs, SPNs …), by
+/// which an account could not be told to be the one that Bailiwick itself uses.
+pub fn check_bind_name(name: &str) -> Option<FieldError> {
+    let name = name.trim();
+    let is_dn = dn::normalise(name).is_ok_and(|normal| !normal.is_empty());
+    let is_upn = name.matches('@').count() == 1 && !name.contains(['/', '\\']);
+    let is_with_domain = name.matches('\\').count() == 1 && !name.contains(['/', '@']);
+    let message = "Write the account as a UPN (reader@example.com), as DOMAIN\\reader, or as its whole DN.";
+    (!is_dn && !is_upn && !is_with_domain).then(|| FieldError::new("bindDn", message))
+}
+
 impl Settings {
     /// How the controllers are reached.
     pub fn way(&self) -> Way<'_> {
@@ -304,6 +315,24 @@ mod tests {
         let chain = untold("(manager:1.2.840.113556.1.4.1941:=CN=a,DC=x)", "(cn=*)");
         assert_eq!(chain.as_deref(), Some("the rule 1.2.840.113556.1.4.1941"));
         assert_eq!(Settings::default().untold(), None);
+    }
+
+    #[test]
+    fn an_account_is_named_in_one_of_three_forms() {
+        for name in ["reader@example.com", "EXAMPLE\\reader", "CN=reader,OU=Services,DC=example,DC=com"] {
+            assert_eq!(check_bind_name(name), None, "{name}");
+        }
+        for name in [
+            "reader",
+            "Reading Account",
+            "S-1-5-21-1-2-3-1105",
+            "example.com/Services/reader",
+            "HTTP/x@EXAMPLE",
+            "",
+            "{guid}",
+        ] {
+            assert!(check_bind_name(name).is_some(), "{name}");
+        }
     }
 
     #[test]
