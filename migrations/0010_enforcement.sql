@@ -20,9 +20,9 @@ CREATE TABLE enforcement_request (
     decided_by      TEXT,
     decided_at      INTEGER,
     decision_reason TEXT,
-    -- When what was done is taken back by itself; the request that does it.
+    -- When what was done is taken back by itself, and when that was over: taken back, or nothing left to take back.
     undo_at         INTEGER,
-    undone_by       INTEGER,
+    undo_ended_at   INTEGER,
     -- The request whose tasks this one takes back.
     undo_of         INTEGER,
     finished_at     INTEGER
@@ -32,7 +32,8 @@ CREATE INDEX request_of_account ON enforcement_request (account_id, id);
 CREATE INDEX request_of_requester ON enforcement_request (account_id, requester, requested_at);
 CREATE INDEX request_awaiting ON enforcement_request (account_id, expires_at) WHERE state = 'awaiting-approval';
 CREATE INDEX request_expiring ON enforcement_request (expires_at) WHERE state = 'awaiting-approval';
-CREATE INDEX request_time_boxed ON enforcement_request (undo_at) WHERE undo_at IS NOT NULL AND undone_by IS NULL;
+CREATE INDEX request_time_boxed ON enforcement_request (undo_at) WHERE undo_at IS NOT NULL AND undo_ended_at IS NULL;
+CREATE INDEX request_undoing ON enforcement_request (undo_of) WHERE undo_of IS NOT NULL;
 CREATE INDEX request_overridden ON enforcement_request (account_id, decided_at) WHERE decision = 'overridden';
 
 -- One action on one identity.
@@ -79,9 +80,11 @@ CREATE INDEX task_of_request ON task (request_id, id);
 CREATE INDEX task_of_identity ON task (identity_id, id);
 CREATE INDEX task_of_account ON task (account_id, id);
 CREATE INDEX task_due ON task (due_at, directory_id) WHERE due_at IS NOT NULL;
-CREATE INDEX task_failed ON task (account_id, finished_at) WHERE state IN ('unsuccessful', 'timed-out');
+-- What was to be taken back and was refused stands, though nobody wants it any more.
+CREATE INDEX task_failed ON task (account_id, finished_at)
+    WHERE state IN ('unsuccessful', 'timed-out') OR (state = 'refused' AND inverse_of IS NOT NULL);
 CREATE INDEX task_drifted ON task (account_id, drift_at) WHERE drift_at IS NOT NULL;
--- Few rows: what may still be changed by somebody else without our noticing.
+-- What stands as far as is known; somebody else may change it.
 CREATE INDEX task_watched ON task (directory_id, observed_at)
     WHERE state = 'observed' AND was_so = 0 AND drift_at IS NULL;
 

@@ -194,12 +194,17 @@ pub trait Actor: Send {
 
 /// Whether an account is the one that `bind_name` names: a DN, a UPN, or `DOMAIN\name`. It rather says yes once too often.
 pub fn is_named(bind_name: &str, fields: &IdentityFields) -> bool {
-    let bind_name = bind_name.trim();
-    let is_same = |name: &str| !name.is_empty() && name.to_lowercase() == bind_name.to_lowercase();
     let dn = match fields.attributes.get("dn").and_then(|values| values.first()) {
         Some(super::Value::Text(dn)) => dn.as_str(),
         _ => "",
     };
+    is_any_of(bind_name, dn, fields.upn.as_deref().unwrap_or_default(), &fields.user_name)
+}
+
+/// The same for an account that is known by some of its names; what is not known of it is empty.
+pub fn is_any_of(bind_name: &str, dn: &str, upn: &str, user_name: &str) -> bool {
+    let bind_name = bind_name.trim();
+    let is_same = |name: &str| !name.is_empty() && name.to_lowercase() == bind_name.to_lowercase();
     let normal = |dn: &str| super::ldap::dn::normalise(dn).ok().filter(|dn| !dn.is_empty());
     if is_same(dn) || normal(dn).is_some_and(|dn| normal(bind_name) == Some(dn)) {
         return true;
@@ -208,8 +213,8 @@ pub fn is_named(bind_name: &str, fields: &IdentityFields) -> bool {
         (Some((_, local)), _) | (None, Some((local, _))) => local,
         (None, None) => bind_name,
     };
-    let user_name = fields.user_name.to_lowercase();
-    is_same(fields.upn.as_deref().unwrap_or_default()) || (!user_name.is_empty() && user_name == local.to_lowercase())
+    let user_name = user_name.to_lowercase();
+    is_same(upn) || (!user_name.is_empty() && user_name == local.to_lowercase())
 }
 
 #[cfg(test)]

@@ -10,24 +10,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dispatcher::Dispatcher,
-    model::{Asked, Decision, Request, RequestState, Task, TaskInput, TaskState, check_reason},
+    model::{Asked, Decision, IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState, check_reason},
     never::{Never, Protection, ProtectionKind},
-    queries,
+    queries::{self, NewTask},
     rule::{self, Rule, RuleInput},
+    rules_queries,
 };
 use crate::{
     audit::{self, Entry, Outcome},
     clock::{DAY, MINUTE, Time},
-    connectors::{act::Action, ldap::dn},
+    connectors::ldap::dn,
     directories,
-    error::{Error, FieldError, Result},
+    error::{Error, Result},
     identities::{self, IdentityRow},
     kernel::Kernel,
     principal::{AccountId, Level, Permission, Principal, Service, urn},
 };
 
 /// How long a task is tried before it counts as timed out.
-pub(super) const TRY_US: i64 = 15 * MINUTE;
+const TRY_US: i64 = 15 * MINUTE;
 /// The same for the end of a time box: nobody is there to ask again.
 const TRY_TO_END_US: i64 = 7 * DAY;
 
@@ -62,23 +63,12 @@ fn listed(tasks: &[Task]) -> Vec<Listed<'_>> {
     tasks.iter().map(line).collect()
 }
 
-/// A request that was just written, with its tasks and what goes on the record.
-pub(super) struct Made {
-    pub request: Request,
-    pub tasks: Vec<Task>,
-    pub entries: Vec<Entry>,
-}
-
-impl Made {
-    /// As [`audit::change`] takes it.
-    fn split(self) -> ((Request, Vec<Task>), Vec<Entry>) {
-        ((self.request, self.tasks), self.entries)
-    }
-}
+/// A request that was just written, with its tasks.
+pub type Made = (Request, Vec<Task>);
 
 /// Where a new request comes from.
 #[derive(Debug, Clone, Copy)]
-enum Origin {
+pub(super) enum Origin {
     Asked,
     /// It takes this request back, because somebody says so.
     UndoOf(i64),
@@ -94,10 +84,10 @@ struct Target {
 }
 
 /// A target, looked up and judged.
-struct Weighed {
-    row: IdentityRow,
+pub(super) struct Weighed {
+    pub row: IdentityRow,
     inverse_of: Option<i64>,
-    refused: Option<String>,
+    pub refused: Option<String>,
 }
 
 /// What a request will be. Found out before it is written: looking at a thousand identities takes longer than the writer
@@ -105,19 +95,25 @@ struct Weighed {
 pub(super) struct Draft {
     asked: Asked,
     origin: Origin,
-    targets: Vec<Weighed>,
-    waits_for: Option<String>,
+    pub targets: Vec<Weighed>,
+    pub waits_for: Option<String>,
 }
 
-fn weigh(
+/// The draft of a request by somebody; also what the page shows before it is asked for.
+pub(super) fn weigh(c: &Connection, who: &Principal, asked: Asked, now: Time) -> Result<Draft> {
+    let targets = asked.identities.iter().map(|id| Target { identity: *id, inverse_of: None }).collect();
+    draft(c, who, asked, targets, Origin::Asked, now)
+}
+
+fn draft(
     c: &Connection,
     who: &Principal,
-    account: AccountId,
     asked: Asked,
     targets: Vec<Target>,
     origin: Origin,
     now: Time,
 ) -> Result<Draft> {
+    let account = who.account()?;
     let mut never = Never::read(c, account)?;
     let mut weighed = Vec::with_capacity(targets.len());
     for (at, target) in targets.into_iter().enumerate() {
@@ -137,30 +133,28 @@ fn weigh(
 }
 
 /// Asks for an action. Identities that must not be acted on are refused one by one; the others go on.
-pub async fn create(
-    kernel: &Kernel,
-    principal: &Principal,
-    dispatcher: &Dispatcher,
-    input: TaskInput,
-) -> Result<(Request, Vec<Task>)> {
+pub async fn create(kernel: &Kernel, principal: &Principal, dispatcher: &Dispatcher, input: TaskInput) -> Result<Made> {
     let asked = input.check()?;
     if asked.break_glass && !principal.allows(Permission::Needs(Service::Enforcement, Level::Full)) {
         let entry = Entry::new("audit.enforcement_break_glass_used.v1").detail("reason", &asked.reason);
         let why = "Going on without a second person needs the level full of enforcement.";
         return Err(denied(kernel, principal, entry, why).await?);
     }
-    let account = principal.account()?;
-    let (who, now) = (principal.clone(), kernel.clock.now());
-    let asker = principal.clone();
-    let draft = kernel
-        .db
-        .read(move |c| {
-            let target = |id: &i64| Target { identity: *id, inverse_of: None };
-            let targets = asked.identities.iter().map(target).collect();
-            weigh(c, &asker, account, asked, targets, Origin::Asked, now)
-        })
-        .await?;
-    let made = audit::change(kernel, principal, move |c| Ok(write(c, &who, account, draft, now)?.split())).await?;
+    let (asker, now) = (principal.clone(), kernel.clock.now());
+    let draft = kernel.db.read(move |c| weigh(c, &asker, asked, now)).await?;
+    make(kernel, principal, dispatcher, draft, now).await
+}
+
+/// Writes what was drafted, and lets it begin.
+async fn make(
+    kernel: &Kernel,
+    principal: &Principal,
+    dispatcher: &Dispatcher,
+    draft: Draft,
+    now: Time,
+) -> Result<Made> {
+    let who = principal.clone();
+    let made = audit::change(kernel, principal, move |c| write(c, &who, draft, now)).await?;
     dispatcher.wake();
     Ok(made)
 }
@@ -171,8 +165,9 @@ async fn denied(kernel: &Kernel, principal: &Principal, entry: Entry, why: &str)
     Ok(Error::Forbidden(why.to_owned()))
 }
 
-/// Writes a request and its tasks.
-fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now: Time) -> Result<Made> {
+/// Writes a request and its tasks; answers them and what goes on the record.
+pub(super) fn write(c: &Connection, who: &Principal, draft: Draft, now: Time) -> Result<(Made, Vec<Entry>)> {
+    let account = who.account()?;
     let Draft { asked, origin, targets, waits_for } = draft;
     let is_overridden = waits_for.is_some() && asked.break_glass;
     let waits = waits_for.is_some() && !is_overridden;
@@ -189,6 +184,7 @@ fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now:
         expires_at: waits.then(|| now.plus(rule::APPROVAL_US)),
         decision: None,
         undo_at: asked.lasts_us.map(|us| now.plus(us)),
+        undo_ended_at: None,
         undone_by: None,
         undo_of: match origin {
             Origin::Asked => None,
@@ -214,38 +210,11 @@ fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now:
             (None, true) => TaskState::AwaitingApproval,
             (None, false) => TaskState::Queued,
         };
-        let is_queued = state == TaskState::Queued;
-        let task = Task {
-            id: 0,
-            request_id: request.id,
-            account_id: account,
-            directory_id: row.directory_id,
-            identity_id: row.id,
-            external_id: row.external_id.clone(),
-            name: row.name().to_owned(),
-            user_name: row.user_name.clone(),
-            action: asked.action,
-            state,
-            error: refused,
-            next_step: None,
-            before: None,
-            after: None,
-            was_so: false,
-            can_undo: true,
-            attempts: 0,
-            due_at: is_queued.then_some(now),
-            give_up_at: is_queued.then_some(give_up_at),
-            sent_at: None,
-            accepted_at: None,
-            observed_at: None,
-            finished_at: (state == TaskState::Refused).then_some(now),
-            inverse_of,
-            drift_at: None,
-            drift: None,
-            reason: String::new(),
-            requested_at: now,
-        };
-        queries::insert_task(c, &task)?;
+        let task = NewTask { identity: &row, state, refused: refused.as_deref(), give_up_at, inverse_of };
+        queries::insert_task(c, &request, &task)?;
+    }
+    if let Origin::EndOf(id) = origin {
+        queries::end_time_box(c, id, now)?;
     }
     let ended = queries::finish_if_over(c, request.id, now)?;
     let request = queries::find_request(c, account, request.id)?.ok_or(Error::NotFound("This request"))?;
@@ -278,7 +247,7 @@ fn write(c: &Connection, who: &Principal, account: AccountId, draft: Draft, now:
     if ended.is_some() {
         entries.push(finished(&who.region, &request, &tasks));
     }
-    Ok(Made { request, tasks, entries })
+    Ok(((request, tasks), entries))
 }
 
 /// Whether the task that is to be taken back, if one is, still can be.
@@ -371,12 +340,16 @@ pub async fn decide(
     input: ReasonInput,
 ) -> Result<Request> {
     let account = principal.account()?;
-    let reason = check_reason(&input.reason).map_err(|error| Error::Invalid(vec![error]))?;
+    let reason = check_reason(&input.reason)?;
+    let (word, kind) = match is_approved {
+        true => ("approved", "audit.enforcement_approved.v1"),
+        false => ("declined", "audit.enforcement_declined.v1"),
+    };
+    let subject = subject(&principal.region, account, id);
+    let entry = Entry::new(kind).subject(subject).detail("reason", &reason);
     let (who, now) = (principal.clone(), kernel.clock.now());
     let asked = kernel.db.read(move |c| queries::find_request(c, account, id)).await?;
     if !rule::is_other(principal, &asked.ok_or(Error::NotFound("This request"))?) {
-        let kind = if is_approved { "audit.enforcement_approved.v1" } else { "audit.enforcement_declined.v1" };
-        let entry = Entry::new(kind).subject(subject(&principal.region, account, id)).detail("reason", &reason);
         return Err(denied(kernel, principal, entry, rule::NOT_OTHER).await?);
     }
     let request = audit::change(kernel, principal, move |c| {
@@ -387,11 +360,8 @@ pub async fn decide(
         if request.expires_at.is_some_and(|at| at <= now) {
             return Err(Error::Conflict("This request was not approved in time. Ask for it again.".into()));
         }
-        let word = if is_approved { "approved" } else { "declined" };
-        let decision = Decision { decision: word.into(), by: who.urn(), at: now, reason: reason.clone() };
-        queries::set_decision(c, id, &decision)?;
-        let kind = if is_approved { "audit.enforcement_approved.v1" } else { "audit.enforcement_declined.v1" };
-        let mut entries = vec![Entry::new(kind).subject(subject(&who.region, account, id)).detail("reason", &reason)];
+        queries::set_decision(c, id, &Decision { decision: word.into(), by: who.urn(), at: now, reason })?;
+        let mut entries = vec![entry];
         if is_approved {
             // The time box is as long as it was asked for, however long the approval took.
             let undo_at = request.undo_at.map(|at| now.plus(at.since(request.requested_at)));
@@ -441,11 +411,10 @@ pub async fn undo(
     id: i64,
     task: Option<i64>,
     input: ReasonInput,
-) -> Result<(Request, Vec<Task>)> {
+) -> Result<Made> {
     let account = principal.account()?;
-    let reason = check_reason(&input.reason).map_err(|error| Error::Invalid(vec![error]))?;
-    let (who, now) = (principal.clone(), kernel.clock.now());
-    let asker = principal.clone();
+    let reason = check_reason(&input.reason)?;
+    let (asker, now) = (principal.clone(), kernel.clock.now());
     let draft = kernel
         .db
         .read(move |c| {
@@ -455,7 +424,7 @@ pub async fn undo(
                     "This request is still going on. Call off what is not sent, or wait until it has ended.".into(),
                 ));
             }
-            take_back(c, &asker, &request, task, reason, false, now)
+            take_back(c, &asker, &request, task, reason, Origin::UndoOf(id), now)
         })
         .await?;
     let draft = draft.ok_or_else(|| {
@@ -463,16 +432,7 @@ pub async fn undo(
             "Nothing of this can be taken back: it was not done, was so already, or was changed since.".into(),
         )
     })?;
-    let made = audit::change(kernel, principal, move |c| {
-        let made = write(c, &who, account, draft, now)?;
-        if task.is_none() {
-            queries::set_undone(c, id, made.request.id)?;
-        }
-        Ok(made.split())
-    })
-    .await?;
-    dispatcher.wake();
-    Ok(made)
+    make(kernel, principal, dispatcher, draft, now).await
 }
 
 /// The request that takes another one back, all of it or one task; `None` when nothing of it can be.
@@ -482,17 +442,14 @@ pub(super) fn take_back(
     request: &Request,
     only: Option<i64>,
     reason: String,
-    is_end: bool,
+    origin: Origin,
     now: Time,
 ) -> Result<Option<Draft>> {
     let Some(action) = request.action.inverse() else { return Ok(None) };
-    let mut targets = Vec::new();
-    for task in queries::tasks_of(c, request.id)? {
-        let is_asked_for = only.is_none_or(|only| only == task.id);
-        if is_asked_for && task.inverse().is_some() && queries::later_rival(c, &task)?.is_none() {
-            targets.push(Target { identity: task.identity_id, inverse_of: Some(task.id) });
-        }
-    }
+    let targets: Vec<Target> = queries::undoable(c, request, only, IDENTITIES_MAX)?
+        .into_iter()
+        .map(|task| Target { identity: task.identity_id, inverse_of: Some(task.id) })
+        .collect();
     if targets.is_empty() {
         return Ok(None);
     }
@@ -503,21 +460,7 @@ pub(super) fn take_back(
         lasts_us: None,
         break_glass: false,
     };
-    let origin = if is_end { Origin::EndOf(request.id) } else { Origin::UndoOf(request.id) };
-    weigh(c, who, request.account_id, asked, targets, origin, now).map(Some)
-}
-
-/// Writes what [`take_back`] drafted for a time box that has ended.
-pub(super) fn write_undo(
-    c: &Connection,
-    who: &Principal,
-    request: &Request,
-    draft: Draft,
-    now: Time,
-) -> Result<Vec<Entry>> {
-    let made = write(c, who, request.account_id, draft, now)?;
-    queries::set_undone(c, request.id, made.request.id)?;
-    Ok(made.entries)
+    draft(c, who, asked, targets, origin, now).map(Some)
 }
 
 /// A line for the protected list.
@@ -591,7 +534,7 @@ pub async fn protect(kernel: &Kernel, principal: &Principal, input: ProtectionIn
             created_by: who.urn(),
             created_at: now,
         };
-        if !queries::insert_protection(c, account, &entry)? {
+        if !rules_queries::insert_protection(c, account, &entry)? {
             return Err(Error::Conflict("This is on the protected list already.".into()));
         }
         let added = Protection { id: c.last_insert_rowid(), ..entry };
@@ -610,9 +553,9 @@ pub async fn unprotect(kernel: &Kernel, principal: &Principal, id: i64) -> Resul
     let account = principal.account()?;
     let (who, now) = (principal.clone(), kernel.clock.now());
     audit::change(kernel, principal, move |c| {
-        let found = queries::protections(c, account)?.into_iter().find(|entry| entry.id == id);
+        let found = rules_queries::protections(c, account)?.into_iter().find(|entry| entry.id == id);
         let entry = found.ok_or(Error::NotFound("This line of the protected list"))?;
-        queries::remove_protection(c, account, id, &who.urn(), now)?;
+        rules_queries::remove_protection(c, account, id, &who.urn(), now)?;
         let record = Entry::new("audit.protection_removed.v1")
             .subject(urn("enforcement", &who.region, Some(account), "protection", id))
             .detail("kind", entry.kind)
@@ -628,35 +571,17 @@ pub async fn set_rule(kernel: &Kernel, principal: &Principal, input: RuleInput) 
     let account = principal.account()?;
     let (who, now) = (principal.clone(), kernel.clock.now());
     audit::change(kernel, principal, move |c| {
-        let before = queries::rule(c, account)?;
-        let rule = input.onto(before).check().map_err(|error: FieldError| Error::Invalid(vec![error]))?;
+        let before = rules_queries::rule(c, account)?;
+        let rule = input.onto(before).check()?;
         if before == rule {
             return Ok((rule, Vec::new()));
         }
         let by = who.urn();
-        queries::set_rule(c, account, rule, rule.is_looser_than(before).then_some(by.as_str()), now)?;
+        rules_queries::set_rule(c, account, rule, rule.is_looser_than(before).then_some(by.as_str()), now)?;
         let record = Entry::new("audit.two_person_rule_updated.v1")
             .subject(urn("enforcement", &who.region, Some(account), "two-person-rule", account))
             .changes(before, rule);
         Ok((rule, vec![record]))
     })
     .await
-}
-
-/// What an action would come to, before it is asked for: each identity with the reason why it would be refused.
-pub(super) fn preview(
-    c: &Connection,
-    account: AccountId,
-    action: Action,
-    ids: &[i64],
-) -> Result<Vec<(IdentityRow, Option<String>)>> {
-    let mut never = Never::read(c, account)?;
-    let mut lines = Vec::with_capacity(ids.len());
-    for id in ids {
-        if let Some(row) = identities::queries::find_identity(c, account, *id)? {
-            let refused = never.refusal(&row, None, action, 0)?;
-            lines.push((row, refused));
-        }
-    }
-    Ok(lines)
 }

@@ -10,6 +10,7 @@ use super::{
     never::ProtectionJson,
     queries::{self, TaskFilter},
     rule::{Rule, RuleInput},
+    rules_queries,
 };
 use crate::{
     error::{Error, Result},
@@ -189,7 +190,7 @@ pub(super) async fn undo(
     responses((status = 200, description = "`{\"protections\": […]}`", body = [ProtectionJson])))]
 pub(super) async fn list_protections(ctx: Ctx) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
-    let rows = ctx.kernel.db.read(move |c| queries::protections(c, account)).await?;
+    let rows = ctx.kernel.db.read(move |c| rules_queries::protections(c, account)).await?;
     Ok(Listing { rows, next: None }.map(ProtectionJson::from).json("protections"))
 }
 
@@ -213,7 +214,7 @@ pub(super) async fn unprotect(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse>
 #[utoipa::path(get, path = "/api/two-person-rule", tag = "tasks", responses((status = 200, body = Rule)))]
 pub(super) async fn get_rule(ctx: Ctx) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
-    Ok(HttpResponse::Ok().json(ctx.kernel.db.read(move |c| queries::rule(c, account)).await?))
+    Ok(HttpResponse::Ok().json(ctx.kernel.db.read(move |c| rules_queries::rule(c, account)).await?))
 }
 
 /// Sets when a second person is needed.

@@ -14,7 +14,8 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    actions, drift,
+    actions::{self, Origin},
+    drift,
     model::{Decision, RequestState, Task, TaskState},
     never::Never,
     queries,
@@ -207,19 +208,19 @@ impl Dispatcher {
                     }
                 }
                 let reason = format!("The time of request {id} is over.");
-                let draft = actions::take_back(c, &scheduler, &request, None, reason, true, now)?;
-                Ok(Some((request, draft)))
+                let draft = actions::take_back(c, &scheduler, &request, None, reason, Origin::EndOf(id), now)?;
+                Ok(Some(draft))
             })
             .await?;
-        let Some((request, draft)) = found else {
+        let Some(draft) = found else {
             return kernel.db.write(move |c| queries::set_undo_at(c, id, now.plus(5 * SECOND))).await;
         };
         let (principal, region) = (who.clone(), kernel.config.region.clone());
         audit::change(kernel, &who, move |c| {
             let entries = match draft {
-                Some(draft) => actions::write_undo(c, &principal, &request, draft, now)?,
+                Some(draft) => actions::write(c, &principal, draft, now)?.1,
                 None => {
-                    queries::set_undone(c, id, 0)?;
+                    queries::end_time_box(c, id, now)?;
                     let subject = actions::subject(&region, account, id);
                     vec![Entry::new("audit.enforcement_time_box_ended.v1").subject(subject).detail("takenBack", 0)]
                 }
@@ -296,12 +297,16 @@ impl Dispatcher {
             Err(other) => return Err(other),
         };
         // A task is looked at where it was sent, and taken back where it was done: other servers may not know of it yet.
+        let tasks = kernel
+            .db
+            .read(move |c| {
+                let find = |id| queries::find_task(c, account, id);
+                let with = |task: Task| Ok((task.inverse_of.map(find).transpose()?.flatten(), task));
+                tasks.into_iter().map(with).collect::<Result<Vec<(Option<Task>, Task)>>>()
+            })
+            .await?;
         let mut by_server: BTreeMap<Option<String>, Vec<(Task, Option<Task>)>> = BTreeMap::new();
-        for task in tasks {
-            let original = match task.inverse_of {
-                Some(id) => kernel.db.read(move |c| queries::find_task(c, account, id)).await?,
-                None => None,
-            };
+        for (original, task) in tasks {
             let at = |task: &Task| task.after.as_ref().or(task.before.as_ref()).map(|standing| standing.server.clone());
             let server = at(&task).or_else(|| original.as_ref().and_then(at));
             by_server.entry(server).or_default().push((task, original));
@@ -475,16 +480,20 @@ impl Dispatcher {
         task.state = state;
         task.finished_at = Some(now);
         task.due_at = None;
-        metrics::counter!("bailiwick_tasks_total", "state" => state.as_str(), "action" => task.action.as_str())
-            .increment(1);
-        audit::change(kernel, &self.principal(task.account_id), move |c| {
+        let action = task.action;
+        let is_written = audit::change(kernel, &self.principal(task.account_id), move |c| {
             if !queries::update_task(c, &task)? {
-                return Ok(((), Vec::new()));
+                return Ok((false, Vec::new()));
             }
             let entry = actions::end_if_over(c, &region, task.account_id, task.request_id, now)?;
-            Ok(((), entry.into_iter().collect()))
+            Ok((true, entry.into_iter().collect()))
         })
-        .await
+        .await?;
+        if is_written {
+            metrics::counter!("bailiwick_tasks_total", "state" => state.as_str(), "action" => action.as_str())
+                .increment(1);
+        }
+        Ok(())
     }
 
     /// A failure while the connection was in use: the task's own matter, or the connection's.

@@ -17,6 +17,7 @@ mod pages;
 mod queries;
 mod rule;
 mod rules_pages;
+mod rules_queries;
 
 pub use dispatcher::Dispatcher;
 pub use notable::{Notable, Why, notable, waiting};

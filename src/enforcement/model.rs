@@ -207,6 +207,9 @@ pub struct Request {
     pub expires_at: Option<Time>,
     pub decision: Option<Decision>,
     pub undo_at: Option<Time>,
+    /// The time box is over: taken back, or nothing was left to take back.
+    pub undo_ended_at: Option<Time>,
+    /// The newest request that takes it back, all or in part, and was not called off nor failed.
     pub undone_by: Option<i64>,
     pub undo_of: Option<i64>,
     pub finished_at: Option<Time>,
@@ -391,7 +394,11 @@ pub struct RequestJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub undo_at: Option<Time>,
-    /// The request that took this one back, and the one that this takes back.
+    /// When that was over: it was taken back, or nothing was left to take back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub undo_ended_at: Option<Time>,
+    /// The newest request that takes this one back, all or in part, and the one that this takes back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -415,6 +422,7 @@ impl From<Request> for RequestJson {
             expires_at: request.expires_at,
             decision: request.decision,
             undo_at: request.undo_at,
+            undo_ended_at: request.undo_ended_at,
             undone_by: request.undone_by.map(|id| id.to_string()),
             undo_of: request.undo_of.map(|id| id.to_string()),
             finished_at: request.finished_at,

@@ -3,12 +3,12 @@
 //! Owns the one choke point, [`Never::refusal`]. It is asked when a request is made, and again right before each task is sent:
 //! what was allowed an hour ago need not be now. Owns the protected list too. Unsure means refused.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{model::TaskState, queries};
+use super::{model::TaskState, queries, rules_queries};
 use crate::{
     clock::Time,
     connectors::{
@@ -129,7 +129,7 @@ pub(super) struct Never<'c> {
     connection: &'c Connection,
     account: AccountId,
     protections: Vec<Protection>,
-    directories: HashMap<i64, Option<Directory>>,
+    directories: HashMap<i64, Option<Rc<Directory>>>,
     /// Whom Bailiwick binds as, in any directory of the account: the same domain may be connected twice.
     own: Vec<Own>,
 }
@@ -142,7 +142,7 @@ struct Own {
 
 impl<'c> Never<'c> {
     pub(super) fn read(connection: &'c Connection, account: AccountId) -> Result<Self> {
-        let protections = queries::protections(connection, account)?;
+        let protections = rules_queries::protections(connection, account)?;
         let own = directories::principals(connection, account)?
             .into_iter()
             .map(|(bind_name, directory)| Own { bind_name, directory })
@@ -151,11 +151,11 @@ impl<'c> Never<'c> {
     }
 
     /// The directory of an identity; `None` when it was taken out.
-    pub(super) fn directory(&mut self, id: i64) -> Result<Option<Directory>> {
+    fn directory(&mut self, id: i64) -> Result<Option<Rc<Directory>>> {
         if let Some(known) = self.directories.get(&id) {
             return Ok(known.clone());
         }
-        let found = directories::find(self.connection, self.account, id)?;
+        let found = directories::find(self.connection, self.account, id)?.map(Rc::new);
         self.directories.insert(id, found.clone());
         Ok(found)
     }

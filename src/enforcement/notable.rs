@@ -5,9 +5,10 @@
 
 use rusqlite::Connection;
 
-use super::{model::Request, queries};
+use super::{model::Request, queries, rules_queries};
 use crate::{
     clock::{DAY, Time},
+    directories::words,
     error::Result,
     principal::AccountId,
 };
@@ -65,20 +66,20 @@ pub fn notable(connection: &Connection, account: AccountId, now: Time) -> Result
             text: decision.map(|decision| decision.reason.clone()).unwrap_or_default(),
         });
     }
-    if let Some(by) = queries::loosened_since(connection, account, since)? {
+    if let Some(by) = rules_queries::loosened_since(connection, account, since)? {
         found.push(Notable {
             why: Why::Loosened,
             request: None,
             title: "The two-person rule asks for less than before".to_owned(),
-            text: format!("Changed by {by}."),
+            text: format!("Changed by {}.", words::who(&by)),
         });
     }
-    for (name, by) in queries::unprotected_since(connection, account, since, EACH_MAX)? {
+    for (name, by) in rules_queries::unprotected_since(connection, account, since, EACH_MAX)? {
         found.push(Notable {
             why: Why::Loosened,
             request: None,
             title: format!("{name} is not protected any more"),
-            text: format!("Taken off the protected list by {by}."),
+            text: format!("Taken off the protected list by {}.", words::who(&by)),
         });
     }
     for request in queries::awaiting(connection, account, EACH_MAX)? {
@@ -95,9 +96,10 @@ pub fn notable(connection: &Connection, account: AccountId, now: Time) -> Result
             request: Some(request.id),
             title: format!("{} was not wholly done", about(&request)),
             text: format!(
-                "{} of {} were not observed.",
+                "{} of {} were not observed. {}",
                 request.counts.total() - request.counts.observed,
-                request.counts.total()
+                request.counts.total(),
+                request.reason
             ),
         });
     }

@@ -3,6 +3,8 @@
 //! Owns what is shown before somebody confirms: whom it is about, what it does, what it leaves, and who would be refused.
 //! Whether anything may be done is decided in `actions` and `never`, the same for the API.
 
+use std::collections::BTreeSet;
+
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use askama::Template;
 use serde::Deserialize;
@@ -10,7 +12,7 @@ use serde::Deserialize;
 use super::{
     actions::{self, ReasonInput},
     dispatcher::Dispatcher,
-    model::{IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState},
+    model::{Asked, IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState},
     queries::{self, TaskFilter},
     rule,
 };
@@ -19,7 +21,7 @@ use crate::{
         self,
         act::{Action, Coverage},
     },
-    directories::{self, words},
+    directories::{self, Directory, words},
     error::{Error, FieldError, Result},
     identities::{self, IdentityRow},
     principal::{Level, Permission, Service},
@@ -148,6 +150,8 @@ struct RequestPage {
     coverage: Vec<(&'static str, Coverage)>,
     can_cancel: bool,
     can_undo: bool,
+    /// Something of it stands, or may come to stand.
+    is_left: bool,
     /// May decide over it, being somebody else.
     can_decide: bool,
     states: [TaskState; 9],
@@ -199,6 +203,21 @@ pub(super) struct RequestQuery {
     state: Option<String>,
 }
 
+/// What an action does in each kind of directory that offers it.
+fn coverage(directories: &[Directory], action: Action) -> Vec<(&'static str, Coverage)> {
+    let mut found: Vec<(&'static str, Coverage)> = Vec::new();
+    for directory in directories {
+        if let Ok(words) = connectors::offer(directory.kind, &directory.settings, action) {
+            let line = (directory.kind.title(), words);
+            if !found.contains(&line) {
+                found.push(line);
+            }
+        }
+    }
+    found.sort_by_key(|(kind, _)| *kind);
+    found
+}
+
 async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<RequestPage> {
     let account = ctx.principal.account()?;
     let state = match query.state.as_deref().unwrap_or_default() {
@@ -207,7 +226,7 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
     };
     let list = ListQuery { limit: None, cursor: query.cursor.clone() };
     let after = list.position::<i64>()?.unwrap_or(0);
-    let (request, tasks, names, all, (can_cancel, can_undo)) = ctx
+    let (request, tasks, names, all, openness) = ctx
         .kernel
         .db
         .read(move |c| {
@@ -217,22 +236,14 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
             for directory in queries::directories_of(c, id)? {
                 all.extend(directories::find(c, account, directory)?);
             }
-            Ok((request, tasks, directories::names(c, account)?, all, queries::is_open_to(c, id)?))
+            let openness = queries::openness(c, &request)?;
+            Ok((request, tasks, directories::names(c, account)?, all, openness))
         })
         .await?;
     let tasks = Listing::cut(tasks, PAGE_SIZE, |task| task.id);
     let link =
         |cursor: &str| href(&back(id), &[("state", query.state.as_deref().unwrap_or_default()), ("cursor", cursor)]);
-    let mut coverage: Vec<(&'static str, Coverage)> = Vec::new();
-    for directory in &all {
-        if let Ok(words) = connectors::offer(directory.kind, &directory.settings, request.action) {
-            let line = (directory.kind.title(), words);
-            if !coverage.contains(&line) {
-                coverage.push(line);
-            }
-        }
-    }
-    coverage.sort_by_key(|(kind, _)| *kind);
+    let coverage = coverage(&all, request.action);
     let may = |service, level| ctx.principal.allows(Permission::Needs(service, level));
     let may_act = may(Service::Enforcement, Level::Operate);
     let is_awaiting = request.state == RequestState::AwaitingApproval;
@@ -243,8 +254,9 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
         by: by(ctx, &request.requested_by),
         decided_by: request.decision.as_ref().map(|decision| by(ctx, &decision.by)).unwrap_or_default(),
         coverage,
-        can_cancel: may_act && can_cancel,
-        can_undo: may_act && can_undo && request.action.inverse().is_some() && request.undone_by.is_none(),
+        can_cancel: may_act && openness.has_unsent,
+        can_undo: may_act && openness.has_undoable && !openness.is_undo_awaited && request.finished_at.is_some(),
+        is_left: openness.has_undoable || request.finished_at.is_none(),
         can_decide,
         states: TaskState::ALL,
         chosen_state: query.state.clone().unwrap_or_default(),
@@ -493,42 +505,28 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
         String::new()
     };
     let ids = if problem.is_empty() { ids } else { Vec::new() };
-    let asked = ids.clone();
-    let (person, now) = (ctx.principal.person.clone(), ctx.kernel.clock.now());
-    let (lines, coverage, choices, waits_for) = ctx
+    let asked = Asked {
+        action: action.unwrap_or(Action::Disable),
+        identities: ids.clone(),
+        reason: String::new(),
+        lasts_us: None,
+        break_glass: false,
+    };
+    let (who, now) = (ctx.principal.clone(), ctx.kernel.clock.now());
+    let (draft, directories) = ctx
         .kernel
         .db
         .read(move |c| {
-            let lines = actions::preview(c, account, action.unwrap_or(Action::Disable), &asked)?;
-            let mut kinds: Vec<(&'static str, serde_json::Value, connectors::Kind)> = Vec::new();
-            let mut seen = std::collections::HashSet::new();
-            for (identity, _) in &lines {
-                if seen.insert(identity.directory_id)
-                    && let Some(directory) = directories::find(c, account, identity.directory_id)?
-                {
-                    kinds.push((directory.kind.title(), directory.settings, directory.kind));
-                }
+            let draft = actions::weigh(c, &who, asked, now).map_err(|error| match error {
+                Error::Invalid(_) => Error::NotFound("One of these identities"),
+                other => other,
+            })?;
+            let ids: BTreeSet<i64> = draft.targets.iter().map(|target| target.row.directory_id).collect();
+            let mut directories = Vec::new();
+            for id in ids {
+                directories.extend(directories::find(c, account, id)?);
             }
-            let offers = |action: Action| -> Vec<(&'static str, connectors::act::Offer)> {
-                kinds
-                    .iter()
-                    .map(|(title, settings, kind)| (*title, connectors::offer(*kind, settings, action)))
-                    .collect()
-            };
-            let mut coverage: Vec<(&'static str, Coverage)> = Vec::new();
-            if let Some(action) = action {
-                for (title, offer) in offers(action) {
-                    if let Ok(words) = offer
-                        && !coverage.contains(&(title, words))
-                    {
-                        coverage.push((title, words));
-                    }
-                }
-            }
-            let choices: Vec<(Action, Vec<(&'static str, connectors::act::Offer)>)> =
-                Action::ALL.into_iter().map(|action| (action, offers(action))).collect();
-            let waits_for = rule::waits_for(c, account, &person, lines.iter().map(|(row, _)| row), now)?;
-            Ok((lines, coverage, choices, waits_for))
+            Ok((draft, directories))
         })
         .await?;
     let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -537,12 +535,28 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
         fields.extend(source.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         format!("/tasks/new?{}", serde_urlencoded::to_string(fields).unwrap_or_default())
     };
-    let targets: Vec<Target> = lines
+    let choices = Action::ALL
         .into_iter()
-        .map(|(identity, refused)| Target {
-            state: identities::state_title(identity.state()),
-            refused: refused.unwrap_or_default(),
-            identity,
+        .map(|action| {
+            let mut offers =
+                directories.iter().map(|one| connectors::offer(one.kind, &one.settings, action)).peekable();
+            let first_refused = offers.peek().and_then(|offer| offer.as_ref().err().cloned());
+            let offered = offers.find_map(|offer| offer.ok());
+            Choice {
+                action,
+                href: link(action),
+                does: offered.map_or("", |coverage| coverage.does),
+                refused: first_refused.filter(|_| offered.is_none()).unwrap_or_default(),
+            }
+        })
+        .collect();
+    let targets: Vec<Target> = draft
+        .targets
+        .into_iter()
+        .map(|target| Target {
+            state: identities::state_title(target.row.state()),
+            refused: target.refused.unwrap_or_default(),
+            identity: target.row,
         })
         .collect();
     let back = match ids.as_slice() {
@@ -552,25 +566,11 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
     let mut page = NewPage {
         page: Page::new(ctx, "", "tasks"),
         action,
-        choices: choices
-            .into_iter()
-            .map(|(action, offers)| {
-                let offered = offers.iter().find_map(|(_, offer)| offer.as_ref().ok());
-                Choice {
-                    action,
-                    href: link(action),
-                    does: offered.map_or("", |coverage| coverage.does),
-                    refused: match (offered, offers.first()) {
-                        (None, Some((_, Err(reason)))) => reason.clone(),
-                        _ => String::new(),
-                    },
-                }
-            })
-            .collect(),
+        choices,
         targets,
-        coverage,
+        coverage: action.map(|action| coverage(&directories, action)).unwrap_or_default(),
         identities: joined,
-        waits_for: waits_for.unwrap_or_default(),
+        waits_for: draft.waits_for.unwrap_or_default(),
         may_break_glass: ctx.principal.allows(Permission::Needs(Service::Enforcement, Level::Full)),
         fields,
         faults: Vec::new(),

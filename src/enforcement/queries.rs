@@ -1,23 +1,20 @@
-//! All SQL of the enforcement room.
+//! SQL of requests and tasks, and of what was found about them.
 
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::{
-    model::{Counts, Decision, Request, RequestState, Task, TaskState},
-    never::{Protection, ProtectionKind},
-    rule::Rule,
-};
+use super::model::{Counts, Decision, Request, RequestState, Task, TaskState};
 use crate::{
     clock::Time,
     connectors::act::{Action, Standing},
     error::Result,
+    identities::IdentityRow,
     principal::AccountId,
 };
 
 /// Text of a column as one of an enumeration's words.
-fn word<T>(row: &Row<'_>, index: usize, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
+pub(super) fn word<T>(row: &Row<'_>, index: usize, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<T> {
     let text: String = row.get(index)?;
     parse(&text).ok_or_else(|| {
         let error = format!("{text} is not known").into();
@@ -38,7 +35,9 @@ fn standing(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Standing>> {
 macro_rules! request_columns {
     () => {
         "id, account_id, action, reason, requested_by, requester, requested_at, state, waits_for, expires_at, decision,
-         decided_by, decided_at, decision_reason, undo_at, undone_by, undo_of, finished_at"
+         decided_by, decided_at, decision_reason, undo_at, undo_ended_at, undo_of, finished_at,
+         (SELECT max(u.id) FROM enforcement_request u
+          WHERE u.undo_of = enforcement_request.id AND u.state NOT IN ('cancelled', 'unsuccessful'))"
     };
 }
 
@@ -80,9 +79,10 @@ fn read_request(row: &Row<'_>) -> rusqlite::Result<Request> {
         expires_at: row.get(9)?,
         decision,
         undo_at: row.get(14)?,
-        undone_by: row.get(15)?,
+        undo_ended_at: row.get(15)?,
         undo_of: row.get(16)?,
         finished_at: row.get(17)?,
+        undone_by: row.get(18)?,
         counts: Counts::default(),
     })
 }
@@ -159,32 +159,43 @@ pub(super) fn insert_request(connection: &Connection, request: &Request) -> Resu
     Ok(connection.last_insert_rowid())
 }
 
-/// Adds a task; what has not happened yet is left out.
-pub(super) fn insert_task(connection: &Connection, task: &Task) -> Result<i64> {
+/// A task of a request that begins.
+pub(super) struct NewTask<'a> {
+    pub identity: &'a IdentityRow,
+    pub state: TaskState,
+    /// Why it is refused, where it is.
+    pub refused: Option<&'a str>,
+    /// Until when it is tried, where it is queued.
+    pub give_up_at: Time,
+    pub inverse_of: Option<i64>,
+}
+
+pub(super) fn insert_task(connection: &Connection, request: &Request, task: &NewTask<'_>) -> Result<()> {
+    let now = request.requested_at;
+    let is_queued = task.state == TaskState::Queued;
     connection
         .prepare_cached(
             "INSERT INTO task (request_id, account_id, directory_id, identity_id, external_id, name, user_name, action, state,
-                               error, next_step, due_at, give_up_at, finished_at, inverse_of)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                               error, due_at, give_up_at, finished_at, inverse_of)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
-            task.request_id,
-            task.account_id,
-            task.directory_id,
-            task.identity_id,
-            task.external_id,
-            task.name,
-            task.user_name,
-            task.action.as_str(),
+            request.id,
+            request.account_id,
+            task.identity.directory_id,
+            task.identity.id,
+            task.identity.external_id,
+            task.identity.name(),
+            task.identity.user_name,
+            request.action.as_str(),
             task.state.as_str(),
-            task.error,
-            task.next_step,
-            task.due_at,
-            task.give_up_at,
-            task.finished_at,
+            task.refused,
+            is_queued.then_some(now),
+            is_queued.then_some(task.give_up_at),
+            task.refused.map(|_| now),
             task.inverse_of,
         ])?;
-    Ok(connection.last_insert_rowid())
+    Ok(())
 }
 
 /// Writes everything of a task that changes while it is carried out. `false` when it was over already, called off
@@ -238,11 +249,7 @@ pub(super) fn list_requests(
         request_columns!(),
         " FROM enforcement_request WHERE account_id = ?1 AND id < ?2 AND (?3 IS NULL OR state = ?3) ORDER BY id DESC LIMIT ?4"
     );
-    let rows: Vec<Request> = connection
-        .prepare_cached(sql)?
-        .query_map(params![account, before, state.map(RequestState::as_str), limit], read_request)?
-        .collect::<rusqlite::Result<_>>()?;
-    rows.into_iter().map(|request| with_counts(connection, request)).collect()
+    some_requests(connection, sql, &[&account, &before, &state.map(RequestState::as_str), &limit])
 }
 
 pub(super) fn find_task(connection: &Connection, account: AccountId, id: i64) -> Result<Option<Task>> {
@@ -281,17 +288,54 @@ pub(super) fn directories_of(connection: &Connection, request: i64) -> Result<Ve
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Whether a request has a task that was not sent yet, and one that could be taken back.
-pub(super) fn is_open_to(connection: &Connection, request: i64) -> Result<(bool, bool)> {
+/// What can be done about a request now.
+pub(super) struct Openness {
+    /// Some of it was not sent yet.
+    pub has_unsent: bool,
+    /// Some of it can be taken back.
+    pub has_undoable: bool,
+    /// Somebody asked for taking it back, which waits for approval.
+    pub is_undo_awaited: bool,
+}
+
+pub(super) fn openness(connection: &Connection, request: &Request) -> Result<Openness> {
+    let has_undoable = request.action.inverse().is_some() && !undoable(connection, request, None, 1)?.is_empty();
     Ok(connection
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM task WHERE request_id = ?1 AND state IN ('awaiting-approval', 'queued')
                               AND sent_at IS NULL),
-                    EXISTS (SELECT 1 FROM task WHERE request_id = ?1 AND drift_at IS NULL AND can_undo = 1
-                              AND ((state = 'observed' AND was_so = 0)
-                                OR (state IN ('unsuccessful', 'timed-out') AND sent_at IS NOT NULL)))",
+                    EXISTS (SELECT 1 FROM enforcement_request WHERE undo_of = ?1 AND state = 'awaiting-approval')",
         )?
-        .query_row([request], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        .query_row([request.id], |row| {
+            Ok(Openness { has_unsent: row.get(0)?, has_undoable, is_undo_awaited: row.get(1)? })
+        })?)
+}
+
+/// Tasks of a request, or one of them, that can be taken back: they did something, or may have, that nobody has changed or
+/// decided otherwise since.
+pub(super) fn undoable(
+    connection: &Connection,
+    request: &Request,
+    only: Option<i64>,
+    limit: usize,
+) -> Result<Vec<Task>> {
+    let mut statement = connection.prepare_cached(tasks!(
+        "WHERE t.request_id = ?1 AND (?2 IS NULL OR t.id = ?2) AND t.can_undo = 1 AND t.drift_at IS NULL
+           AND ((t.state = 'observed' AND t.was_so = 0)
+             OR (t.state IN ('unsuccessful', 'timed-out') AND t.sent_at IS NOT NULL))
+           AND NOT EXISTS (SELECT 1 FROM task o WHERE o.identity_id = t.identity_id AND o.id > t.id
+             AND (o.sent_at IS NOT NULL OR o.state IN ('queued', 'sent', 'accepted', 'observed'))
+             AND o.action IN (SELECT value FROM json_each(?3)))
+         ORDER BY t.id LIMIT ?4"
+    ))?;
+    let rows = statement.query_map(params![request.id, only, rivals(request.action), limit], read_task)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The actions that decide over the same thing, as a JSON list.
+fn rivals(action: Action) -> String {
+    let words: Vec<&str> = action.rivals().iter().map(|action| action.as_str()).collect();
+    serde_json::json!(words).to_string()
 }
 
 /// What a list of tasks is narrowed to.
@@ -438,17 +482,17 @@ pub(super) fn expired(connection: &Connection, now: Time) -> Result<Vec<(Account
 
 pub(super) fn to_undo(connection: &Connection, now: Time) -> Result<Vec<(AccountId, i64)>> {
     let sql = "SELECT account_id, id FROM enforcement_request
-               WHERE undo_at <= ?1 AND undone_by IS NULL AND state <> 'awaiting-approval' ORDER BY undo_at LIMIT 100";
+               WHERE undo_at <= ?1 AND undo_ended_at IS NULL AND state <> 'awaiting-approval' ORDER BY undo_at LIMIT 100";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Nothing takes it back by itself any more: `by` did, or 0 where nothing was left to take back.
-pub(super) fn set_undone(connection: &Connection, id: i64, by: i64) -> Result<()> {
+/// A time box is over: it is taken back, or nothing was left to take back.
+pub(super) fn end_time_box(connection: &Connection, id: i64, now: Time) -> Result<()> {
     connection
-        .prepare_cached("UPDATE enforcement_request SET undone_by = ?2 WHERE id = ?1 AND undone_by IS NULL")?
-        .execute(params![id, by])?;
+        .prepare_cached("UPDATE enforcement_request SET undo_ended_at = ?2 WHERE id = ?1")?
+        .execute(params![id, now])?;
     Ok(())
 }
 
@@ -481,7 +525,7 @@ pub(super) fn next_deadline(connection: &Connection) -> Result<Option<Time>> {
     let boxed: Option<Time> = connection
         .prepare_cached(
             "SELECT min(undo_at) FROM enforcement_request
-             WHERE undo_at IS NOT NULL AND undone_by IS NULL AND state <> 'awaiting-approval'",
+             WHERE undo_at IS NOT NULL AND undo_ended_at IS NULL AND state <> 'awaiting-approval'",
         )?
         .query_row([], |row| row.get(0))?;
     Ok([expiring, boxed].into_iter().flatten().min())
@@ -490,21 +534,14 @@ pub(super) fn next_deadline(connection: &Connection) -> Result<Option<Time>> {
 /// Whether a later task decides over the same thing of the identity: `None` none does, `Some(false)` one did or may have,
 /// `Some(true)` one is on its way.
 pub(super) fn later_rival(connection: &Connection, task: &Task) -> Result<Option<bool>> {
-    let rivals: Vec<&str> = task.action.rivals().iter().map(|action| action.as_str()).collect();
-    let mut statement = connection.prepare_cached(
-        "SELECT action, state IN ('queued', 'sent', 'accepted') FROM task
-         WHERE identity_id = ?1 AND id > ?2
-           AND (sent_at IS NOT NULL OR state IN ('queued', 'sent', 'accepted', 'observed'))",
-    )?;
-    let mut rows = statement.query(params![task.identity_id, task.id])?;
-    let mut found = None;
-    while let Some(row) = rows.next()? {
-        let (action, is_open): (String, bool) = (row.get(0)?, row.get(1)?);
-        if rivals.contains(&action.as_str()) {
-            found = Some(found.unwrap_or(false) || is_open);
-        }
-    }
-    Ok(found)
+    Ok(connection
+        .prepare_cached(
+            "SELECT max(state IN ('queued', 'sent', 'accepted')) FROM task
+             WHERE identity_id = ?1 AND id > ?2
+               AND (sent_at IS NOT NULL OR state IN ('queued', 'sent', 'accepted', 'observed'))
+               AND action IN (SELECT value FROM json_each(?3))",
+        )?
+        .query_row(params![task.identity_id, task.id, rivals(task.action)], |row| row.get(0))?)
 }
 
 /// An open task of the same action on an identity.
@@ -590,7 +627,8 @@ pub(super) fn overridden_since(
     some_requests(connection, sql, &[&account, &since, &limit])
 }
 
-/// Requests of which something failed, newest first. What was only refused or called off did not.
+/// Requests of which something failed, newest first. What was only refused or called off did not, except where it was to
+/// take something back, which stands now though nobody wants it any more.
 pub(super) fn failed_since(
     connection: &Connection,
     account: AccountId,
@@ -602,7 +640,8 @@ pub(super) fn failed_since(
         request_columns!(),
         " FROM enforcement_request WHERE account_id = ?1 AND finished_at >= ?2 AND id IN (
               SELECT t.request_id FROM task t INDEXED BY task_failed
-              WHERE t.account_id = ?1 AND t.state IN ('unsuccessful', 'timed-out') AND t.finished_at >= ?2)
+              WHERE t.account_id = ?1 AND t.finished_at >= ?2
+                AND (t.state IN ('unsuccessful', 'timed-out') OR (t.state = 'refused' AND t.inverse_of IS NOT NULL)))
           ORDER BY id DESC LIMIT ?3"
     );
     some_requests(connection, sql, &[&account, &since, &limit])
@@ -657,114 +696,5 @@ pub(super) fn set_drift(connection: &Connection, task: i64, at: Time, what: &str
     connection
         .prepare_cached("UPDATE task SET drift_at = ?2, drift = ?3 WHERE id = ?1")?
         .execute(params![task, at, what])?;
-    Ok(())
-}
-
-// --- the protected list and the two-person rule ---
-
-pub(super) fn protections(connection: &Connection, account: AccountId) -> Result<Vec<Protection>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT p.id, p.kind, p.directory_id, p.object_id, p.dn, p.name, p.note, p.created_by, p.created_at
-         FROM protection p WHERE p.account_id = ?1 AND p.removed_at IS NULL ORDER BY p.id",
-    )?;
-    let rows = statement.query_map([account], |row| {
-        Ok(Protection {
-            id: row.get(0)?,
-            kind: word(row, 1, ProtectionKind::parse)?,
-            directory_id: row.get(2)?,
-            object_id: row.get(3)?,
-            dn: row.get(4)?,
-            name: row.get(5)?,
-            note: row.get(6)?,
-            created_by: row.get(7)?,
-            created_at: row.get(8)?,
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// `false` when it is on the list already.
-pub(super) fn insert_protection(connection: &Connection, account: AccountId, entry: &Protection) -> Result<bool> {
-    let added = connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO protection (account_id, kind, directory_id, object_id, dn, name, note, created_by, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            account,
-            entry.kind.as_str(),
-            entry.directory_id,
-            entry.object_id,
-            entry.dn,
-            entry.name,
-            entry.note,
-            entry.created_by,
-            entry.created_at,
-        ])?;
-    Ok(added > 0)
-}
-
-pub(super) fn remove_protection(
-    connection: &Connection,
-    account: AccountId,
-    id: i64,
-    by: &str,
-    now: Time,
-) -> Result<()> {
-    connection
-        .prepare_cached("UPDATE protection SET removed_by = ?3, removed_at = ?4 WHERE id = ?1 AND account_id = ?2")?
-        .execute(params![id, account, by, now])?;
-    Ok(())
-}
-
-/// What was taken off the protected list since a time, newest first: name, and by whom.
-pub(super) fn unprotected_since(
-    connection: &Connection,
-    account: AccountId,
-    since: Time,
-    limit: usize,
-) -> Result<Vec<(String, String)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT name, removed_by FROM protection WHERE account_id = ?1 AND removed_at IS NOT NULL AND removed_at >= ?2
-         ORDER BY removed_at DESC LIMIT ?3",
-    )?;
-    let rows = statement.query_map(params![account, since, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-/// By whom the two-person rule was made to ask for less since a time, if it was.
-pub(super) fn loosened_since(connection: &Connection, account: AccountId, since: Time) -> Result<Option<String>> {
-    Ok(connection
-        .prepare_cached("SELECT loosened_by FROM two_person_rule WHERE account_id = ?1 AND loosened_at >= ?2")?
-        .query_row(params![account, since], |row| row.get(0))
-        .optional()?)
-}
-
-pub(super) fn rule(connection: &Connection, account: AccountId) -> Result<Rule> {
-    let found = connection
-        .prepare_cached("SELECT above_count, for_privileged FROM two_person_rule WHERE account_id = ?1")?
-        .query_row([account], |row| Ok(Rule { above_count: row.get(0)?, for_privileged: row.get(1)? }))
-        .optional()?;
-    Ok(found.unwrap_or_default())
-}
-
-/// `loosened_by`: it asks for less than before, and who made it so.
-pub(super) fn set_rule(
-    connection: &Connection,
-    account: AccountId,
-    rule: Rule,
-    loosened_by: Option<&str>,
-    now: Time,
-) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO two_person_rule (account_id, above_count, for_privileged, updated_at, loosened_by, loosened_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, iif(?5 IS NULL, NULL, ?4))
-             ON CONFLICT (account_id) DO UPDATE SET above_count = excluded.above_count,
-                 for_privileged = excluded.for_privileged, updated_at = excluded.updated_at,
-                 loosened_by = coalesce(excluded.loosened_by, loosened_by),
-                 loosened_at = coalesce(excluded.loosened_at, loosened_at)",
-        )?
-        .execute(params![account, rule.above_count, rule.for_privileged, now, loosened_by])?;
     Ok(())
 }

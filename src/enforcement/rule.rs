@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{model::Request, queries};
+use super::{model::Request, queries, rules_queries};
 use crate::{
     clock::{DAY, HOUR, Time},
     error::{FieldError, Result},
@@ -83,7 +83,7 @@ pub(super) fn waits_for<'r>(
     now: Time,
 ) -> Result<Option<String>> {
     let identities: Vec<&IdentityRow> = identities.collect();
-    let rule = queries::rule(connection, account)?;
+    let rule = rules_queries::rule(connection, account)?;
     let count = i64::try_from(identities.len()).unwrap_or(i64::MAX);
     if let Some(above) = rule.above_count {
         if count > above {

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use super::{
     actions::{self, ProtectionInput},
     never::{Protection, ProtectionKind},
-    pages, queries,
+    pages,
     rule::{Rule, RuleInput},
+    rules_queries,
 };
 use crate::{
     directories,
@@ -82,13 +83,13 @@ async fn page(ctx: &Ctx) -> Result<RulesPage> {
         .db
         .read(move |c| {
             let names = directories::names(c, account)?;
-            let entries = queries::protections(c, account)?.into_iter().map(|entry| {
+            let entries = rules_queries::protections(c, account)?.into_iter().map(|entry| {
                 let idle = why_idle(c, account, &entry)?;
                 let directory = names.get(&entry.directory_id).cloned().unwrap_or_default();
                 Ok((entry, directory, idle))
             });
             let entries = entries.collect::<Result<Vec<_>>>()?;
-            Ok((entries, identities::queries::directories(c, account)?, queries::rule(c, account)?))
+            Ok((entries, identities::queries::directories(c, account)?, rules_queries::rule(c, account)?))
         })
         .await?;
     Ok(RulesPage {

@@ -3,10 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::spec::{Spec, SpecInput};
-use crate::{
-    clock::Time,
-    error::{Error, Result},
-};
+use crate::{clock::Time, error::Result};
 
 /// An entry as pages and the API show it.
 #[derive(Debug, Clone)]
@@ -29,7 +26,7 @@ pub fn set(
     is_paused: bool,
     now: Time,
 ) -> Result<()> {
-    let checked = spec.check("schedule").map_err(|e| Error::Invalid(vec![e]))?;
+    let checked = spec.check("schedule")?;
     let next_at = if is_paused { None } else { checked.next(now) };
     connection
         .prepare_cached(

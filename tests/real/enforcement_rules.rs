@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::fixtures::{
     acting::{act, ask, identity, outcome, wait},
     appliance::{Api, Appliance, draft, text},
+    console::Console,
     people::{CANARY, GROUPS, PEOPLE},
     slapd::{ACT_DN, Options, SYNC_PASSWORD, Slapd},
 };
@@ -256,11 +257,82 @@ async fn a_time_box_is_called_off_by_a_change_by_hand() {
     let path = format!("/api/task-requests/{request}");
     loop {
         let seen = appliance.api.get(&path).await;
-        if seen["undoneBy"] == "0" {
+        if seen.get("undoEndedAt").is_some() {
+            assert!(seen.get("undoneBy").is_none(), "{seen}");
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(30), "{seen}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(!may_sign_in(&slapd, "u000105"), "the later change by hand stands");
+}
+
+#[tokio::test]
+async fn an_undo_that_is_declined_leaves_the_time_box_as_it_was() {
+    let (slapd, mut appliance, directory) = begin(&[]).await;
+    let api = &appliance.api;
+    let user = identity(api, &directory, "u000107").await;
+    let body = json!({"action": "disable", "identities": [user["id"]], "reason": "a while", "for": "4h"});
+    let request = text(&api.post("/api/tasks", &body).await.expect(201), "requestId");
+    wait(api, &request, Duration::from_secs(30)).await;
+    let path = format!("/api/task-requests/{request}");
+    let button = format!("action=\"/tasks/requests/{request}/undo\"");
+    let console = Console::sign_in(&appliance.url()).await;
+    assert!(console.page(&format!("/tasks/requests/{request}")).await.contains(&button));
+
+    api.post("/api/two-person-rule", &json!({"aboveCount": 0})).await.ok();
+    let undo = api.post(&format!("{path}/undo"), &json!({"reason": "enough"})).await.expect(201);
+    assert_eq!(undo["state"], "awaiting-approval");
+    assert_eq!(text(&api.get(&path).await, "undoneBy"), text(&undo, "requestId"));
+    assert!(!console.page(&format!("/tasks/requests/{request}")).await.contains(&button), "it waits already");
+    let other = other_key(&appliance, &account(api).await);
+    let decline = format!("/api/task-requests/{}/decline", text(&undo, "requestId"));
+    other.post(&decline, &json!({"reason": "not yet"})).await.ok();
+    let seen = api.get(&path).await;
+    assert!(seen.get("undoneBy").is_none() && seen.get("undoEndedAt").is_none(), "{seen}");
+    let page = console.page(&format!("/tasks/requests/{request}")).await;
+    assert!(page.contains(&button) && page.contains("For a time only"), "it can be asked for again");
+
+    appliance.stop();
+    appliance.restart_later(1).await;
+    let begun = std::time::Instant::now();
+    while !may_sign_in(&slapd, "u000107") {
+        assert!(begun.elapsed() < Duration::from_secs(30), "its time is over all the same");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn access_that_was_given_for_a_time_and_cannot_be_taken_back_is_told() {
+    let (slapd, mut appliance, directory) = begin(&[]).await;
+    let api = &appliance.api;
+    let user = identity(api, &directory, "u000108").await;
+    assert_eq!(outcome(&act(api, "disable", &[&user]).await).0, "observed");
+    let body = json!({"action": "enable", "identities": [user["id"]], "reason": "a visit", "for": "4h"});
+    let request = text(&api.post("/api/tasks", &body).await.expect(201), "requestId");
+    wait(api, &request, Duration::from_secs(30)).await;
+    api.post("/api/protections", &json!({"kind": "identity", "objectId": user["id"]})).await.expect(201);
+    let news = "Disable 1 identity was not wholly done";
+    assert!(!Console::sign_in(&appliance.url()).await.page("/").await.contains(news));
+
+    appliance.stop();
+    appliance.restart_later(1).await;
+    let begun = std::time::Instant::now();
+    let undone_by = loop {
+        let seen = appliance.api.get(&format!("/api/task-requests/{request}")).await;
+        if seen.get("undoEndedAt").is_some() {
+            break appliance.api.all("/api/task-requests", "taskRequests").await[0].clone();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{seen}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let tasks = wait(&appliance.api, &text(&undone_by, "id"), Duration::from_secs(30)).await;
+    let (state, why) = outcome(&tasks);
+    assert_eq!((state.as_str(), why.contains("protected list")), ("refused", true), "{why}");
+    assert!(may_sign_in(&slapd, "u000108"));
+    let console = Console::sign_in(&appliance.url()).await;
+    let overview = console.page("/").await;
+    assert!(overview.contains(news) && overview.contains(&format!("The time of request {request} is over.")));
+    let page = console.page(&format!("/tasks/requests/{request}")).await;
+    assert!(page.contains("it could not be taken back"));
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::connectors::{
     Ability, AbilityState, Failure,
-    act::Action,
+    act::{Action, is_any_of},
     ldap::{Guarded, Scope, SearchRequest, acting::Manner as _, dn, guarded},
 };
 
@@ -108,7 +108,7 @@ impl Directory {
                 let is_own = rid.first().and_then(|sid| forms::rid(sid)).is_none_or(|rid| rid < OWN_RIDS);
                 let place = dn::parent(&name).unwrap_or_default().to_lowercase();
                 let account = guarded::texts(&entry, "sAMAccountName").into_iter().next().unwrap_or_default();
-                let is_itself = who.to_lowercase().contains(&account.to_lowercase());
+                let is_itself = is_any_of(who, &name, "", &account);
                 if is_own || is_itself || places.contains(&place) || !self.is_within(&name) {
                     continue;
                 }
