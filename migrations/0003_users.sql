@@ -13,9 +13,13 @@ CREATE TABLE user (
     password_hash       TEXT    NOT NULL,
     password_changed_at INTEGER NOT NULL,
     state               TEXT    NOT NULL CHECK (state IN ('enabled', 'disabled')),
+    -- The appliance's owner: its own settings, and accounts beyond anybody's number.
+    is_owner            INTEGER NOT NULL DEFAULT 0 CHECK (is_owner IN (0, 1)),
     created_at          INTEGER NOT NULL,
     last_sign_in_at     INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX user_owner ON user (is_owner) WHERE is_owner = 1;
 
 CREATE TABLE membership (
     user_id    TEXT    NOT NULL REFERENCES user (id) ON DELETE CASCADE,

@@ -140,6 +140,8 @@ pub enum Permission {
     OwnUser,
     /// Any principal who is signed in.
     SignedIn,
+    /// The appliance's owner, signed in: what belongs to no account (mail, limits, accounts of others).
+    Owner,
     /// A level of a service.
     Needs(Service, Level),
 }
@@ -178,6 +180,8 @@ pub struct PrincipalParts {
     pub email: String,
     pub role_id: String,
     pub rights: Rights,
+    /// The user who owns the appliance.
+    pub is_owner: bool,
     /// The session's public id, for users.
     pub session_id: Option<String>,
     pub address: Option<IpAddr>,
@@ -213,6 +217,7 @@ impl Principal {
             email: String::new(),
             role_id: String::new(),
             rights,
+            is_owner: false,
             session_id: None,
             address: None,
             request_id: None,
@@ -268,6 +273,7 @@ impl Principal {
             Permission::Public => true,
             Permission::OwnUser => self.kind == PrincipalKind::User,
             Permission::SignedIn => self.kind != PrincipalKind::Stranger,
+            Permission::Owner => self.kind == PrincipalKind::User && self.is_owner,
             Permission::Needs(service, level) => self.rights.allows(service, level),
         }
     }

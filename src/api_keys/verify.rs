@@ -129,6 +129,7 @@ fn principal(key: &ApiKey, account: &Account, address: &Address) -> Principal {
         email: String::new(),
         role_id: key.role_id.clone(),
         rights: roles::rights(&key.role_id),
+        is_owner: false,
         session_id: None,
         address: Some(address.ip),
         request_id: Some(address.request_id.clone()),

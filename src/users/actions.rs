@@ -50,6 +50,8 @@ pub fn create(
         theme: "auto".into(),
         password_hash: password.clone(),
         state: UserState::Enabled,
+        // Whoever comes first: somebody has to.
+        is_owner: !queries::has_owner(connection)?,
         created_at: now,
         last_sign_in_at: None,
     };

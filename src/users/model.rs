@@ -34,6 +34,8 @@ pub struct User {
     pub theme: String,
     pub password_hash: PasswordHash,
     pub state: UserState,
+    /// Owns the appliance.
+    pub is_owner: bool,
     pub created_at: Time,
     pub last_sign_in_at: Option<Time>,
 }
@@ -60,6 +62,7 @@ impl Member {
             email: self.user.email.clone(),
             role_id: self.role_id.clone(),
             rights: roles::rights(&self.role_id),
+            is_owner: self.user.is_owner,
             session_id: Some(session_id),
             address: Some(address),
             request_id: Some(request_id),

@@ -22,18 +22,19 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
         state: if state == "enabled" { UserState::Enabled } else { UserState::Disabled },
         created_at: row.get(8)?,
         last_sign_in_at: row.get(9)?,
+        is_owner: row.get(10)?,
     })
 }
 
 fn read_member(row: &Row<'_>) -> rusqlite::Result<Member> {
-    Ok(Member { user: read_user(row)?, account_id: row.get(10)?, role_id: row.get(11)? })
+    Ok(Member { user: read_user(row)?, account_id: row.get(11)?, role_id: row.get(12)? })
 }
 
 pub(super) fn insert(connection: &Connection, user: &User, email_folded: &str) -> Result<()> {
     connection.execute(
         "INSERT INTO user (id, email, email_folded, name, locale, time_zone, theme, password_hash, password_changed_at,
-                           state, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'enabled', ?9)",
+                           state, created_at, is_owner)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'enabled', ?9, ?10)",
         params![
             user.id,
             user.email,
@@ -44,6 +45,7 @@ pub(super) fn insert(connection: &Connection, user: &User, email_folded: &str) -
             user.theme,
             user.password_hash.0,
             user.created_at,
+            user.is_owner,
         ],
     )?;
     Ok(())
@@ -63,11 +65,16 @@ pub(super) fn insert_membership(
     Ok(())
 }
 
+/// Whether the appliance has an owner.
+pub(super) fn has_owner(connection: &Connection) -> Result<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM user WHERE is_owner = 1")?.exists([])?)
+}
+
 /// The user with this e-mail address; `email` as `fold_email` answers it.
 pub fn find_by_email(connection: &Connection, email_folded: &str) -> Result<Option<User>> {
     Ok(connection
         .prepare_cached(
-            "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at
+            "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner
              FROM user WHERE email_folded = ?1",
         )?
         .query_row([email_folded], read_user)
@@ -79,7 +86,7 @@ pub fn find_member(connection: &Connection, user_id: &str, account: AccountId) -
     Ok(connection
         .prepare_cached(
             "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                    u.last_sign_in_at, m.account_id, m.role_id
+                    u.last_sign_in_at, u.is_owner, m.account_id, m.role_id
              FROM membership AS m JOIN user AS u ON u.id = m.user_id
              WHERE m.user_id = ?1 AND m.account_id = ?2",
         )?
@@ -99,7 +106,7 @@ pub fn first_membership(connection: &Connection, user_id: &str) -> Result<Option
 pub fn list_members(connection: &Connection, account: AccountId, after: &str, limit: usize) -> Result<Vec<Member>> {
     let mut statement = connection.prepare_cached(
         "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                u.last_sign_in_at, m.account_id, m.role_id
+                u.last_sign_in_at, u.is_owner, m.account_id, m.role_id
          FROM membership AS m JOIN user AS u ON u.id = m.user_id
          WHERE m.account_id = ?1 AND m.user_id > ?2 ORDER BY m.user_id LIMIT ?3",
     )?;

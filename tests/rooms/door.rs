@@ -111,6 +111,7 @@ async fn who_may_read_may_read_everything_and_change_nothing() {
         let may = match route.permission {
             Permission::Public | Permission::SignedIn => true,
             Permission::OwnUser => route.surface == Surface::Page,
+            Permission::Owner => false,
             Permission::Needs(_, level) => level <= Level::Read,
         };
         let mut statuses = Vec::new();
