@@ -25,8 +25,12 @@ CREATE TABLE membership (
     user_id    TEXT    NOT NULL REFERENCES user (id) ON DELETE CASCADE,
     account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
     role_id    TEXT    NOT NULL,
+    -- In this account: a user is global, and no account may keep them out of another one.
+    state      TEXT    NOT NULL DEFAULT 'enabled' CHECK (state IN ('enabled', 'disabled')),
     created_at INTEGER NOT NULL,
+    last_active_at INTEGER,
     PRIMARY KEY (user_id, account_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX membership_by_account ON membership (account_id, user_id);
+CREATE INDEX membership_by_role ON membership (account_id, role_id, user_id);

@@ -22,3 +22,4 @@ CREATE TABLE api_key (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX api_key_by_account ON api_key (account_id, id);
+CREATE INDEX api_key_by_role ON api_key (account_id, role_id);

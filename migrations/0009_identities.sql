@@ -246,3 +246,32 @@ CREATE TABLE staged (
 ) STRICT;
 
 CREATE UNIQUE INDEX staged_by_run ON staged (run_id, object_id);
+
+-- A part of an account that roles are for, and what lies in it besides whole directories.
+CREATE TABLE part (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id INTEGER NOT NULL,
+    -- principal::Scope as JSON; roles with equal scopes share one.
+    scope      TEXT    NOT NULL,
+    used_at    INTEGER NOT NULL,
+    UNIQUE (account_id, scope)
+) STRICT;
+
+-- Up to which applied run of each directory it was worked out.
+CREATE TABLE part_mark (
+    part_id      INTEGER NOT NULL REFERENCES part (id) ON DELETE CASCADE,
+    directory_id INTEGER NOT NULL,
+    run_id       INTEGER NOT NULL,
+    PRIMARY KEY (part_id, directory_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE part_object (
+    part_id   INTEGER NOT NULL REFERENCES part (id) ON DELETE CASCADE,
+    object_id INTEGER NOT NULL,
+    -- 1 it lies in a unit, 2 in a group: each is worked out by itself.
+    why       INTEGER NOT NULL CHECK (why IN (1, 2)),
+    directory_id INTEGER NOT NULL,
+    PRIMARY KEY (part_id, object_id, why)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX part_object_of_directory ON part_object (part_id, directory_id, why, object_id);

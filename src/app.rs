@@ -62,6 +62,7 @@ fn routes() -> Routes {
 fn jobs(app: &App) {
     every(app, Duration::from_secs(600), "sessions", sessions::purge);
     every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
+    every(app, Duration::from_secs(3600), "parts", identities::parts::purge);
     let (kernel, runner, live) = (app.kernel.clone(), app.runner.clone(), app.live.clone());
     tokio::spawn(async move {
         // Before anything runs: what ends from here on is counted on top.
@@ -196,12 +197,14 @@ impl App {
         let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
+        let neighbours = Data::new(NEIGHBOURS);
         let bound = web::bind(web, self.routes.clone(), move |state| {
             state
                 .app_data(passwords.clone())
                 .app_data(runner.clone())
                 .app_data(live.clone())
-                .app_data(dispatcher.clone());
+                .app_data(dispatcher.clone())
+                .app_data(neighbours.clone());
         })?;
         jobs(self);
         Ok(bound)
@@ -315,6 +318,26 @@ fn open_kernel(mut config: Config, clock: Clock, create: bool) -> Result<Kernel,
 /// Refusals of one principal that are recorded in a minute.
 const DENIALS_MAX: u64 = 30;
 
+/// What roles have to ask of other rooms.
+const NEIGHBOURS: roles::Neighbours = roles::Neighbours {
+    used_by: |c, account, role| {
+        let counted = |count: i64, one: &str, many: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            count => Some(format!("{} {many}", web::grouped(count))),
+        };
+        let users = counted(users::count_by_role(c, account, role)?, "user", "users");
+        let keys = counted(api_keys::count_by_role(c, account, role)?, "API key", "API keys");
+        Ok([users, keys].into_iter().flatten().collect())
+    },
+    check_administered: users::check_administered,
+    check_scope: identities::parts::check,
+    choices: |c, account, find, ids| {
+        let identities::parts::Choices { directories, groups } = identities::parts::choices(c, account, find, ids)?;
+        Ok(roles::ScopeChoices { directories, groups })
+    },
+};
+
 /// The gate: who is behind a session cookie or an API key. Everything is read again on every request, so that what is
 /// taken from somebody is gone with their next one.
 struct Door {
@@ -338,12 +361,17 @@ impl Gate for Door {
                 })
                 .await?;
             let Some((session, member, account)) = found else { return Ok(None) };
-            if member.user.state != users::UserState::Enabled || !account.is_active() {
+            if !member.is_enabled() || !account.is_active() {
                 return Ok(None);
             }
             if !from.is_polling && sessions::is_touch_due(&session, now) {
                 let (id, address) = (session.id.clone(), from.ip.to_string());
-                if let Err(error) = self.kernel.db.write(move |c| sessions::touch(c, &id, &address, now)).await {
+                let (user, account) = (session.user_id.clone(), session.account_id);
+                let noted = self.kernel.db.write(move |c| {
+                    users::note_activity(c, &user, account, now)?;
+                    sessions::touch(c, &id, &address, now)
+                });
+                if let Err(error) = noted.await {
                     // A full disk must not sign everybody out: reading goes on.
                     tracing::warn!(error = %error.chain(), "a session's last use could not be noted");
                 }

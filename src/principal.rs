@@ -84,6 +84,49 @@ impl Service {
         Self::Audit,
         Self::Settings,
     ];
+
+    /// As it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Directories => "directories",
+            Self::Enforcement => "enforcement",
+            Self::Approvals => "approvals",
+            Self::Risk => "risk",
+            Self::Audit => "audit",
+            Self::Settings => "settings",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.as_str() == text)
+    }
+
+    /// As people read it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Identity => "Identity",
+            Self::Directories => "Directories",
+            Self::Enforcement => "Enforcement",
+            Self::Approvals => "Approvals",
+            Self::Risk => "Risk",
+            Self::Audit => "Audit",
+            Self::Settings => "Settings",
+        }
+    }
+
+    /// What it is about, as one line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Identity => "Users, roles, invitations, API keys and identity providers of this console",
+            Self::Directories => "Directories, their runs and plans, people and groups",
+            Self::Enforcement => "Acting on accounts of directories",
+            Self::Approvals => "Deciding over requests of others",
+            Self::Risk => "Findings and policies",
+            Self::Audit => "The audit log",
+            Self::Settings => "The account itself: its name, contacts and limits",
+        }
+    }
 }
 
 /// How much of a service: each level includes the ones before it.
@@ -97,6 +140,23 @@ pub enum Level {
     Read,
     Operate,
     Full,
+}
+
+impl Level {
+    pub const ALL: [Self; 4] = [Self::None, Self::Read, Self::Operate, Self::Full];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Read => "read",
+            Self::Operate => "operate",
+            Self::Full => "full",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
+    }
 }
 
 /// The levels a principal has, one per service.
@@ -131,6 +191,48 @@ impl Rights {
     }
 }
 
+impl Serialize for Rights {
+    /// Service to level.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Service::ALL.iter().map(|service| (service, self.level(*service))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rights {
+    /// Services that are not named get nothing.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let levels = std::collections::BTreeMap::<Service, Level>::deserialize(deserializer)?;
+        Ok(levels.into_iter().fold(Self::default(), |rights, (service, level)| rights.with(service, level)))
+    }
+}
+
+/// The part of an account that a role is for: what lies in any of these, and nothing else of the account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// Everything in these directories.
+    pub directories: Vec<i64>,
+    /// These groups, and everything inside them through any depth.
+    pub groups: Vec<i64>,
+    /// Everything at or below these DNs.
+    pub units: Vec<Unit>,
+}
+
+/// A unit of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    pub directory: i64,
+    /// As it was written.
+    pub dn: String,
+}
+
+impl Scope {
+    pub fn is_empty(&self) -> bool {
+        self.directories.is_empty() && self.groups.is_empty() && self.units.is_empty()
+    }
+}
+
 /// What a route asks of whoever calls it. There is no route without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
@@ -142,8 +244,11 @@ pub enum Permission {
     SignedIn,
     /// The appliance's owner, signed in: what belongs to no account (mail, limits, accounts of others).
     Owner,
-    /// A level of a service.
+    /// A level of a service, for the whole account.
     Needs(Service, Level),
+    /// The same, and whoever has it for a part of the account may come too: the handler shows and does only what lies
+    /// in that part. Any other route refuses them, so that none can forget to.
+    InPart(Service, Level),
 }
 
 /// The kinds of principal, as their URNs name them.
@@ -180,6 +285,8 @@ pub struct PrincipalParts {
     pub email: String,
     pub role_id: String,
     pub rights: Rights,
+    /// The part of the account that the rights are for; `None`: all of it.
+    pub scope: Option<Arc<Scope>>,
     /// The user who owns the appliance.
     pub is_owner: bool,
     /// The session's public id, for users.
@@ -217,6 +324,7 @@ impl Principal {
             email: String::new(),
             role_id: String::new(),
             rights,
+            scope: None,
             is_owner: false,
             session_id: None,
             address: None,
@@ -240,6 +348,22 @@ impl Principal {
     /// Somebody at the machine's command line, named by their operating-system user.
     pub fn command_line(region: &str, account: Option<AccountId>, os_user: &str) -> Self {
         Self::bare(PrincipalKind::CommandLine, region, account, os_user, Rights::all(Level::Full))
+    }
+
+    /// Somebody with these rights, and nothing else.
+    #[cfg(test)]
+    pub fn with_rights(region: &str, account: AccountId, rights: Rights) -> Self {
+        Self::bare(PrincipalKind::User, region, Some(account), "somebody", rights)
+    }
+
+    /// The same for a part of the account.
+    #[cfg(test)]
+    pub fn in_part(region: &str, account: AccountId, rights: Rights, scope: Arc<Scope>) -> Self {
+        let bare = Self::with_rights(region, account, rights);
+        match Arc::try_unwrap(bare.0) {
+            Ok(parts) => Self::new(PrincipalParts { scope: Some(scope), ..parts }),
+            Err(shared) => Self(shared),
+        }
     }
 
     /// Somebody who has not signed in.
@@ -274,7 +398,8 @@ impl Principal {
             Permission::OwnUser => self.kind == PrincipalKind::User,
             Permission::SignedIn => self.kind != PrincipalKind::Stranger,
             Permission::Owner => self.kind == PrincipalKind::User && self.is_owner,
-            Permission::Needs(service, level) => self.rights.allows(service, level),
+            Permission::Needs(service, level) => self.scope.is_none() && self.rights.allows(service, level),
+            Permission::InPart(service, level) => self.rights.allows(service, level),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     kernel::Kernel,
-    principal::{Principal, PrincipalKind, Rights},
+    principal::{Level, Principal, PrincipalKind, Rights},
     roles,
     secret::{self, Secret},
 };
@@ -28,17 +28,15 @@ pub struct CreatedKey {
     pub secret: Secret<String>,
 }
 
-/// Nobody grants more than they hold.
-fn check_grant(rights: &Rights, role_id: &str) -> Result<()> {
-    if rights.includes(&roles::rights(role_id)) {
-        return Ok(());
-    }
-    Err(Error::Forbidden("You cannot give or change a role with more rights than your own.".into()))
+/// The role that a key is to have or has: nobody grants more than they hold.
+fn check_grant(connection: &Connection, principal: &Principal, role_id: &str) -> Result<()> {
+    let role = roles::find(connection, principal.account()?, role_id)?;
+    roles::check_grant(principal, &role.ok_or_else(|| Error::field("roleId", "There is no such role."))?)
 }
 
 /// A key that never ends can only be made by those who may do everything.
 fn check_never(rights: &Rights) -> Result<()> {
-    if rights.includes(&roles::rights(roles::FULL_ACCESS)) {
+    if rights.includes(&Rights::all(Level::Full)) {
         return Ok(());
     }
     Err(Error::Forbidden("Only the role full-access can make a key that never expires.".into()))
@@ -61,7 +59,7 @@ fn insert(connection: &Connection, principal: &Principal, input: KeyInput, now: 
     let (Some(alias), Some(role_id)) = (input.alias, input.role_id) else {
         return Err(Error::Invalid(missing));
     };
-    check_grant(&principal.rights, &role_id)?;
+    check_grant(connection, principal, &role_id)?;
     let expires_at = match input.expiry {
         Expiry::Unsaid => Some(now.plus(LIFETIME_DEFAULT_US)),
         Expiry::At(at) => Some(at),
@@ -122,7 +120,7 @@ pub fn create_blocking(kernel: &Kernel, principal: &Principal, input: KeyInput) 
 pub(super) async fn update(kernel: &Kernel, principal: &Principal, id: String, input: KeyInput) -> Result<ApiKey> {
     let (account, now) = (principal.account()?, kernel.clock.now());
     let input = input.check(now)?;
-    let (rights, region) = (principal.rights, principal.region.clone());
+    let who = principal.clone();
     audit::change(kernel, principal, move |c| {
         let before = queries::find(c, account, &id)?.ok_or(Error::NotFound("This API key"))?;
         let mut key = before.clone();
@@ -135,10 +133,10 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, id: String, i
             && input.expiry == Expiry::Unsaid;
         // Locking out takes rights away, which may always be done; anything else could give them.
         if !locks_only {
-            check_grant(&rights, &before.role_id)?;
+            roles::check_grant(&who, &roles::held(c, account, &before.role_id)?)?;
         }
         if let Some(role_id) = input.role_id {
-            check_grant(&rights, &role_id)?;
+            check_grant(c, &who, &role_id)?;
             key.role_id = role_id;
         }
         key.alias = input.alias.unwrap_or(key.alias);
@@ -151,7 +149,7 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, id: String, i
             Expiry::At(at) => key.expires_at = Some(at),
             Expiry::Never if before.expires_at.is_none() => {}
             Expiry::Never => {
-                check_never(&rights)?;
+                check_never(&who.rights)?;
                 key.expires_at = None;
             }
         }
@@ -166,7 +164,7 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, id: String, i
             (false, true) => "audit.api_key_unlocked.v1",
             _ => "audit.api_key_updated.v1",
         };
-        let entry = Entry::new(kind).subject(key.urn(&region)).changes(before.record(), key.record());
+        let entry = Entry::new(kind).subject(key.urn(&who.region)).changes(before.record(), key.record());
         Ok((key, vec![entry]))
     })
     .await

@@ -16,7 +16,7 @@ mod verify;
 
 pub use actions::{CreatedKey, create_blocking};
 pub use model::{ApiKey, Expiry, KeyInput};
-pub use queries::list_all;
+pub use queries::{count_by_role, list_all};
 pub use verify::Keys;
 
 use crate::{

@@ -185,9 +185,6 @@ impl KeyInput {
         if description.as_deref().is_some_and(|text| text.chars().count() > 500) {
             wrong.push(FieldError::new("description", "At most 500 characters."));
         }
-        if self.role_id.as_deref().is_some_and(|id| crate::roles::find(id).is_none()) {
-            wrong.push(FieldError::new("roleId", "There is no such role."));
-        }
         let allowed_ips = self.allowed_ips.map(|list| {
             read_list(&list, "allowedIPs", "an address such as 10.0.0.5 or 2001:db8::5", &mut wrong, |text| {
                 text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock::{DAY, Time},
     error::{Error, FieldError, Result},
+    principal::{Level, Rights},
     roles::{self, Role},
     web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, html, html_status, redirect_with},
 };
@@ -58,18 +59,23 @@ pub(super) async fn list(ctx: Ctx, query: Query<PageQuery>) -> Result<HttpRespon
     let query = ListQuery { limit: None, cursor: query.0.cursor };
     let before = query.position::<String>()?;
     let is_first = before.is_none();
-    let keys = ctx.kernel.db.read(move |c| queries::list(c, account, before.as_deref(), PAGE_SIZE + 1)).await?;
-    let listing = Listing::cut(keys, PAGE_SIZE, |key| key.id.clone());
     let now = ctx.kernel.clock.now();
-    let rows = listing.rows.into_iter().map(|key| Row {
-        role: roles::name(&key.role_id),
-        state: key.state(now),
-        allowed: allowed(&key),
-        key,
-    });
+    let rows = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let row = |key: ApiKey| {
+                let role = roles::held(c, account, &key.role_id)?.name;
+                Ok(Row { role, state: key.state(now), allowed: allowed(&key), key })
+            };
+            let keys = queries::list(c, account, before.as_deref(), PAGE_SIZE + 1)?;
+            keys.into_iter().map(row).collect::<Result<Vec<_>>>()
+        })
+        .await?;
+    let listing = Listing::cut(rows, PAGE_SIZE, |row| row.key.id.clone());
     html(&ListPage {
         page: Page::new(&ctx, "API keys", "api-keys"),
-        rows: rows.collect(),
+        rows: listing.rows,
         first_href: if is_first { String::new() } else { "/api-keys".into() },
         next_href: listing.next.map(|cursor| format!("/api-keys?cursor={cursor}")).unwrap_or_default(),
     })
@@ -139,13 +145,14 @@ impl FormPage {
     }
 }
 
-fn form_page(ctx: &Ctx, form: KeyForm, key: Option<ApiKey>, errors: Vec<FieldError>) -> Result<HttpResponse> {
+async fn form_page(ctx: &Ctx, form: KeyForm, key: Option<ApiKey>, errors: Vec<FieldError>) -> Result<HttpResponse> {
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let title = match &key {
         Some(key) => format!("API key “{}”", key.alias),
         None => "Create an API key".into(),
     };
-    let rights = ctx.principal.rights;
+    let who = ctx.principal.clone();
+    let roles = ctx.kernel.db.read(move |c| roles::grantable(c, &who)).await?;
     html_status(
         status,
         &FormPage {
@@ -153,8 +160,8 @@ fn form_page(ctx: &Ctx, form: KeyForm, key: Option<ApiKey>, errors: Vec<FieldErr
             form,
             state: key.as_ref().map_or("", |key| key.state(ctx.kernel.clock.now())),
             key,
-            roles: roles::grantable(&rights),
-            may_never: rights.includes(&roles::rights(roles::FULL_ACCESS)),
+            roles,
+            may_never: ctx.principal.rights.includes(&Rights::all(Level::Full)),
             errors,
         },
     )
@@ -168,7 +175,7 @@ pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
         allowed: String::new(),
         expires: "365".into(),
     };
-    form_page(&ctx, form, None, Vec::new())
+    form_page(&ctx, form, None, Vec::new()).await
 }
 
 #[derive(Template)]
@@ -200,7 +207,7 @@ pub(super) async fn create(ctx: Ctx, form: Form<KeyForm>) -> Result<HttpResponse
                 base,
             })
         }
-        Err(Error::Invalid(errors)) => form_page(&ctx, form.0, None, errors),
+        Err(Error::Invalid(errors)) => form_page(&ctx, form.0, None, errors).await,
         Err(other) => Err(other),
     }
 }
@@ -220,7 +227,7 @@ pub(super) async fn edit(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
         allowed: allowed(&key).join("\n"),
         expires: "keep".into(),
     };
-    form_page(&ctx, form, Some(key), Vec::new())
+    form_page(&ctx, form, Some(key), Vec::new()).await
 }
 
 pub(super) async fn update(ctx: Ctx, id: PathId<String>, form: Form<KeyForm>) -> Result<HttpResponse> {
@@ -232,7 +239,7 @@ pub(super) async fn update(ctx: Ctx, id: PathId<String>, form: Form<KeyForm>) ->
         Ok(_) => Ok(redirect_with("/api-keys", "success", "The key was saved.")),
         Err(Error::Invalid(errors)) => {
             let key = get(&ctx, id.0).await?;
-            form_page(&ctx, form.0, Some(key), errors)
+            form_page(&ctx, form.0, Some(key), errors).await
         }
         Err(other) => Err(other),
     }

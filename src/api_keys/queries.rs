@@ -125,6 +125,13 @@ pub fn list_all(connection: &Connection, account: AccountId) -> Result<Vec<ApiKe
     list(connection, account, None, 100_000)
 }
 
+/// How many keys have a role.
+pub fn count_by_role(connection: &Connection, account: AccountId, role_id: &str) -> Result<i64> {
+    Ok(connection
+        .prepare_cached("SELECT count(*) FROM api_key WHERE account_id = ?1 AND role_id = ?2")?
+        .query_row(params![account, role_id], |row| row.get(0))?)
+}
+
 pub(super) fn delete(connection: &Connection, account: AccountId, id: &str) -> Result<usize> {
     Ok(connection.execute("DELETE FROM api_key WHERE account_id = ?1 AND id = ?2", params![account, id])?)
 }

@@ -13,7 +13,8 @@ use crate::{
     error::Result,
     kernel::Kernel,
     principal::{Principal, PrincipalKind, PrincipalParts},
-    roles, secret,
+    roles::{self, Role},
+    secret,
     web::{Address, KeyPair},
 };
 
@@ -35,6 +36,7 @@ enum Verdict {
     },
     Valid {
         key: Box<ApiKey>,
+        role: Box<Role>,
         account: Box<Account>,
     },
 }
@@ -57,7 +59,8 @@ fn judge(connection: &Connection, sent: &KeyPair, address: &Address, now: Time) 
         (Some(account), true) if !account.is_active() => "the account is suspended",
         (Some(account), true) => {
             let account = Box::new(account.clone());
-            return Ok(Verdict::Valid { key: Box::new(key), account });
+            let role = Box::new(roles::held(connection, account.id, &key.role_id)?);
+            return Ok(Verdict::Valid { key: Box::new(key), role, account });
         }
     };
     Ok(Verdict::Refused { key: Box::new(key), reason })
@@ -79,7 +82,7 @@ impl Keys {
                 self.record_refusal(kernel, &key, reason, &address, now).await?;
                 Ok(None)
             }
-            Verdict::Valid { key, account } => {
+            Verdict::Valid { key, role, account } => {
                 let is_due = key.last_activity_at.is_none_or(|at| now.since(at) >= TOUCH_EVERY_US || at > now);
                 if is_due {
                     let (id, address) = (key.id.clone(), address.ip.to_string());
@@ -88,7 +91,7 @@ impl Keys {
                         tracing::warn!(%error, "a key's last use could not be noted");
                     }
                 }
-                Ok(Some(principal(&key, &account, &address)))
+                Ok(Some(principal(&key, &role, &account, &address)))
             }
         }
     }
@@ -117,7 +120,7 @@ impl Keys {
     }
 }
 
-fn principal(key: &ApiKey, account: &Account, address: &Address) -> Principal {
+fn principal(key: &ApiKey, role: &Role, account: &Account, address: &Address) -> Principal {
     Principal::new(PrincipalParts {
         kind: PrincipalKind::ApiKey,
         account: Some(account.id),
@@ -128,7 +131,8 @@ fn principal(key: &ApiKey, account: &Account, address: &Address) -> Principal {
         name: key.alias.clone(),
         email: String::new(),
         role_id: key.role_id.clone(),
-        rights: roles::rights(&key.role_id),
+        rights: role.rights,
+        scope: role.scope.clone(),
         is_owner: false,
         session_id: None,
         address: Some(address.ip),

@@ -26,7 +26,7 @@ pub use model::{Entry, Outcome, Record};
 pub use verify::{Finding, Report, verify};
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     kernel::Kernel,
     principal::{Level, Permission, Principal, Service},
     web::Routes,
@@ -41,6 +41,19 @@ where
 {
     let (kernel_, principal) = (kernel.clone(), principal.clone());
     kernel.db.write(move |connection| write(&kernel_, connection, &principal, f)).await
+}
+
+/// [`change`] that may be refused: that somebody asked for what they may not do is put on the record as `attempt`.
+pub async fn attempt<T, F>(kernel: &Kernel, principal: &Principal, attempt: Entry, f: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<(T, Vec<Entry>)> + Send + 'static,
+{
+    let done = change(kernel, principal, f).await;
+    if let Err(Error::Forbidden(why)) = &done {
+        record(kernel, principal, vec![attempt.outcome(Outcome::Denied).detail("why", why)]).await?;
+    }
+    done
 }
 
 /// [`change`] for a thread that may block (a run, the command line).

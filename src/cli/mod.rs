@@ -336,7 +336,7 @@ fn find_user(app: &App, email: &str) -> Result<(users::User, Option<AccountId>),
     let found = app.kernel.db.read_blocking(|c| {
         let user = users::find_by_email(c, &folded)?;
         let account = match &user {
-            Some(user) => users::first_membership(c, &user.id)?,
+            Some(user) => users::accounts_of(c, &user.id)?.into_iter().next(),
             None => None,
         };
         Ok(user.map(|user| (user, account)))
@@ -344,11 +344,12 @@ fn find_user(app: &App, email: &str) -> Result<(users::User, Option<AccountId>),
     found.ok_or_else(|| Failure::Said(format!("there is no user with the address {email}")))
 }
 
-fn check_role(role: &str) -> Result<(), Failure> {
-    if roles::find(role).is_some() {
+fn check_role(app: &App, account: AccountId, role: &str) -> Result<(), Failure> {
+    let roles = app.kernel.db.read_blocking(|c| roles::list(c, account))?;
+    let ids: Vec<&str> = roles.iter().map(|role| role.id.as_str()).collect();
+    if ids.contains(&role) {
         return Ok(());
     }
-    let ids: Vec<&str> = roles::list().iter().map(|role| role.id).collect();
     Err(Failure::Said(format!("there is no role `{role}`; there is: {}", ids.join(", "))))
 }
 
@@ -358,7 +359,7 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
     match admin {
         Admin::CreateApiKey { account, role, alias, description, expires_in_days, never_expires } => {
             let account = find_account(&app, &account)?;
-            check_role(&role)?;
+            check_role(&app, account.id, &role)?;
             let expires_at =
                 if never_expires { Expiry::Never } else { Expiry::At(now.plus(expires_in_days.saturating_mul(DAY))) };
             let input = KeyInput {
@@ -398,12 +399,12 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
         }
         Admin::Grant { email, account, role } => {
             let account = find_account(&app, &account)?;
-            check_role(&role)?;
+            check_role(&app, account.id, &role)?;
             let (user, _) = find_user(&app, &email)?;
             let region = app.kernel.config.region.clone();
             let given = role.clone();
             audit::change_blocking(&app.kernel, &principal(&app, Some(account.id)), move |c| {
-                Ok(((), vec![users::set_role(c, &region, &user, account.id, &given)?]))
+                Ok(((), users::grant(c, &region, &user, account.id, &given, now)?))
             })?;
             say(&format!("{email} now has the role {role} in {} ({}).", account.id, account.alias));
         }

@@ -16,7 +16,7 @@ use crate::{
     clock::{Clock, DAY, Time},
     error::{Error, Result},
     identities::{
-        Member, past,
+        Member, Sight, past,
         queries::{self, Filter},
         retention, write,
     },
@@ -62,8 +62,9 @@ fn shown(c: &rusqlite::Connection, at: Option<Time>, limit: usize) -> Shown {
             })
             .collect()
     };
-    let everyone = past::identities(c, account(), &Filter::default(), at, None, 1_000).expect("identities");
-    let groups = past::groups(c, account(), &Filter::default(), at, None, 1_000).expect("groups");
+    let everyone =
+        past::identities(c, &Sight::whole(account()), &Filter::default(), at, None, 1_000).expect("identities");
+    let groups = past::groups(c, &Sight::whole(account()), &Filter::default(), at, None, 1_000).expect("groups");
     let mut filters = vec![Filter::default()];
     for status in ["active", "disabled", "missing", "locked"] {
         filters.push(Filter { status: Some(status.into()), ..Filter::default() });
@@ -84,7 +85,7 @@ fn shown(c: &rusqlite::Connection, at: Option<Time>, limit: usize) -> Shown {
     for filter in &filters {
         let rows = pages(
             limit,
-            |after| past::identities(c, account(), filter, at, after, limit).expect("identities"),
+            |after| past::identities(c, &Sight::whole(account()), filter, at, after, limit).expect("identities"),
             |row| queries::position(filter, &row.sort_key, row.id),
         );
         shown.insert(format!("changed {filter:?}"), rows.iter().map(|row| row.changed_at.rfc3339()).collect());
@@ -97,7 +98,7 @@ fn shown(c: &rusqlite::Connection, at: Option<Time>, limit: usize) -> Shown {
         shown.insert(format!("identities {filter:?}"), rows.collect());
         let rows = pages(
             limit,
-            |after| past::groups(c, account(), filter, at, after, limit).expect("groups"),
+            |after| past::groups(c, &Sight::whole(account()), filter, at, after, limit).expect("groups"),
             |row| queries::position(&Filter { group: None, ..filter.clone() }, &row.sort_key, row.id),
         );
         let rows = rows.into_iter().map(|row| {
@@ -110,7 +111,7 @@ fn shown(c: &rusqlite::Connection, at: Option<Time>, limit: usize) -> Shown {
         for group in &groups {
             let read = |after: Option<i64>| {
                 let after = after.unwrap_or(0);
-                past::members(c, account(), group.id, is_effective, at, after, limit).expect("members")
+                past::members(c, &Sight::whole(account()), group.id, is_effective, at, after, limit).expect("members")
             };
             let key = format!("members {} {is_effective}", group.id);
             shown.insert(key, members(pages(limit, read, |member| member.number)));
@@ -354,10 +355,9 @@ fn history_older_than_an_account_keeps_is_deleted_and_refused_and_the_rest_stays
     let runs = "SELECT count(DISTINCT run_id) FROM change";
     assert_eq!(bench.read(|c| Ok(c.query_row(runs, [], |row| row.get::<_, i64>(0))?)), 2);
     for at in [bench.at(2), Time(bench.at(3).0 - 1)] {
-        let refused = bench
-            .kernel
-            .db
-            .read_blocking(|c| past::identities(c, account(), &Filter::default(), Some(at), None, 10).map(|_| ()));
+        let refused = bench.kernel.db.read_blocking(|c| {
+            past::identities(c, &Sight::whole(account()), &Filter::default(), Some(at), None, 10).map(|_| ())
+        });
         assert!(matches!(&refused, Err(Error::BadRequest(text)) if text.contains("kept from")), "{refused:?}");
     }
     // Keeping more from now on does not bring back what is gone.
@@ -374,7 +374,7 @@ fn nothing_is_said_of_a_moment_while_a_run_takes_effect_at_it() {
     bench.kernel.db.bulk_blocking(move |c| write::begin_applying(c, target)).expect("begun");
     let ask = |bench: &Bench, at: Time| {
         bench.kernel.db.read_blocking(|c| {
-            past::identities(c, account(), &Filter::default(), Some(at), None, 10).map(|rows| rows.len())
+            past::identities(c, &Sight::whole(account()), &Filter::default(), Some(at), None, 10).map(|rows| rows.len())
         })
     };
     assert!(matches!(ask(&bench, target.at), Err(Error::Unavailable { .. })));

@@ -14,7 +14,7 @@ use super::{
     never::{Never, Protection, ProtectionKind},
     queries::{self, NewTask},
     rule::{self, Rule, RuleInput},
-    rules_queries,
+    rules_queries, sight,
 };
 use crate::{
     audit::{self, Entry, Outcome},
@@ -22,7 +22,7 @@ use crate::{
     connectors::ldap::dn,
     directories,
     error::{Error, Result},
-    identities::{self, IdentityRow},
+    identities::{self, IdentityRow, Sight},
     kernel::Kernel,
     principal::{AccountId, Level, Permission, Principal, Service, urn},
 };
@@ -100,14 +100,15 @@ pub(super) struct Draft {
 }
 
 /// The draft of a request by somebody; also what the page shows before it is asked for.
-pub(super) fn weigh(c: &Connection, who: &Principal, asked: Asked, now: Time) -> Result<Draft> {
+pub(super) fn weigh(c: &Connection, who: &Principal, sight: &Sight, asked: Asked, now: Time) -> Result<Draft> {
     let targets = asked.identities.iter().map(|id| Target { identity: *id, inverse_of: None }).collect();
-    draft(c, who, asked, targets, Origin::Asked, now)
+    draft(c, who, sight, asked, targets, Origin::Asked, now)
 }
 
 fn draft(
     c: &Connection,
     who: &Principal,
+    sight: &Sight,
     asked: Asked,
     targets: Vec<Target>,
     origin: Origin,
@@ -117,7 +118,7 @@ fn draft(
     let mut never = Never::read(c, account)?;
     let mut weighed = Vec::with_capacity(targets.len());
     for (at, target) in targets.into_iter().enumerate() {
-        let row = identities::queries::find_identity(c, account, target.identity)?
+        let row = identities::queries::find_identity(c, sight, target.identity)?
             .ok_or_else(|| Error::field(format!("identities[{at}]"), "There is no identity with this id."))?;
         let refused = never.refusal(&row, None, asked.action, 0)?;
         weighed.push(Weighed { row, inverse_of: target.inverse_of, refused });
@@ -141,7 +142,8 @@ pub async fn create(kernel: &Kernel, principal: &Principal, dispatcher: &Dispatc
         return Err(denied(kernel, principal, entry, why).await?);
     }
     let (asker, now) = (principal.clone(), kernel.clock.now());
-    let draft = kernel.db.read(move |c| weigh(c, &asker, asked, now)).await?;
+    let sight = identities::sight(kernel, principal).await?;
+    let draft = kernel.db.read(move |c| weigh(c, &asker, &sight, asked, now)).await?;
     make(kernel, principal, dispatcher, draft, now).await
 }
 
@@ -382,8 +384,9 @@ pub async fn decide(
 pub async fn cancel(kernel: &Kernel, principal: &Principal, id: i64) -> Result<Request> {
     let account = principal.account()?;
     let (who, now) = (principal.clone(), kernel.clock.now());
+    let sight = identities::sight(kernel, principal).await?;
     audit::change(kernel, principal, move |c| {
-        let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+        let request = sight::find_request(c, &sight, id)?.ok_or(Error::NotFound("This request"))?;
         let cancelled = queries::cancel_unsent(c, id, "It was called off before it was sent.", now)?;
         if cancelled == 0 {
             return Err(Error::Conflict(match request.counts.open() {
@@ -412,13 +415,13 @@ pub async fn undo(
     task: Option<i64>,
     input: ReasonInput,
 ) -> Result<Made> {
-    let account = principal.account()?;
     let reason = check_reason(&input.reason)?;
     let (asker, now) = (principal.clone(), kernel.clock.now());
+    let sight = identities::sight(kernel, principal).await?;
     let draft = kernel
         .db
         .read(move |c| {
-            let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+            let request = sight::find_request(c, &sight, id)?.ok_or(Error::NotFound("This request"))?;
             if request.counts.open() > 0 {
                 return Err(Error::Conflict(
                     "This request is still going on. Call off what is not sent, or wait until it has ended.".into(),
@@ -460,7 +463,8 @@ pub(super) fn take_back(
         lasts_us: None,
         break_glass: false,
     };
-    draft(c, who, asked, targets, origin, now).map(Some)
+    // Whoever may take the request back sees all of it.
+    draft(c, who, &Sight::whole(request.account_id), asked, targets, origin, now).map(Some)
 }
 
 /// A line for the protected list.
@@ -501,12 +505,12 @@ pub async fn protect(kernel: &Kernel, principal: &Principal, input: ProtectionIn
         let (directory_id, object_id, normal, name) = match input.kind {
             ProtectionKind::Identity => {
                 let id = number("objectId", &input.object_id)?;
-                let row = identities::queries::find_identity(c, account, id)?.ok_or_else(none)?;
+                let row = identities::queries::find_identity(c, &Sight::whole(account), id)?.ok_or_else(none)?;
                 (row.directory_id, Some(id), None, row.name().to_owned())
             }
             ProtectionKind::Group => {
                 let id = number("objectId", &input.object_id)?;
-                let row = identities::queries::find_group(c, account, id)?.ok_or_else(none)?;
+                let row = identities::queries::find_group(c, &Sight::whole(account), id)?.ok_or_else(none)?;
                 (row.directory_id, Some(id), None, row.name)
             }
             ProtectionKind::Unit => {

@@ -8,12 +8,13 @@ use super::{
     dispatcher::Dispatcher,
     model::{CreatedJson, Request, RequestJson, RequestState, Task, TaskInput, TaskJson, TaskState},
     never::ProtectionJson,
-    queries::{self, TaskFilter},
+    queries::TaskFilter,
     rule::{Rule, RuleInput},
-    rules_queries,
+    rules_queries, sight,
 };
 use crate::{
     error::{Error, Result},
+    identities,
     web::{Ctx, Json, ListQuery, Listing, PathId, Query},
 };
 
@@ -66,7 +67,7 @@ pub(super) async fn create(ctx: Ctx, body: Json<TaskInput>, dispatcher: Data<Dis
 #[utoipa::path(get, path = "/api/tasks", tag = "tasks", params(TaskQuery),
     responses((status = 200, description = "`{\"tasks\": […], \"next\"}`", body = [TaskJson])))]
 pub(super) async fn list(ctx: Ctx, query: Query<TaskQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
     let query = query.0;
     let list = ListQuery { limit: query.limit, cursor: query.cursor };
     let (limit, before) = (list.limit()?, list.position::<i64>()?.unwrap_or(i64::MAX));
@@ -76,13 +77,13 @@ pub(super) async fn list(ctx: Ctx, query: Query<TaskQuery>) -> Result<HttpRespon
         directory: number("directory", query.directory.as_deref())?,
         state: state(query.state.as_deref(), TaskState::parse)?,
     };
-    let rows = ctx.kernel.db.read(move |c| queries::list_tasks(c, account, filter, before, limit + 1)).await?;
+    let rows = ctx.kernel.db.read(move |c| sight::list_tasks(c, &sight, filter, before, limit + 1)).await?;
     Ok(Listing::cut(rows, limit, |task| task.id).map(TaskJson::from).json("tasks"))
 }
 
 async fn find_task(ctx: &Ctx, id: i64) -> Result<Task> {
-    let account = ctx.principal.account()?;
-    ctx.kernel.db.read(move |c| queries::find_task(c, account, id)).await?.ok_or(Error::NotFound("This task"))
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
+    ctx.kernel.db.read(move |c| sight::find_task(c, &sight, id)).await?.ok_or(Error::NotFound("This task"))
 }
 
 /// One task.
@@ -121,12 +122,12 @@ pub(super) struct RequestQuery {
 #[utoipa::path(get, path = "/api/task-requests", tag = "tasks", params(RequestQuery),
     responses((status = 200, description = "`{\"taskRequests\": […], \"next\"}`", body = [RequestJson])))]
 pub(super) async fn list_requests(ctx: Ctx, query: Query<RequestQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
     let query = query.0;
     let list = ListQuery { limit: query.limit, cursor: query.cursor };
     let (limit, before) = (list.limit()?, list.position::<i64>()?.unwrap_or(i64::MAX));
     let state = state(query.state.as_deref(), RequestState::parse)?;
-    let rows = ctx.kernel.db.read(move |c| queries::list_requests(c, account, state, before, limit + 1)).await?;
+    let rows = ctx.kernel.db.read(move |c| sight::list_requests(c, &sight, state, before, limit + 1)).await?;
     Ok(Listing::cut(rows, limit, |request| request.id).map(RequestJson::from).json("taskRequests"))
 }
 
@@ -134,8 +135,8 @@ pub(super) async fn list_requests(ctx: Ctx, query: Query<RequestQuery>) -> Resul
 #[utoipa::path(get, path = "/api/task-requests/{id}", tag = "tasks", params(("id" = String, Path)),
     responses((status = 200, body = RequestJson)))]
 pub(super) async fn get_request(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
-    let found = ctx.kernel.db.read(move |c| queries::find_request(c, account, id.0)).await?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
+    let found = ctx.kernel.db.read(move |c| sight::find_request(c, &sight, id.0)).await?;
     Ok(HttpResponse::Ok().json(RequestJson::from(found.ok_or(Error::NotFound("This request"))?)))
 }
 

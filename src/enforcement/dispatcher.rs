@@ -29,7 +29,7 @@ use crate::{
     },
     directories::{self, Refreshed, Runner},
     error::{Error, Result},
-    identities,
+    identities::{self, Sight},
     kernel::Kernel,
     principal::{AccountId, Principal},
 };
@@ -433,11 +433,13 @@ impl Dispatcher {
         self.0
             .kernel
             .db
-            .read(move |c| match identities::queries::find_identity(c, task.account_id, task.identity_id)? {
-                Some(identity) => {
-                    Never::read(c, task.account_id)?.refusal(&identity, Some(&name), task.action, task.id)
+            .read(move |c| {
+                match identities::queries::find_identity(c, &Sight::whole(task.account_id), task.identity_id)? {
+                    Some(identity) => {
+                        Never::read(c, task.account_id)?.refusal(&identity, Some(&name), task.action, task.id)
+                    }
+                    None => Ok(Some("The identity is gone.".to_owned())),
                 }
-                None => Ok(Some("The identity is gone.".to_owned())),
             })
             .await
     }

@@ -73,7 +73,13 @@ fn drifted(c: &Connection, directory: i64, now: Time) -> Result<Vec<(Task, Time,
         {
             continue;
         }
-        let changes = identities::history::history(c, task.identity_id, i64::MAX, CHANGES_MAX)?;
+        let changes = identities::history::history(
+            c,
+            &identities::Sight::whole(task.account_id),
+            task.identity_id,
+            i64::MAX,
+            CHANGES_MAX,
+        )?;
         for change in changes.iter().filter(|change| change.field.as_deref() == Some("status")) {
             // What a run read before the change was made here says nothing about afterwards.
             let is_later = directories::run_began(c, change.run_id)?.is_some_and(|began| began > observed_at);

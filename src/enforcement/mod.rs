@@ -18,6 +18,7 @@ mod queries;
 mod rule;
 mod rules_pages;
 mod rules_queries;
+mod sight;
 
 pub use dispatcher::Dispatcher;
 pub use notable::{Notable, Why, notable, waiting};
@@ -28,8 +29,10 @@ use crate::{
 };
 
 pub fn routes(routes: &mut Routes) {
-    let read = Permission::Needs(Service::Enforcement, Level::Read);
-    let operate = Permission::Needs(Service::Enforcement, Level::Operate);
+    let read = Permission::InPart(Service::Enforcement, Level::Read);
+    let operate = Permission::InPart(Service::Enforcement, Level::Operate);
+    // The rules are about the whole account.
+    let read_rules = Permission::Needs(Service::Enforcement, Level::Read);
     let full = Permission::Needs(Service::Enforcement, Level::Full);
     // Whoever may ask is not by that one who may approve.
     let approve = Permission::Needs(Service::Approvals, Level::Operate);
@@ -41,7 +44,7 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/tasks/requests/{id}/decline", approve, pages::decline);
     routes.post("/tasks/requests/{id}/cancel", operate, pages::cancel);
     routes.post("/tasks/requests/{id}/undo", operate, pages::undo);
-    routes.get("/tasks/rules", read, rules_pages::rules);
+    routes.get("/tasks/rules", read_rules, rules_pages::rules);
     routes.post("/tasks/rules/two-person", full, rules_pages::set_rule);
     routes.post("/tasks/rules/units", full, rules_pages::protect_unit);
     routes.get("/tasks/rules/new", full, rules_pages::new_protection);
@@ -58,9 +61,9 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_decline, _, _>(approve, api::decline);
     routes.api::<api::__path_cancel, _, _>(operate, api::cancel);
     routes.api::<api::__path_undo, _, _>(operate, api::undo);
-    routes.api::<api::__path_list_protections, _, _>(read, api::list_protections);
+    routes.api::<api::__path_list_protections, _, _>(read_rules, api::list_protections);
     routes.api::<api::__path_protect, _, _>(full, api::protect);
     routes.api::<api::__path_unprotect, _, _>(full, api::unprotect);
-    routes.api::<api::__path_get_rule, _, _>(read, api::get_rule);
+    routes.api::<api::__path_get_rule, _, _>(read_rules, api::get_rule);
     routes.api::<api::__path_set_rule, _, _>(full, api::set_rule);
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     directories::{self, Directory},
     error::Result,
-    identities::{self, IdentityRow, ObjectId},
+    identities::{self, IdentityRow, ObjectId, Sight},
     principal::AccountId,
 };
 
@@ -235,7 +235,9 @@ impl<'c> Never<'c> {
 
     /// The name of a group, if it holds the directory's administrators.
     fn administrators(&self, directory: &Directory, group: ObjectId) -> Result<Option<String>> {
-        let Some(row) = identities::queries::find_group(self.connection, self.account, group)? else { return Ok(None) };
+        let Some(row) = identities::queries::find_group(self.connection, &Sight::whole(self.account), group)? else {
+            return Ok(None);
+        };
         let sid = match row.fields.attributes.get("objectSid").and_then(|values| values.first()) {
             Some(Value::Text(sid)) => sid.as_str(),
             _ => "",
@@ -277,7 +279,10 @@ fn has_another(
             if member.status.as_deref() != Some("active") {
                 continue;
             }
-            let Some(other) = identities::queries::find_identity(connection, account, member.number)? else { continue };
+            let Some(other) = identities::queries::find_identity(connection, &Sight::whole(account), member.number)?
+            else {
+                continue;
+            };
             if other.directory_id == directory.id && !is_taken_away(connection, directory, member.number, except)? {
                 return Ok(true);
             }

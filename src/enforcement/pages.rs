@@ -14,7 +14,7 @@ use super::{
     dispatcher::Dispatcher,
     model::{Asked, IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState},
     queries::{self, TaskFilter},
-    rule,
+    rule, sight,
 };
 use crate::{
     connectors::{
@@ -87,7 +87,7 @@ pub(super) struct ListPageQuery {
 
 /// `GET /tasks`.
 pub(super) async fn list(ctx: Ctx, query: Query<ListPageQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
     let chosen_state = query.0.state.unwrap_or_default();
     let state = match chosen_state.as_str() {
         "" => None,
@@ -99,11 +99,11 @@ pub(super) async fn list(ctx: Ctx, query: Query<ListPageQuery>) -> Result<HttpRe
         .kernel
         .db
         .read(move |c| {
-            let requests = queries::list_requests(c, account, state, before, PAGE_SIZE + 1)?;
+            let requests = sight::list_requests(c, &sight, state, before, PAGE_SIZE + 1)?;
             let mut rows = Vec::with_capacity(requests.len());
             for request in requests {
                 let filter = TaskFilter { request: Some(request.id), ..TaskFilter::default() };
-                let last = queries::list_tasks(c, account, filter, i64::MAX, 1)?.into_iter().next();
+                let last = queries::list_tasks(c, sight.account(), filter, i64::MAX, 1)?.into_iter().next();
                 rows.push((request, last));
             }
             Ok(rows)
@@ -220,6 +220,7 @@ fn coverage(directories: &[Directory], action: Action) -> Vec<(&'static str, Cov
 
 async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<RequestPage> {
     let account = ctx.principal.account()?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
     let state = match query.state.as_deref().unwrap_or_default() {
         "" => None,
         state => Some(TaskState::parse(state).ok_or(Error::NotFound("This state of a task"))?),
@@ -230,7 +231,7 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
         .kernel
         .db
         .read(move |c| {
-            let request = queries::find_request(c, account, id)?.ok_or(Error::NotFound("This request"))?;
+            let request = sight::find_request(c, &sight, id)?.ok_or(Error::NotFound("This request"))?;
             let tasks = queries::tasks_page(c, id, state, after, PAGE_SIZE + 1)?;
             let mut all = Vec::new();
             for directory in queries::directories_of(c, id)? {
@@ -457,7 +458,7 @@ struct Chosen {
 }
 
 async fn chosen(ctx: &Ctx, pairs: Vec<(String, String)>) -> Result<Chosen> {
-    let account = ctx.principal.account()?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
     let mut chosen = Chosen::default();
     for (name, value) in pairs {
         if name != "action" {
@@ -476,12 +477,13 @@ async fn chosen(ctx: &Ctx, pairs: Vec<(String, String)>) -> Result<Chosen> {
             }
             "group" => {
                 let id = value.parse().map_err(|_| Error::NotFound("This group"))?;
+                let sight = sight.clone();
                 let members = ctx
                     .kernel
                     .db
                     .read(move |c| {
-                        identities::queries::find_group(c, account, id)?.ok_or(Error::NotFound("This group"))?;
-                        identities::queries::effective_members(c, id, 0, IDENTITIES_MAX + 1)
+                        identities::queries::find_group(c, &sight, id)?.ok_or(Error::NotFound("This group"))?;
+                        identities::past::members(c, &sight, id, true, None, 0, IDENTITIES_MAX + 1)
                     })
                     .await?;
                 chosen
@@ -496,6 +498,7 @@ async fn chosen(ctx: &Ctx, pairs: Vec<(String, String)>) -> Result<Chosen> {
 
 async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage> {
     let account = ctx.principal.account()?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
     let Chosen { action, ids, source } = chosen;
     let problem = if ids.is_empty() {
         "Choose at least one identity.".to_owned()
@@ -517,7 +520,7 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
         .kernel
         .db
         .read(move |c| {
-            let draft = actions::weigh(c, &who, asked, now).map_err(|error| match error {
+            let draft = actions::weigh(c, &who, &sight, asked, now).map_err(|error| match error {
                 Error::Invalid(_) => Error::NotFound("One of these identities"),
                 other => other,
             })?;
@@ -623,14 +626,14 @@ const BESIDE: usize = 5;
 
 /// `GET /identities/{id}/tasks`: the newest tasks of an identity, for its page.
 pub(super) async fn of_identity(ctx: Ctx, id: PathId<i64>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
-            identities::queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            identities::queries::find_identity(c, &sight, id.0)?.ok_or(Error::NotFound("This identity"))?;
             let filter = TaskFilter { identity: Some(id.0), ..TaskFilter::default() };
-            queries::list_tasks(c, account, filter, i64::MAX, BESIDE + 1)
+            queries::list_tasks(c, sight.account(), filter, i64::MAX, BESIDE + 1)
         })
         .await?;
     let listing = Listing::cut(rows, BESIDE, |task| task.id);

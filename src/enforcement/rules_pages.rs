@@ -89,7 +89,11 @@ async fn page(ctx: &Ctx) -> Result<RulesPage> {
                 Ok((entry, directory, idle))
             });
             let entries = entries.collect::<Result<Vec<_>>>()?;
-            Ok((entries, identities::queries::directories(c, account)?, rules_queries::rule(c, account)?))
+            Ok((
+                entries,
+                identities::queries::directories(c, &identities::Sight::whole(account))?,
+                rules_queries::rule(c, account)?,
+            ))
         })
         .await?;
     Ok(RulesPage {
@@ -122,10 +126,14 @@ fn why_idle(c: &Connection, account: AccountId, entry: &Protection) -> Result<&'
         return Ok("Protects nobody: the directory was taken out.");
     }
     let is_there = match (entry.kind, entry.object_id) {
-        (ProtectionKind::Identity, Some(id)) => identities::queries::find_identity(c, account, id)?
-            .is_some_and(|row| row.missing_since_at.is_none() && row.removed_at.is_none()),
-        (ProtectionKind::Group, Some(id)) => identities::queries::find_group(c, account, id)?
-            .is_some_and(|row| row.missing_since_at.is_none() && row.removed_at.is_none()),
+        (ProtectionKind::Identity, Some(id)) => {
+            identities::queries::find_identity(c, &identities::Sight::whole(account), id)?
+                .is_some_and(|row| row.missing_since_at.is_none() && row.removed_at.is_none())
+        }
+        (ProtectionKind::Group, Some(id)) => {
+            identities::queries::find_group(c, &identities::Sight::whole(account), id)?
+                .is_some_and(|row| row.missing_since_at.is_none() && row.removed_at.is_none())
+        }
         _ => true,
     };
     Ok(if is_there { "" } else { "Protects nobody: it is not in the directory any more." })
@@ -240,8 +248,11 @@ async fn protect_page(ctx: &Ctx, kind: ProtectionKind, object: &str) -> Result<P
         .db
         .read(move |c| {
             Ok(match kind {
-                ProtectionKind::Group => identities::queries::find_group(c, account, id)?.map(|group| group.name),
-                _ => identities::queries::find_identity(c, account, id)?.map(|row| row.name().to_owned()),
+                ProtectionKind::Group => {
+                    identities::queries::find_group(c, &identities::Sight::whole(account), id)?.map(|group| group.name)
+                }
+                _ => identities::queries::find_identity(c, &identities::Sight::whole(account), id)?
+                    .map(|row| row.name().to_owned()),
             })
         })
         .await?

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     export, history,
     model::{Accounts, ChangeJson, FOREVER, GroupJson, IdentityJson, IdentityRow, Member, ObjectId},
+    parts::{self, Sight},
     past, privileges,
     queries::{self, Filter, Position},
 };
@@ -121,20 +122,29 @@ impl IdentityQuery {
 
     /// One page of rows.
     pub(super) async fn page(&self, ctx: &Ctx, limit: usize) -> Result<Listing<IdentityRow>> {
-        let (account, filter) = (ctx.principal.account()?, self.filter()?);
+        let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
+        let filter = self.filter()?;
         let list = ListQuery { limit: self.limit, cursor: self.cursor.clone() };
         let after = list.position::<Position>()?;
         let (asked, at) = (filter.clone(), moment("asOf", self.as_of.as_deref(), ctx.kernel.clock.now())?);
-        let rows = ctx.kernel.db.read(move |c| past::identities(c, account, &asked, at, after, limit + 1)).await?;
+        let rows = ctx.kernel.db.read(move |c| past::identities(c, &sight, &asked, at, after, limit + 1)).await?;
         Ok(Listing::cut(rows, limit, |row| queries::position(&filter, &row.sort_key, row.id)))
     }
 }
 
 /// The manager's identity, by the distinguished name in the `manager` field.
-pub(super) fn manager(connection: &rusqlite::Connection, row: &IdentityRow) -> Result<Option<(ObjectId, String)>> {
-    match row.fields.manager.as_deref().and_then(connectors::dn_key) {
-        Some(key) => queries::find_by_dn(connection, row.directory_id, key),
-        None => Ok(None),
+pub(super) fn manager(
+    connection: &rusqlite::Connection,
+    sight: &Sight,
+    row: &IdentityRow,
+) -> Result<Option<(ObjectId, String)>> {
+    let found = match row.fields.manager.as_deref().and_then(connectors::dn_key) {
+        Some(key) => queries::find_by_dn(connection, row.directory_id, key)?,
+        None => None,
+    };
+    match found {
+        Some((id, _)) if !sight.holds(connection, row.directory_id, id)? => Ok(None),
+        found => Ok(found),
     }
 }
 
@@ -142,6 +152,7 @@ pub(super) fn manager(connection: &rusqlite::Connection, row: &IdentityRow) -> R
 #[utoipa::path(get, path = "/api/identities", tag = "identities", params(IdentityQuery),
     responses((status = 200, description = "`{\"identities\": […], \"next\"}`", body = [IdentityJson])))]
 pub(super) async fn list_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let limit = ListQuery { limit: query.0.limit, cursor: None }.limit()?;
     let Listing { rows, next } = query.0.page(&ctx, limit).await?;
     let at = moment("asOf", query.0.as_of.as_deref(), ctx.kernel.clock.now())?;
@@ -152,8 +163,8 @@ pub(super) async fn list_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Re
             let mut why = privileges::paths_of(c, rows.iter().map(|row| row.id), at)?;
             rows.into_iter()
                 .map(|row| {
-                    let manager = manager(c, &row)?.map(|(id, _)| id);
-                    let privileged = why.remove(&row.id).unwrap_or_default();
+                    let manager = manager(c, &sight, &row)?.map(|(id, _)| id);
+                    let privileged = sight.shown(why.remove(&row.id).unwrap_or_default());
                     Ok(IdentityJson::new(row, manager, privileged))
                 })
                 .collect::<Result<Vec<_>>>()
@@ -190,15 +201,15 @@ impl AsOfQuery {
 #[utoipa::path(get, path = "/api/identities/{id}", tag = "identities", params(("id" = String, Path), AsOfQuery),
     responses((status = 200, body = IdentityJson)))]
 pub(super) async fn get_identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<AsOfQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let at = query.0.moment(&ctx)?;
     let found = ctx
         .kernel
         .db
-        .read(move |c| match past::identity_at(c, account, id.0, at)? {
+        .read(move |c| match past::identity_at(c, &sight, id.0, at)? {
             Some(row) => {
-                let manager = manager(c, &row)?.map(|(id, _)| id);
-                let privileged = privileges::paths_at(c, id.0, at)?;
+                let manager = manager(c, &sight, &row)?.map(|(id, _)| id);
+                let privileged = sight.shown(privileges::paths_at(c, id.0, at)?);
                 Ok(Some(IdentityJson::new(row, manager, privileged)))
             }
             None => Ok(None),
@@ -216,14 +227,14 @@ fn changes_page(ctx: &Ctx, rows: Vec<super::ChangeRow>, limit: usize) -> Result<
 #[utoipa::path(get, path = "/api/identities/{id}/changes", tag = "identities", params(("id" = String, Path), ListQuery),
     responses((status = 200, description = "`{\"changes\": […], \"next\"}`", body = [ChangeJson])))]
 pub(super) async fn identity_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<ListQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let (limit, before) = (query.0.limit()?, query.0.position::<i64>()?.unwrap_or(FOREVER));
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
-            queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
-            history::history(c, id.0, before, limit + 1)
+            queries::find_identity(c, &sight, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            history::history(c, &sight, id.0, before, limit + 1)
         })
         .await?;
     changes_page(&ctx, rows, limit)
@@ -258,17 +269,17 @@ impl MemberQuery {
 #[utoipa::path(get, path = "/api/identities/{id}/groups", tag = "identities", params(("id" = String, Path), MemberQuery),
     responses((status = 200, description = "`{\"groups\": […], \"next\"}`", body = [Member])))]
 pub(super) async fn identity_groups(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let (limit, after) = (query.0.list().limit()?, query.0.list().position::<ObjectId>()?.unwrap_or(0));
     let (effective, at) = (query.0.effective.unwrap_or(false), query.0.moment(&ctx)?);
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
-            past::identity_at(c, account, id.0, at)?.ok_or(Error::NotFound("This identity"))?;
+            past::identity_at(c, &sight, id.0, at)?.ok_or(Error::NotFound("This identity"))?;
             match at {
-                None => queries::groups_of(c, id.0, effective, after, limit + 1),
-                Some(at) => past::groups_of(c, account, id.0, effective, at, after, limit + 1),
+                None => past::groups_seen(c, &sight, id.0, effective, after, limit + 1),
+                Some(at) => past::groups_of(c, sight.past()?, id.0, effective, at, after, limit + 1),
             }
         })
         .await?;
@@ -298,11 +309,12 @@ impl GroupQuery {
     }
 
     pub(super) async fn page(&self, ctx: &Ctx, limit: usize) -> Result<Listing<super::model::GroupRow>> {
-        let (account, filter) = (ctx.principal.account()?, self.filter()?);
+        let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
+        let filter = self.filter()?;
         let list = ListQuery { limit: self.limit, cursor: self.cursor.clone() };
         let after = list.position::<Position>()?;
         let (asked, at) = (filter.clone(), moment("asOf", self.as_of.as_deref(), ctx.kernel.clock.now())?);
-        let rows = ctx.kernel.db.read(move |c| past::groups(c, account, &asked, at, after, limit + 1)).await?;
+        let rows = ctx.kernel.db.read(move |c| past::groups(c, &sight, &asked, at, after, limit + 1)).await?;
         Ok(Listing::cut(rows, limit, |row| queries::position(&filter, &row.sort_key, row.id)))
     }
 }
@@ -326,9 +338,9 @@ pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<
 #[utoipa::path(get, path = "/api/groups/{id}", tag = "groups", params(("id" = String, Path), AsOfQuery),
     responses((status = 200, body = GroupJson)))]
 pub(super) async fn get_group(ctx: Ctx, id: PathId<ObjectId>, query: Query<AsOfQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let at = query.0.moment(&ctx)?;
-    let found = ctx.kernel.db.read(move |c| past::group_at(c, account, id.0, at)).await?;
+    let found = ctx.kernel.db.read(move |c| past::group_at(c, &sight, id.0, at)).await?;
     Ok(HttpResponse::Ok().json(GroupJson::from(found.ok_or(Error::NotFound("This group"))?)))
 }
 
@@ -336,15 +348,15 @@ pub(super) async fn get_group(ctx: Ctx, id: PathId<ObjectId>, query: Query<AsOfQ
 #[utoipa::path(get, path = "/api/groups/{id}/members", tag = "groups", params(("id" = String, Path), MemberQuery),
     responses((status = 200, description = "`{\"members\": […], \"next\"}`", body = [Member])))]
 pub(super) async fn group_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<MemberQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let (limit, after) = (query.0.list().limit()?, query.0.list().position::<ObjectId>()?.unwrap_or(0));
     let (effective, at) = (query.0.effective.unwrap_or(false), query.0.moment(&ctx)?);
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
-            past::group_at(c, account, id.0, at)?.ok_or(Error::NotFound("This group"))?;
-            past::members(c, account, id.0, effective, at, after, limit + 1)
+            past::group_at(c, &sight, id.0, at)?.ok_or(Error::NotFound("This group"))?;
+            past::members(c, &sight, id.0, effective, at, after, limit + 1)
         })
         .await?;
     Ok(Listing::cut(rows, limit, |row| row.number).json("members"))
@@ -354,14 +366,14 @@ pub(super) async fn group_members(ctx: Ctx, id: PathId<ObjectId>, query: Query<M
 #[utoipa::path(get, path = "/api/groups/{id}/changes", tag = "groups", params(("id" = String, Path), ListQuery),
     responses((status = 200, description = "`{\"changes\": […], \"next\"}`", body = [ChangeJson])))]
 pub(super) async fn group_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<ListQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let (limit, before) = (query.0.limit()?, query.0.position::<i64>()?.unwrap_or(FOREVER));
     let rows = ctx
         .kernel
         .db
         .read(move |c| {
-            queries::find_group(c, account, id.0)?.ok_or(Error::NotFound("This group"))?;
-            history::history(c, id.0, before, limit + 1)
+            queries::find_group(c, &sight, id.0)?.ok_or(Error::NotFound("This group"))?;
+            history::history(c, &sight, id.0, before, limit + 1)
         })
         .await?;
     changes_page(&ctx, rows, limit)

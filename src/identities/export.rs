@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::{
     api::{GroupQuery, IdentityQuery, MemberQuery, moment},
     model::{Accounts, GroupRow, IdentityRow, Member, ObjectId},
-    past, privileges,
+    parts, past, privileges,
     queries::{self, Filter},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     connectors::{Attributes, Value},
     error::{Error, Result},
     kernel::Kernel,
-    principal::{AccountId, urn},
+    principal::urn,
     web::{Ctx, csv_cell},
 };
 
@@ -207,16 +207,17 @@ fn with_filter(mut entry: Entry, filter: &Filter) -> Entry {
 
 /// The filtered identities.
 pub(super) async fn identities(ctx: &Ctx, query: &IdentityQuery) -> Result<HttpResponse> {
-    let (account, filter) = (ctx.principal.account()?, query.filter()?);
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
+    let filter = query.filter()?;
     let at = moment("asOf", query.as_of.as_deref(), ctx.kernel.clock.now())?;
     let entry = as_of(with_filter(Entry::new("audit.identities_exported.v1"), &filter), at);
     audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
     Ok(download(ctx.kernel.clone(), "identities", IDENTITY_COLUMNS, move |c, after| {
-        let rows = past::identities(c, account, &filter, at, after, PAGE_ROWS)?;
+        let rows = past::identities(c, &sight, &filter, at, after, PAGE_ROWS)?;
         let why = privileges::paths_of(c, rows.iter().map(|row| row.id), at)?;
         let cells_of = |row: IdentityRow| {
-            let privileged = why.get(&row.id).map(Vec::as_slice).unwrap_or_default();
-            identity_cells(row, privileged)
+            let privileged = sight.shown(why.get(&row.id).cloned().unwrap_or_default());
+            identity_cells(row, &privileged)
         };
         Ok(cells(rows, |row| queries::position(&filter, &row.sort_key, row.id), cells_of))
     }))
@@ -224,12 +225,13 @@ pub(super) async fn identities(ctx: &Ctx, query: &IdentityQuery) -> Result<HttpR
 
 /// The filtered groups.
 pub(super) async fn groups(ctx: &Ctx, query: &GroupQuery) -> Result<HttpResponse> {
-    let (account, filter) = (ctx.principal.account()?, query.filter()?);
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
+    let filter = query.filter()?;
     let at = moment("asOf", query.as_of.as_deref(), ctx.kernel.clock.now())?;
     let entry = as_of(with_filter(Entry::new("audit.groups_exported.v1"), &filter), at);
     audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
     Ok(download(ctx.kernel.clone(), "groups", GROUP_COLUMNS, move |c, after| {
-        let rows = past::groups(c, account, &filter, at, after, PAGE_ROWS)?;
+        let rows = past::groups(c, &sight, &filter, at, after, PAGE_ROWS)?;
         Ok(cells(rows, |row| queries::position(&filter, &row.sort_key, row.id), group_cells))
     }))
 }
@@ -243,17 +245,18 @@ fn as_of(entry: Entry, at: Option<Time>) -> Entry {
 
 /// The members of one group.
 pub(super) async fn members(ctx: &Ctx, group: ObjectId, query: &MemberQuery) -> Result<HttpResponse> {
-    let account: AccountId = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
+    let seen = sight.clone();
     let (is_effective, at) = (query.effective.unwrap_or(false), query.moment(ctx)?);
-    let found = ctx.kernel.db.read(move |c| past::group_at(c, account, group, at)).await?;
+    let found = ctx.kernel.db.read(move |c| past::group_at(c, &seen, group, at)).await?;
     found.ok_or(Error::NotFound("This group"))?;
     let entry = Entry::new("audit.members_exported.v1")
-        .subject(urn("directories", &ctx.principal.region, Some(account), "group", group))
+        .subject(urn("directories", &ctx.principal.region, ctx.principal.account, "group", group))
         .detail("effective", is_effective);
     audit::record(&ctx.kernel, &ctx.principal, vec![as_of(entry, at)]).await?;
     Ok(download(ctx.kernel.clone(), "members", MEMBER_COLUMNS, move |c, after| {
         let after = after.unwrap_or(0);
-        let rows = past::members(c, account, group, is_effective, at, after, PAGE_ROWS)?;
+        let rows = past::members(c, &sight, group, is_effective, at, after, PAGE_ROWS)?;
         Ok(cells(rows, |row| row.number, member_cells))
     }))
 }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_it
 use super::{
     fold::fold,
     model::{ChangeRow, FOREVER, MembershipEvent, ObjectId, SubjectType, href},
+    parts::Sight,
     queries::describe,
 };
 use crate::{clock::Time, error::Result};
@@ -82,8 +83,15 @@ fn name_changes(connection: &Connection, mut rows: Vec<ChangeRow>) -> Result<Vec
 }
 
 /// The history of one object, newest first, before row `before`: only what took effect.
-pub fn history(connection: &Connection, subject: ObjectId, before: i64, limit: usize) -> Result<Vec<ChangeRow>> {
-    let rows = connection
+/// Members and groups that are not seen are left out.
+pub fn history(
+    connection: &Connection,
+    sight: &Sight,
+    subject: ObjectId,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<ChangeRow>> {
+    let mut rows = connection
         .prepare_cached(
             "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at, c.member_id
              FROM change c JOIN plan a ON a.run_id = c.run_id
@@ -91,6 +99,18 @@ pub fn history(connection: &Connection, subject: ObjectId, before: i64, limit: u
         )?
         .query_map(params![subject, before, limit], read_change)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
+    if sight.is_part() {
+        let is_seen = |row: &ChangeRow| match row.member_id {
+            Some(member) => sight.holds_object(connection, member).unwrap_or(false),
+            None => true,
+        };
+        // The last row stays, because a list goes on after it; it says nothing of whom it is about.
+        let last = rows.last().map(|row| row.id);
+        rows.retain(|row| Some(row.id) == last || is_seen(row));
+        if let Some(row) = rows.last_mut().filter(|row| !is_seen(row)) {
+            row.member_id = None;
+        }
+    }
     name_changes(connection, rows)
 }
 

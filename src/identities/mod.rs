@@ -18,6 +18,7 @@ mod nesting;
 #[cfg(test)]
 mod page_tests;
 mod pages;
+pub mod parts;
 pub mod past;
 mod past_lists;
 mod past_pages;
@@ -42,6 +43,7 @@ pub use model::{
     ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, IdentityRow, Member, ObjectId, SubjectType,
 };
 pub use pages::title as state_title;
+pub use parts::{Sight, sight};
 pub use privileges::{privileged_paths, which_are_privileged};
 pub use queries::count_state;
 
@@ -51,21 +53,23 @@ use crate::{
 };
 
 pub fn routes(routes: &mut Routes) {
-    let read = Permission::Needs(Service::Directories, Level::Read);
+    let read = Permission::InPart(Service::Directories, Level::Read);
+    // Two times of the past are compared for whoever sees the whole account.
+    let whole = Permission::Needs(Service::Directories, Level::Read);
     routes.get("/identities", read, pages::identities);
     routes.get("/identities/export", read, pages::export_identities);
     routes.get("/identities/{id}", read, pages::identity);
-    routes.get("/identities/{id}/compare", read, past_pages::compare_identity);
+    routes.get("/identities/{id}/compare", whole, past_pages::compare_identity);
     routes.get("/groups", read, pages::groups);
     routes.get("/groups/export", read, pages::export_groups);
     routes.get("/groups/{id}", read, pages::group);
     routes.get("/groups/{id}/export", read, pages::export_members);
-    routes.get("/groups/{id}/compare", read, past_pages::compare_group);
+    routes.get("/groups/{id}/compare", whole, past_pages::compare_group);
     routes.api::<api::__path_list_identities, _, _>(read, api::list_identities);
     routes.api::<api::__path_export_identities, _, _>(read, api::export_identities);
     routes.api::<api::__path_get_identity, _, _>(read, api::get_identity);
-    routes.api::<api::__path_compare_identity, _, _>(read, api::compare_identity);
-    routes.api::<api::__path_compare_group, _, _>(read, api::compare_group);
+    routes.api::<api::__path_compare_identity, _, _>(whole, api::compare_identity);
+    routes.api::<api::__path_compare_group, _, _>(whole, api::compare_group);
     routes.api::<api::__path_identity_changes, _, _>(read, api::identity_changes);
     routes.api::<api::__path_identity_groups, _, _>(read, api::identity_groups);
     routes.api::<api::__path_list_groups, _, _>(read, api::list_groups);

@@ -11,6 +11,7 @@ use super::{
     api::{self, GroupQuery, IdentityQuery, MemberQuery, moment},
     export, history,
     model::{Belonging, ChangeRow, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
+    parts::{self, Sight},
     past,
     past_pages::{Absent, AsOf, absent},
     privileges::{self, Reason},
@@ -172,7 +173,8 @@ impl IdentitiesPage {
 }
 
 pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
+    let seen = sight.clone();
     let query = query.0;
     let wanted: Option<ObjectId> = text(&query.group).parse().ok();
     let (directories, group) = ctx
@@ -180,10 +182,10 @@ pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<
         .db
         .read(move |c| {
             let group = match wanted {
-                Some(id) => queries::find_group(c, account, id)?.map(|group| (id, group.name)),
+                Some(id) => queries::find_group(c, &seen, id)?.map(|group| (id, group.name)),
                 None => None,
             };
-            Ok((queries::directories(c, account)?, group))
+            Ok((queries::directories(c, &seen)?, group))
         })
         .await?;
     // People come here for people; where computers are read too, they are shown to who asks for them.
@@ -200,7 +202,7 @@ pub(super) async fn identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<
         .db
         .read(move |c| {
             let hidden = match filter {
-                Some(filter) => queries::count_not_users(c, account, &filter, HIDDEN_MAX)?,
+                Some(filter) => queries::count_not_users(c, &sight, &filter, HIDDEN_MAX)?,
                 None => 0,
             };
             Ok((privileges::which_were_privileged(c, &ids, at)?, hidden))
@@ -273,10 +275,10 @@ impl GroupsPage {
 }
 
 pub(super) async fn groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let query = query.0;
     let (listing, problem) = problem_of(query.page(&ctx, PAGE_SIZE).await)?;
-    let directories = ctx.kernel.db.read(move |c| queries::directories(c, account)).await?;
+    let directories = ctx.kernel.db.read(move |c| queries::directories(c, &sight)).await?;
     let (groups, next) = listing.map_or((Vec::new(), None), |listing| (listing.rows, listing.next));
     let link = |as_of: &str, cursor: &str, path: &str| {
         let chosen =
@@ -396,18 +398,22 @@ type Before = (i64, i64);
 /// One page of the history of an object: what changed about it and which groups it joined and left, newest first.
 fn history(
     connection: &Connection,
+    sight: &Sight,
     directory: i64,
     subject: ObjectId,
     before: Option<Before>,
 ) -> Result<(Vec<Event>, Option<Before>)> {
     let (before, until) = before.unwrap_or((FOREVER, FOREVER));
-    let mut rows = history::history(connection, subject, before, PAGE_SIZE + 1)?;
+    let mut rows = history::history(connection, sight, subject, before, PAGE_SIZE + 1)?;
     let has_more = rows.len() > PAGE_SIZE;
     rows.truncate(PAGE_SIZE);
     let next = rows.last().filter(|_| has_more).map(|row| (row.id, row.applied_at.unwrap_or_default().0));
     let from = Time(next.map_or(i64::MIN, |(_, at)| at));
     let mut events: Vec<Event> = Vec::new();
     for event in history::membership_events(connection, subject, from, Time(until))? {
+        if !sight.holds_object(connection, event.group)? {
+            continue;
+        }
         let label = if event.joined { "Became a member of" } else { "No longer a member of" };
         events.push(Event {
             at: event.at,
@@ -427,6 +433,8 @@ fn history(
     let seen = queries::seen_since(connection, directory)?.unwrap_or_default();
     let mut last = None;
     for event in &mut events {
+        // A run is about the whole directory.
+        event.run = event.run.filter(|_| !sight.is_part());
         let is_first = last.replace(event.at) != Some(event.at);
         event.moment = is_first.then(|| event.at.max(seen).rfc3339());
     }
@@ -457,7 +465,8 @@ struct IdentityPage {
     as_of: AsOf,
     identity: IdentityRow,
     dn: String,
-    /// Why it is privileged.
+    is_privileged: bool,
+    /// Why, as far as the reader may know.
     reasons: Vec<Reason>,
     /// Page (empty when outside the copy) and name, or the raw value.
     manager: Option<(String, String)>,
@@ -519,7 +528,7 @@ impl IdentityPage {
 }
 
 pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<HistoryQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let before = position_before(&query.0.before)?;
     let path = format!("/identities/{}", id.0);
     let as_of = AsOf::new(&ctx, query.0.as_of.as_deref(), path.clone())?;
@@ -528,8 +537,8 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
         .kernel
         .db
         .read(move |c| {
-            let now = queries::find_identity(c, account, id.0)?.ok_or(Error::NotFound("This identity"))?;
-            let Some(row) = past::identity_at(c, account, id.0, at)? else {
+            let now = queries::find_identity(c, &sight, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            let Some(row) = past::identity_at(c, &sight, id.0, at)? else {
                 return Ok(Err(Absent {
                     subject: SubjectType::Identity,
                     id: id.0,
@@ -540,13 +549,21 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
                     removed_at: now.removed_at,
                 }));
             };
-            let manager = api::manager(c, &row)?;
-            let groups = past::belongings(c, account, id.0, at, BELONGINGS_MAX)?;
-            let reasons = privileges::reasons(c, id.0, at)?;
-            Ok(Ok((row, manager, groups, reasons, history(c, now.directory_id, id.0, before)?)))
+            let manager = api::manager(c, &sight, &row)?;
+            let groups = past::belongings(c, &sight, id.0, at, BELONGINGS_MAX)?;
+            let why = privileges::reasons(c, id.0, at)?;
+            let is_privileged = !why.is_empty();
+            let reasons = sight.reasons(c, why)?;
+            Ok(Ok((
+                row,
+                manager,
+                groups,
+                (is_privileged, reasons),
+                history(c, &sight, now.directory_id, id.0, before)?,
+            )))
         })
         .await?;
-    let (identity, manager, groups, reasons, (events, next)) = match found {
+    let (identity, manager, groups, (is_privileged, reasons), (events, next)) = match found {
         Ok(found) => found,
         Err(found) => return absent(&ctx, found),
     };
@@ -562,6 +579,7 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
         attributes: attributes(&identity.fields.attributes),
         groups: groups.0,
         has_more_groups: groups.1,
+        is_privileged,
         reasons,
         events,
         newest_href: before.map(|_| format!("{}#history", on(&[]))).unwrap_or_default(),
@@ -666,7 +684,7 @@ impl GroupPage {
 }
 
 pub(super) async fn group(ctx: Ctx, id: PathId<ObjectId>, query: Query<GroupPageQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
+    let sight = parts::sight(&ctx.kernel, &ctx.principal).await?;
     let id = id.0;
     let (query, view) = (query.0.clone(), query.0.view()?);
     let before = position_before(&query.before)?;
@@ -679,8 +697,8 @@ pub(super) async fn group(ctx: Ctx, id: PathId<ObjectId>, query: Query<GroupPage
         .kernel
         .db
         .read(move |c| {
-            let now = queries::find_group(c, account, id)?.ok_or(Error::NotFound("This group"))?;
-            let Some(group) = past::group_at(c, account, id, at)? else {
+            let now = queries::find_group(c, &sight, id)?.ok_or(Error::NotFound("This group"))?;
+            let Some(group) = past::group_at(c, &sight, id, at)? else {
                 return Ok(Err(Absent {
                     subject: SubjectType::Group,
                     id,
@@ -693,16 +711,16 @@ pub(super) async fn group(ctx: Ctx, id: PathId<ObjectId>, query: Query<GroupPage
             };
             let members = match view {
                 View::Direct | View::Effective => {
-                    past::members(c, account, id, view == View::Effective, at, after, PAGE_SIZE + 1)?
+                    past::members(c, &sight, id, view == View::Effective, at, after, PAGE_SIZE + 1)?
                 }
                 _ => Vec::new(),
             };
             let groups = match view {
-                View::MemberOf => past::belongings(c, account, id, at, BELONGINGS_MAX)?,
+                View::MemberOf => past::belongings(c, &sight, id, at, BELONGINGS_MAX)?,
                 _ => (Vec::new(), false),
             };
             let history = match view {
-                View::History => history(c, now.directory_id, id, before)?,
+                View::History => history(c, &sight, now.directory_id, id, before)?,
                 _ => (Vec::new(), None),
             };
             Ok(Ok((group, members, groups, history)))

@@ -14,6 +14,7 @@ use super::{
     fold::{fold, has_words},
     model::{Belonging, FOREVER, GroupRow, IdentityRow, Member, ObjectId, SubjectType},
     nesting,
+    parts::Sight,
     past_lists::{directories, list},
     past_search,
     queries::{self, Filter, Position},
@@ -161,7 +162,7 @@ fn taken_back(connection: &Connection, mut row: IdentityRow, at: Time) -> Result
 
 /// An identity as it was at a time; `None` when it was not there.
 pub fn identity(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<IdentityRow>> {
-    match queries::find_identity(connection, account, id)? {
+    match queries::find_identity(connection, &Sight::whole(account), id)? {
         Some(row) if queries::was_seen(connection, row.directory_id, at)? => taken_back(connection, row, at),
         _ => Ok(None),
     }
@@ -169,7 +170,7 @@ pub fn identity(connection: &Connection, account: AccountId, id: ObjectId, at: T
 
 /// A group as it was at a time; `None` when it was not there.
 pub fn group(connection: &Connection, account: AccountId, id: ObjectId, at: Time) -> Result<Option<GroupRow>> {
-    let Some(mut row) = queries::find_group(connection, account, id)? else { return Ok(None) };
+    let Some(mut row) = queries::find_group(connection, &Sight::whole(account), id)? else { return Ok(None) };
     let Some(stand) = stand(connection, SubjectType::Group, id, at)? else { return Ok(None) };
     if !queries::was_seen(connection, row.directory_id, at)? {
         return Ok(None);
@@ -191,32 +192,29 @@ pub fn group(connection: &Connection, account: AccountId, id: ObjectId, at: Time
 /// [`identity`], or as it is now.
 pub fn identity_at(
     connection: &Connection,
-    account: AccountId,
+    sight: &Sight,
     id: ObjectId,
     at: Option<Time>,
 ) -> Result<Option<IdentityRow>> {
     match at {
         Some(at) => {
+            let account = sight.past()?;
             check_readable(connection, account, at)?;
             identity(connection, account, id, at)
         }
-        None => queries::find_identity(connection, account, id),
+        None => queries::find_identity(connection, sight, id),
     }
 }
 
 /// [`group`], or as it is now.
-pub fn group_at(
-    connection: &Connection,
-    account: AccountId,
-    id: ObjectId,
-    at: Option<Time>,
-) -> Result<Option<GroupRow>> {
+pub fn group_at(connection: &Connection, sight: &Sight, id: ObjectId, at: Option<Time>) -> Result<Option<GroupRow>> {
     match at {
         Some(at) => {
+            let account = sight.past()?;
             check_readable(connection, account, at)?;
             group(connection, account, id, at)
         }
-        None => queries::find_group(connection, account, id),
+        None => queries::find_group(connection, sight, id),
     }
 }
 
@@ -227,13 +225,14 @@ const CANDIDATES_MAX: usize = 2_000;
 /// A search finds the words of then.
 pub fn identities(
     connection: &Connection,
-    account: AccountId,
+    sight: &Sight,
     filter: &Filter,
     at: Option<Time>,
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
-    let Some(at) = at else { return queries::list_identities(connection, account, filter, after, limit) };
+    let Some(at) = at else { return queries::list_identities(connection, sight, filter, after, limit) };
+    let account = sight.past()?;
     check_readable(connection, account, at)?;
     let mut rows = Vec::with_capacity(limit);
     if !queries::is_search(filter) && filter.group.is_none() {
@@ -260,7 +259,7 @@ pub fn identities(
         }
         if queries::is_search(filter) {
             let after = Some(Position::Number(from));
-            let found = queries::list_identities(connection, account, &now, after, CANDIDATES_MAX)?;
+            let found = queries::list_identities(connection, &Sight::whole(account), &now, after, CANDIDATES_MAX)?;
             let mut batch: BTreeSet<ObjectId> = found.into_iter().map(|row| row.id).collect();
             cut(&batch);
             for directory in directories(connection, account, filter, at)? {
@@ -304,14 +303,15 @@ fn number_of(after: Option<&Position>) -> ObjectId {
 /// Up to `limit` groups, as they are or as they were at a time: by name; when searched, by number.
 pub fn groups(
     connection: &Connection,
-    account: AccountId,
+    sight: &Sight,
     filter: &Filter,
     at: Option<Time>,
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<GroupRow>> {
     let filter = &Filter { status: None, group: None, ..filter.clone() };
-    let Some(at) = at else { return queries::list_groups(connection, account, filter, after, limit) };
+    let Some(at) = at else { return queries::list_groups(connection, sight, filter, after, limit) };
+    let account = sight.past()?;
     check_readable(connection, account, at)?;
     let mut rows = Vec::with_capacity(limit);
     if !queries::is_search(filter) {
@@ -328,7 +328,7 @@ pub fn groups(
     // Groups are few: all that are found are looked at.
     let mut after = Some(Position::Number(from));
     loop {
-        let found = queries::list_groups(connection, account, filter, after, CANDIDATES_MAX)?;
+        let found = queries::list_groups(connection, &Sight::whole(account), filter, after, CANDIDATES_MAX)?;
         after = found.last().map(|row| Position::Number(row.id));
         let is_full = found.len() >= CANDIDATES_MAX;
         candidates.extend(found.into_iter().map(|row| row.id));
@@ -393,7 +393,7 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
         since: None,
         number: id,
     };
-    if let Some(row) = queries::find_identity(connection, account, id)? {
+    if let Some(row) = queries::find_identity(connection, &Sight::whole(account), id)? {
         // Who did not stand in the lists but was a member all the same was a tombstone.
         let stand = stand(connection, SubjectType::Identity, id, at)?;
         let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or(row.fields);
@@ -406,7 +406,7 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
         let (status, mail) = (Some(status.to_owned()), fields.mail);
         return Ok(Member { mail, status, ..member("identity", name, fields.user_name) });
     }
-    if let Some(row) = queries::find_group(connection, account, id)? {
+    if let Some(row) = queries::find_group(connection, &Sight::whole(account), id)? {
         let stand = stand(connection, SubjectType::Group, id, at)?;
         let fields = fields_at(connection, id, &row.fields, at)?.unwrap_or(row.fields);
         let status = match stand {
@@ -426,7 +426,7 @@ fn described(connection: &Connection, account: AccountId, id: ObjectId, at: Time
 /// The members of a group, by number, as they are or as they were at a time: direct ones, or through any depth of groups.
 pub fn members(
     connection: &Connection,
-    account: AccountId,
+    sight: &Sight,
     group: ObjectId,
     is_effective: bool,
     at: Option<Time>,
@@ -434,9 +434,39 @@ pub fn members(
     limit: usize,
 ) -> Result<Vec<Member>> {
     match at {
-        Some(at) => members_then(connection, account, group, is_effective, at, after, limit),
-        None if is_effective => queries::effective_members(connection, group, after, limit),
-        None => queries::direct_members(connection, group, after, limit),
+        Some(at) => members_then(connection, sight.past()?, group, is_effective, at, after, limit),
+        None => members_seen(connection, sight, group, is_effective, after, limit),
+    }
+}
+
+/// Those that lie in what is seen.
+fn members_seen(
+    connection: &Connection,
+    sight: &Sight,
+    group: ObjectId,
+    is_effective: bool,
+    mut after: ObjectId,
+    limit: usize,
+) -> Result<Vec<Member>> {
+    let mut found = Vec::new();
+    loop {
+        let members = match is_effective {
+            true => queries::effective_members(connection, group, after, limit)?,
+            false => queries::direct_members(connection, group, after, limit)?,
+        };
+        let has_more = members.len() == limit;
+        after = members.last().map_or(after, |member| member.number);
+        for member in members {
+            if sight.holds_object(connection, member.number)? {
+                found.push(member);
+            }
+            if found.len() == limit {
+                return Ok(found);
+            }
+        }
+        if !has_more {
+            return Ok(found);
+        }
     }
 }
 
@@ -506,16 +536,66 @@ pub fn groups_of(
     Ok(found)
 }
 
+/// Those that lie in what is seen, reached by ways that do.
+fn belongings_seen(
+    connection: &Connection,
+    sight: &Sight,
+    member: ObjectId,
+    max: usize,
+) -> Result<(Vec<Belonging>, bool)> {
+    let (found, has_more) = queries::belongings(connection, member, max)?;
+    let mut seen = Vec::with_capacity(found.len());
+    for belonging in found {
+        let mut is_seen = sight.holds_object(connection, belonging.id)?;
+        for (group, _) in &belonging.through {
+            is_seen = is_seen && sight.holds_object(connection, *group)?;
+        }
+        if is_seen {
+            seen.push(belonging);
+        }
+    }
+    Ok((seen, has_more))
+}
+
+/// The groups that an object is a member of, by number: those that lie in what is seen.
+pub fn groups_seen(
+    connection: &Connection,
+    sight: &Sight,
+    member: ObjectId,
+    is_effective: bool,
+    mut after: ObjectId,
+    limit: usize,
+) -> Result<Vec<Member>> {
+    let mut found = Vec::new();
+    loop {
+        let groups = queries::groups_of(connection, member, is_effective, after, limit)?;
+        let has_more = groups.len() == limit;
+        after = groups.last().map_or(after, |group| group.number);
+        for group in groups {
+            if sight.holds_object(connection, group.number)? {
+                found.push(group);
+            }
+            if found.len() == limit {
+                return Ok(found);
+            }
+        }
+        if !has_more {
+            return Ok(found);
+        }
+    }
+}
+
 /// All groups that an object belongs to, or belonged to at a time, each with the shortest way there, direct ones first,
 /// then by name; and whether there were more than `max`.
 pub fn belongings(
     connection: &Connection,
-    account: AccountId,
+    sight: &Sight,
     member: ObjectId,
     at: Option<Time>,
     max: usize,
 ) -> Result<(Vec<Belonging>, bool)> {
-    let Some(at) = at else { return queries::belongings(connection, member, max) };
+    let Some(at) = at else { return belongings_seen(connection, sight, member, max) };
+    let account = sight.past()?;
     check_readable(connection, account, at)?;
     let mut came_from: HashMap<ObjectId, ObjectId> = HashMap::new();
     let mut names: HashMap<ObjectId, (String, bool, i64)> = HashMap::new();
@@ -597,7 +677,8 @@ pub fn compare_identity(
     id: ObjectId,
     times: (Time, Time),
 ) -> Result<Comparison> {
-    let row = queries::find_identity(connection, account, id)?.ok_or(Error::NotFound("This identity"))?;
+    let row =
+        queries::find_identity(connection, &Sight::whole(account), id)?.ok_or(Error::NotFound("This identity"))?;
     let json = serde_json::to_string(&row.fields)?;
     let groups = |at: Time| -> Result<BTreeSet<ObjectId>> {
         let mut statement = connection
@@ -615,7 +696,7 @@ pub fn compare_group(
     id: ObjectId,
     times: (Time, Time),
 ) -> Result<Comparison> {
-    let row = queries::find_group(connection, account, id)?.ok_or(Error::NotFound("This group"))?;
+    let row = queries::find_group(connection, &Sight::whole(account), id)?.ok_or(Error::NotFound("This group"))?;
     let json = serde_json::to_string(&row.fields)?;
     let members = |at: Time| -> Result<BTreeSet<ObjectId>> {
         let mut statement = connection

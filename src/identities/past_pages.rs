@@ -11,6 +11,7 @@ use super::{
     api::{CompareQuery, moment},
     model::{ChangeRow, Member, ObjectId, SubjectType},
     pages::field_title,
+    parts::Sight,
     past::{self, COMPARED_MAX, Comparison},
     queries,
 };
@@ -183,15 +184,16 @@ impl ComparePage {
 
 async fn compare(ctx: &Ctx, subject: SubjectType, id: ObjectId, query: &CompareQuery) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
+    let sight = Sight::whole(account);
     let known = ctx
         .kernel
         .db
         .read(move |c| {
             Ok(match subject {
                 SubjectType::Identity => {
-                    queries::find_identity(c, account, id)?.map(|row| (row.name().to_owned(), row.directory_id))
+                    queries::find_identity(c, &sight, id)?.map(|row| (row.name().to_owned(), row.directory_id))
                 }
-                SubjectType::Group => queries::find_group(c, account, id)?.map(|row| (row.name, row.directory_id)),
+                SubjectType::Group => queries::find_group(c, &sight, id)?.map(|row| (row.name, row.directory_id)),
             })
         })
         .await?;

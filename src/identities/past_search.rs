@@ -151,8 +151,8 @@ mod tests {
             let account = AccountId::new(OURS).expect("an account");
             let filter = Filter { q: q.into(), ..Filter::default() };
             place.read(|c| {
-                let people = past::identities(c, account, &filter, at, None, 10)?;
-                let groups = past::groups(c, account, &filter, at, None, 10)?;
+                let people = past::identities(c, &super::super::parts::Sight::whole(account), &filter, at, None, 10)?;
+                let groups = past::groups(c, &super::super::parts::Sight::whole(account), &filter, at, None, 10)?;
                 Ok((people.iter().map(|row| row.id).collect(), groups.iter().map(|row| row.id).collect()))
             })
         };

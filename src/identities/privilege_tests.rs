@@ -200,7 +200,8 @@ fn mixed(people: i64) -> (Place, HashMap<ObjectId, IdentityFields>) {
 fn paged(place: &Place, filter: &Filter, page: usize) -> BTreeSet<ObjectId> {
     let (mut found, mut after) = (BTreeSet::new(), None);
     loop {
-        let rows = place.read(|c| queries::list_identities(c, account(OURS), filter, after.clone(), page));
+        let rows =
+            place.read(|c| queries::list_identities(c, &Sight::whole(account(OURS)), filter, after.clone(), page));
         let Some(last) = rows.last() else { break };
         after = Some(queries::position(filter, &last.sort_key, last.id));
         for row in &rows {
@@ -248,13 +249,15 @@ fn lists_by_type_and_of_privileged_ones_hold_what_every_row_by_itself_says() {
                             assert_eq!(paged(&place, &filter, 97), expected, "{filter:?}");
                             if accounts == Accounts::All {
                                 let hidden = expected.iter().filter(|id| !all[*id].account_type.is_user()).count();
-                                let counted =
-                                    place.read(|c| queries::count_not_users(c, account(OURS), &filter, 5_000));
+                                let counted = place.read(|c| {
+                                    queries::count_not_users(c, &Sight::whole(account(OURS)), &filter, 5_000)
+                                });
                                 assert_eq!(counted, hidden, "{filter:?}");
                             }
                             if people < 1_000 && !is_privileged {
-                                let then =
-                                    place.read(|c| past::identities(c, account(OURS), &filter, Some(now), None, 5_000));
+                                let then = place.read(|c| {
+                                    past::identities(c, &Sight::whole(account(OURS)), &filter, Some(now), None, 5_000)
+                                });
                                 let then: BTreeSet<ObjectId> = then.into_iter().map(|row| row.id).collect();
                                 assert_eq!(then, expected, "as of a time: {filter:?}");
                             }
@@ -458,7 +461,7 @@ mod long {
             }
             println!("{}", if is_wide { "50,000 privileged" } else { "few privileged" });
             let list = |c: &rusqlite::Connection, filter: &Filter, after: Option<queries::Position>, limit: usize| {
-                let rows = queries::list_identities(c, account(OURS), filter, after, limit)?;
+                let rows = queries::list_identities(c, &Sight::whole(account(OURS)), filter, after, limit)?;
                 let why = privileges::paths_of(c, rows.iter().map(|row| row.id), None)?;
                 Ok(rows.len() + why.len())
             };
@@ -474,12 +477,19 @@ mod long {
                 list(c, &Filter { q: format!("family{}", i * 7), ..users.clone() }, None, 51)
             });
             p99(&place, "computers hidden from a search that finds them all", |c, _| {
-                queries::count_not_users(c, account(OURS), &Filter { q: "pc".into(), ..Filter::default() }, 5_000)
+                queries::count_not_users(
+                    c,
+                    &Sight::whole(account(OURS)),
+                    &Filter { q: "pc".into(), ..Filter::default() },
+                    5_000,
+                )
             });
             p99(&place, "users, search that finds all computers", |c, _| {
                 list(c, &Filter { q: "pc".into(), ..users.clone() }, None, 51)
             });
-            p99(&place, "computers hidden", |c, _| queries::count_not_users(c, account(OURS), &all, 5_000));
+            p99(&place, "computers hidden", |c, _| {
+                queries::count_not_users(c, &Sight::whole(account(OURS)), &all, 5_000)
+            });
             p99(&place, "privileged, first page of 51", |c, _| list(c, &privileged_only(), None, 51));
             p99(&place, "privileged, page of 501", |c, i| {
                 list(c, &privileged_only(), at(format!("bo family{}", i * 97)), 501)

@@ -11,6 +11,7 @@ use super::{
         Accounts, Belonging, DirectoryChoice, FOREVER, GroupRow, IdentityRow, Member, ObjectId, account_type_code,
     },
     nesting,
+    parts::Sight,
     privileges::{self, Who},
     staged,
 };
@@ -101,10 +102,12 @@ impl Sql {
 const SCOPE_MAX: usize = 32;
 
 /// The directories of an account whose copy may be seen: not taken out, and with a plan that was applied.
-fn visible(connection: &Connection, account: AccountId) -> Result<Vec<i64>> {
+fn visible(connection: &Connection, sight: &Sight) -> Result<Vec<i64>> {
     let sql = "SELECT id FROM directory
                WHERE account_id = ?1 AND removed_at IS NULL AND applied_run_id IS NOT NULL ORDER BY id";
-    numbers(connection, sql, &[&account])
+    let mut directories = numbers(connection, sql, &[&sight.account()])?;
+    directories.retain(|directory| sight.reaches(*directory));
+    Ok(directories)
 }
 
 /// Whether a directory was seen at a time, which is from its first applied plan on.
@@ -147,8 +150,8 @@ enum Walk {
 ///
 /// The text index knows no accounts. Without its narrowing, a word that is common in another account would be read to
 /// its end.
-fn walk(connection: &Connection, account: AccountId, filter: &Filter) -> Result<Option<Walk>> {
-    let mut directories = visible(connection, account)?;
+fn walk(connection: &Connection, sight: &Sight, filter: &Filter) -> Result<Option<Walk>> {
+    let mut directories = visible(connection, sight)?;
     if let Some(chosen) = filter.directory {
         directories.retain(|directory| *directory == chosen);
     }
@@ -174,8 +177,9 @@ fn walk(connection: &Connection, account: AccountId, filter: &Filter) -> Result<
     if filter.directory.is_none() {
         let is_alone = !connection
             .prepare_cached("SELECT 1 FROM directory WHERE account_id <> ?1 OR applied_run_id IS NULL LIMIT 1")?
-            .exists([account])?;
-        if is_alone || directories.len() > SCOPE_MAX {
+            .exists([sight.account()])?;
+        // A part is narrowed to its directories however alone the account is.
+        if (is_alone && !sight.is_part()) || directories.len() > SCOPE_MAX {
             directories.clear();
         }
     }
@@ -183,11 +187,12 @@ fn walk(connection: &Connection, account: AccountId, filter: &Filter) -> Result<
 }
 
 fn identity_sql(
-    account: AccountId,
+    sight: &Sight,
     filter: &Filter,
     scope: &[i64],
     directory: Option<i64>,
     after: Option<&Position>,
+    few: Option<&str>,
     who: Option<&Who>,
 ) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "i.sort_key, i.id", values: Vec::new() };
@@ -196,9 +201,10 @@ fn identity_sql(
     let is_user = filter.accounts.is_user();
     let expression = match_expression(&filter.q, Facets { directories: scope, status: indexed_status, is_user });
     match (expression, filter.group, filter.status.as_deref()) {
-        (expression, group, _) if matches!(who, Some(Who::Few(_))) => {
+        (expression, group, _) if few.is_some() => {
             sql.from =
-                "json_each(:who) w CROSS JOIN identity i ON i.id = w.value JOIN directory d ON d.id = i.directory_id";
+                "json_each(:few) w CROSS JOIN identity i ON i.id = w.value JOIN directory d ON d.id = i.directory_id";
+            sql.values.push((":few", Box::new(few.unwrap_or_default().to_owned())));
             if expression.is_some() || group.is_some() {
                 sql.order = "i.id";
             }
@@ -225,7 +231,8 @@ fn identity_sql(
         }
         _ => sql.from = "identity i INDEXED BY identity_by_directory JOIN directory d ON d.id = i.directory_id",
     }
-    sql.with("d.account_id = :account", ":account", account);
+    sql.with("d.account_id = :account", ":account", sight.account());
+    in_part(&mut sql, sight, directory.or(filter.directory), IDENTITY_IN_PART);
     sql.conditions.push("i.removed_at IS NULL AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL");
     if let Some(directory) = directory.or(filter.directory) {
         sql.with("i.directory_id = :directory", ":directory", directory);
@@ -256,7 +263,8 @@ fn identity_sql(
         // Who is missing has no rights to use.
         sql.conditions.push("i.missing_since_at IS NULL");
         match who {
-            Who::Few(ids) => sql.values.push((":who", Box::new(ids.clone()))),
+            // They are who is walked.
+            Who::Few(_) => {}
             Who::In(groups) => sql.with(
                 "(i.is_privileged = 1 OR EXISTS (SELECT 1 FROM member v WHERE v.member_id = i.id AND v.until_at = 9223372036854775807
                     AND v.group_id IN (SELECT value FROM json_each(:groups))))",
@@ -267,6 +275,21 @@ fn identity_sql(
     }
     go_on(&mut sql, after);
     sql
+}
+
+const IDENTITY_IN_PART: &str = "(i.directory_id IN (SELECT value FROM json_each(:whole))
+    OR EXISTS (SELECT 1 FROM part_object p WHERE p.part_id = :part AND p.object_id = i.id))";
+const GROUP_IN_PART: &str = "(g.directory_id IN (SELECT value FROM json_each(:whole))
+    OR EXISTS (SELECT 1 FROM part_object p WHERE p.part_id = :part AND p.object_id = g.id))";
+
+/// Narrows a list to the part of the account that is seen.
+fn in_part(sql: &mut Sql, sight: &Sight, directory: Option<i64>, condition: &'static str) {
+    let Some(part) = sight.part() else { return };
+    if directory.is_some_and(|directory| sight.is_whole(directory)) {
+        return;
+    }
+    sql.with(condition, ":part", part.id);
+    sql.values.push((":whole", Box::new(part.whole_json.clone())));
 }
 
 /// Narrows a list to what comes after a position.
@@ -332,26 +355,30 @@ fn merge<T, K: Ord>(
 /// Up to `limit` identities in the order of [`position`].
 pub fn list_identities(
     connection: &Connection,
-    account: AccountId,
+    sight: &Sight,
     filter: &Filter,
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
     let after = after.as_ref();
-    let who = who(connection, account, filter)?;
-    if let Some(Who::Few(_)) = who {
+    let who = who(connection, sight, filter)?;
+    let few = match &who {
+        Some(Who::Few(ids)) => Some(ids.clone()),
+        _ => sight.few(connection)?,
+    };
+    if few.is_some() {
         // So few that each of them can be looked at: the text index would be walked for nothing.
-        let sql = identity_sql(account, filter, &[], None, after, who.as_ref());
+        let sql = identity_sql(sight, filter, &[], None, after, few.as_deref(), who.as_ref());
         let ids: Vec<ObjectId> = query(connection, &sql, "i.id", usize::MAX >> 1, |row| row.get(0))?;
-        let found = ids.into_iter().map(|id| find_identity(connection, account, id)).filter_map(Result::transpose);
+        let found = ids.into_iter().map(|id| find_identity(connection, sight, id)).filter_map(Result::transpose);
         let fits = |row: &IdentityRow| has_words(&staged::identity_text(&row.fields), &filter.q);
         return found.filter(|row| row.as_ref().map_or(true, fits)).take(limit).collect();
     }
-    match walk(connection, account, filter)? {
+    match walk(connection, sight, filter)? {
         None => Ok(Vec::new()),
         Some(Walk::Once(scope)) => query(
             connection,
-            &identity_sql(account, filter, &scope, None, after, who.as_ref()),
+            &identity_sql(sight, filter, &scope, None, after, None, who.as_ref()),
             IDENTITY_COLUMNS,
             limit,
             read_identity,
@@ -359,7 +386,7 @@ pub fn list_identities(
         Some(Walk::Merge(directories)) => {
             let lists: Vec<Sql> = directories
                 .into_iter()
-                .map(|directory| identity_sql(account, filter, &[], Some(directory), after, who.as_ref()))
+                .map(|directory| identity_sql(sight, filter, &[], Some(directory), after, None, who.as_ref()))
                 .collect();
             merge(connection, &lists, IDENTITY_COLUMNS, limit, read_identity, |row| (row.sort_key.clone(), row.id))
         }
@@ -367,26 +394,26 @@ pub fn list_identities(
 }
 
 /// Whom a list of privileged accounts is narrowed to.
-fn who(connection: &Connection, account: AccountId, filter: &Filter) -> Result<Option<Who>> {
+fn who(connection: &Connection, sight: &Sight, filter: &Filter) -> Result<Option<Who>> {
     if !filter.is_privileged {
         return Ok(None);
     }
-    let mut directories = visible(connection, account)?;
+    let mut directories = visible(connection, sight)?;
     directories.retain(|directory| filter.directory.is_none_or(|chosen| chosen == *directory));
     privileges::who(connection, &directories).map(Some)
 }
 
 /// How many accounts that are no users a filter finds, whatever types it asks for, counted up to `max`.
-pub fn count_not_users(connection: &Connection, account: AccountId, filter: &Filter, max: usize) -> Result<usize> {
+pub fn count_not_users(connection: &Connection, sight: &Sight, filter: &Filter, max: usize) -> Result<usize> {
     let filter = &Filter { accounts: Accounts::NotUsers, ..filter.clone() };
     if filter.is_privileged {
-        return Ok(list_identities(connection, account, filter, None, max)?.len());
+        return Ok(list_identities(connection, sight, filter, None, max)?.len());
     }
-    let lists: Vec<Sql> = match walk(connection, account, filter)? {
+    let lists: Vec<Sql> = match walk(connection, sight, filter)? {
         None => Vec::new(),
-        Some(Walk::Once(scope)) => vec![identity_sql(account, filter, &scope, None, None, None)],
+        Some(Walk::Once(scope)) => vec![identity_sql(sight, filter, &scope, None, None, None, None)],
         Some(Walk::Merge(directories)) => {
-            directories.into_iter().map(|id| identity_sql(account, filter, &[], Some(id), None, None)).collect()
+            directories.into_iter().map(|id| identity_sql(sight, filter, &[], Some(id), None, None, None)).collect()
         }
     };
     let mut count = 0;
@@ -411,12 +438,16 @@ pub fn position(filter: &Filter, sort_key: &str, id: ObjectId) -> Position {
 }
 
 /// An identity by its number; a tombstone too.
-pub fn find_identity(connection: &Connection, account: AccountId, id: ObjectId) -> Result<Option<IdentityRow>> {
+pub fn find_identity(connection: &Connection, sight: &Sight, id: ObjectId) -> Result<Option<IdentityRow>> {
     let sql = format!(
         "SELECT {IDENTITY_COLUMNS} FROM identity i JOIN directory d ON d.id = i.directory_id
          WHERE i.id = ?1 AND d.account_id = ?2 AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL"
     );
-    Ok(connection.prepare_cached(&sql)?.query_row(params![id, account], read_identity).optional()?)
+    let found = connection.prepare_cached(&sql)?.query_row(params![id, sight.account()], read_identity).optional()?;
+    match found {
+        Some(row) if !sight.holds(connection, row.directory_id, row.id)? => Ok(None),
+        found => Ok(found),
+    }
 }
 
 /// The identity of a directory that has this distinguished name: id and shown name.
@@ -454,13 +485,7 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<GroupRow> {
     })
 }
 
-fn group_sql(
-    account: AccountId,
-    filter: &Filter,
-    scope: &[i64],
-    directory: Option<i64>,
-    after: Option<&Position>,
-) -> Sql {
+fn group_sql(sight: &Sight, filter: &Filter, scope: &[i64], directory: Option<i64>, after: Option<&Position>) -> Sql {
     let mut sql = Sql { from: "", conditions: Vec::new(), order: "g.sort_key, g.id", values: Vec::new() };
     match match_expression(&filter.q, Facets { directories: scope, ..Facets::default() }) {
         Some(expression) => {
@@ -471,7 +496,8 @@ fn group_sql(
         }
         None => sql.from = "directory_group g INDEXED BY group_by_directory JOIN directory d ON d.id = g.directory_id",
     }
-    sql.with("d.account_id = :account", ":account", account);
+    sql.with("d.account_id = :account", ":account", sight.account());
+    in_part(&mut sql, sight, directory.or(filter.directory), GROUP_IN_PART);
     sql.conditions.push("g.removed_at IS NULL AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL");
     if let Some(directory) = directory.or(filter.directory) {
         sql.with("g.directory_id = :directory", ":directory", directory);
@@ -483,22 +509,22 @@ fn group_sql(
 /// Up to `limit` groups; `filter.status` and `filter.group` are not looked at.
 pub fn list_groups(
     connection: &Connection,
-    account: AccountId,
+    sight: &Sight,
     filter: &Filter,
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<GroupRow>> {
     let filter = &Filter { status: None, group: None, ..filter.clone() };
     let after = after.as_ref();
-    match walk(connection, account, filter)? {
+    match walk(connection, sight, filter)? {
         None => Ok(Vec::new()),
         Some(Walk::Once(scope)) => {
-            query(connection, &group_sql(account, filter, &scope, None, after), GROUP_COLUMNS, limit, read_group)
+            query(connection, &group_sql(sight, filter, &scope, None, after), GROUP_COLUMNS, limit, read_group)
         }
         Some(Walk::Merge(directories)) => {
             let lists: Vec<Sql> = directories
                 .into_iter()
-                .map(|directory| group_sql(account, filter, &[], Some(directory), after))
+                .map(|directory| group_sql(sight, filter, &[], Some(directory), after))
                 .collect();
             merge(connection, &lists, GROUP_COLUMNS, limit, read_group, |row| (row.sort_key.clone(), row.id))
         }
@@ -506,12 +532,16 @@ pub fn list_groups(
 }
 
 /// A group by its number; a tombstone too.
-pub fn find_group(connection: &Connection, account: AccountId, id: ObjectId) -> Result<Option<GroupRow>> {
+pub fn find_group(connection: &Connection, sight: &Sight, id: ObjectId) -> Result<Option<GroupRow>> {
     let sql = format!(
         "SELECT {GROUP_COLUMNS} FROM directory_group g JOIN directory d ON d.id = g.directory_id
          WHERE g.id = ?1 AND d.account_id = ?2 AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL"
     );
-    Ok(connection.prepare_cached(&sql)?.query_row(params![id, account], read_group).optional()?)
+    let found = connection.prepare_cached(&sql)?.query_row(params![id, sight.account()], read_group).optional()?;
+    match found {
+        Some(row) if !sight.holds(connection, row.directory_id, row.id)? => Ok(None),
+        found => Ok(found),
+    }
 }
 
 /// What a number of the common space stands for.
@@ -685,7 +715,7 @@ pub fn belongings(connection: &Connection, member: ObjectId, max: usize) -> Resu
 }
 
 /// The account's directories for a filter's list, by name: id, name, and how many identities and groups the copy holds.
-pub fn directories(connection: &Connection, account: AccountId) -> Result<Vec<DirectoryChoice>> {
+pub fn directories(connection: &Connection, sight: &Sight) -> Result<Vec<DirectoryChoice>> {
     let mut statement = connection.prepare_cached(
         "SELECT d.id, d.name, d.identity_count, d.group_count,
                 EXISTS (SELECT 1 FROM identity i INDEXED BY identity_not_user
@@ -694,7 +724,7 @@ pub fn directories(connection: &Connection, account: AccountId) -> Result<Vec<Di
                         WHERE g.directory_id = d.id AND g.is_privileged = 1)
          FROM directory d WHERE d.account_id = ?1 AND d.removed_at IS NULL ORDER BY d.name LIMIT 500",
     )?;
-    let rows = statement.query_map([account], |row| {
+    let rows = statement.query_map([sight.account()], |row| {
         Ok(DirectoryChoice {
             id: row.get(0)?,
             name: row.get(1)?,
@@ -704,7 +734,14 @@ pub fn directories(connection: &Connection, account: AccountId) -> Result<Vec<Di
             has_privileged: row.get(5)?,
         })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    let mut choices: Vec<DirectoryChoice> = rows.collect::<rusqlite::Result<_>>()?;
+    choices.retain(|directory| sight.reaches(directory.id));
+    for choice in &mut choices {
+        if let Some((identities, groups)) = sight.counts(connection, choice.id)? {
+            (choice.identities, choice.groups) = (identities, groups);
+        }
+    }
+    Ok(choices)
 }
 
 /// How many identities of a directory are in a state (`missing`, or a status that is not `active`), counted up to `max`.
@@ -734,17 +771,17 @@ fn steps(connection: &Connection, sql: &Sql, columns: &str) -> Vec<String> {
 /// How SQLite walks to a page in the middle of a list.
 #[cfg(test)]
 pub(super) fn plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
-    let account = AccountId::new(AccountId::MIN).expect("an account");
+    let sight = Sight::whole(AccountId::new(AccountId::MIN).expect("an account"));
     steps(
         connection,
-        &identity_sql(account, filter, &[1, 2], Some(1), Some(&position(filter, "m", 5)), None),
+        &identity_sql(&sight, filter, &[1, 2], Some(1), Some(&position(filter, "m", 5)), None, None),
         IDENTITY_COLUMNS,
     )
 }
 
 #[cfg(test)]
 pub(super) fn group_plan_of(connection: &Connection, filter: &Filter) -> Vec<String> {
-    let account = AccountId::new(AccountId::MIN).expect("an account");
+    let sight = Sight::whole(AccountId::new(AccountId::MIN).expect("an account"));
     let filter = Filter { group: None, status: None, ..filter.clone() };
-    steps(connection, &group_sql(account, &filter, &[1, 2], Some(1), Some(&position(&filter, "m", 5))), GROUP_COLUMNS)
+    steps(connection, &group_sql(&sight, &filter, &[1, 2], Some(1), Some(&position(&filter, "m", 5))), GROUP_COLUMNS)
 }

@@ -187,7 +187,7 @@ impl Place {
     }
 
     pub(super) fn list(&self, filter: &Filter) -> Vec<ObjectId> {
-        let rows = self.read(|c| queries::list_identities(c, account(OURS), filter, None, 100_000));
+        let rows = self.read(|c| queries::list_identities(c, &Sight::whole(account(OURS)), filter, None, 100_000));
         rows.into_iter().map(|row| row.id).collect()
     }
 
@@ -474,7 +474,8 @@ fn paging_shows_every_row_once_while_rows_are_inserted() {
         let mut seen: HashMap<ObjectId, usize> = HashMap::new();
         let (mut after, mut pages) = (None, 0);
         loop {
-            let rows = place.read(|c| queries::list_identities(c, account(OURS), &filter, after.clone(), 37));
+            let rows =
+                place.read(|c| queries::list_identities(c, &Sight::whole(account(OURS)), &filter, after.clone(), 37));
             let Some(last) = rows.last() else { break };
             after = Some(queries::position(&filter, &last.sort_key, last.id));
             for row in rows {
@@ -537,13 +538,16 @@ fn another_account_sees_nothing() {
     place.apply(1, plan);
     let theirs = account(THEIRS);
     for filter in filters() {
-        let rows = place.read(|c| queries::list_identities(c, theirs, &filter, None, 10));
+        let rows = place.read(|c| queries::list_identities(c, &Sight::whole(theirs), &filter, None, 10));
         assert!(rows.is_empty(), "{filter:?}");
-        assert!(place.read(|c| queries::list_groups(c, theirs, &filter, None, 10)).is_empty(), "{filter:?}");
+        assert!(
+            place.read(|c| queries::list_groups(c, &Sight::whole(theirs), &filter, None, 10)).is_empty(),
+            "{filter:?}"
+        );
     }
-    assert!(place.read(|c| queries::find_identity(c, theirs, 1)).is_none());
-    assert!(place.read(|c| queries::find_group(c, theirs, 90_001)).is_none());
-    assert!(place.read(|c| queries::find_identity(c, account(OURS), 1)).is_some());
+    assert!(place.read(|c| queries::find_identity(c, &Sight::whole(theirs), 1)).is_none());
+    assert!(place.read(|c| queries::find_group(c, &Sight::whole(theirs), 90_001)).is_none());
+    assert!(place.read(|c| queries::find_identity(c, &Sight::whole(account(OURS)), 1)).is_some());
 }
 
 #[test]
@@ -554,7 +558,7 @@ fn a_removed_directory_takes_its_objects_out_of_every_list_at_once() {
     place.apply(1, plan);
     write_to(&place.kernel, |c| Ok(c.execute("UPDATE directory SET removed_at = 1 WHERE id = 1", [])?));
     assert_eq!((place.found("").len(), place.found("crowd").len()), (0, 0));
-    assert!(place.read(|c| queries::find_identity(c, account(OURS), 1)).is_none());
+    assert!(place.read(|c| queries::find_identity(c, &Sight::whole(account(OURS)), 1)).is_none());
 }
 
 /// Everything under a group by definition.
@@ -632,7 +636,11 @@ fn a_history_holds_only_what_was_applied() {
     });
     let planned = place.store(1, plan);
     let kinds = |place: &Place| -> Vec<(i64, String)> {
-        place.read(|c| history::history(c, 1, FOREVER, 10)).into_iter().map(|row| (row.run_id, row.kind)).collect()
+        place
+            .read(|c| history::history(c, &Sight::whole(account(OURS)), 1, FOREVER, 10))
+            .into_iter()
+            .map(|row| (row.run_id, row.kind))
+            .collect()
     };
     assert_eq!(kinds(&place), [(first, "added".to_owned())]);
     let at = start().plus(10 * MINUTE);
@@ -646,7 +654,7 @@ fn a_history_holds_only_what_was_applied() {
     let joined: Vec<bool> = events.iter().map(|event| event.joined).collect();
     assert_eq!(joined, [false, true]);
     let group: Vec<(String, Option<String>)> = place
-        .read(|c| history::history(c, 501, FOREVER, 10))
+        .read(|c| history::history(c, &Sight::whole(account(OURS)), 501, FOREVER, 10))
         .into_iter()
         .map(|row| (row.kind, row.member_name))
         .collect();

@@ -108,6 +108,11 @@ pub fn end_all(connection: &Connection, user_id: &str, keep: Option<&str>) -> Re
     queries::delete_by_user(connection, user_id, keep.unwrap_or_default())
 }
 
+/// Ends all sessions of a user in one account; answers how many.
+pub fn end_all_in(connection: &Connection, user_id: &str, account: AccountId) -> Result<usize> {
+    queries::delete_by_user_in(connection, user_id, account)
+}
+
 /// Deletes what ended on its own.
 pub fn purge(connection: &Connection, now: Time) -> Result<usize> {
     queries::delete_older(connection, now.plus(-LIFETIME_MAX_US), now.plus(-IDLE_MAX_US))

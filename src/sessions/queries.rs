@@ -87,6 +87,12 @@ pub(super) fn delete_by_user(connection: &Connection, user_id: &str, except_id: 
         .execute(params![user_id, except_id])?)
 }
 
+pub(super) fn delete_by_user_in(connection: &Connection, user_id: &str, account: AccountId) -> Result<usize> {
+    Ok(connection
+        .prepare_cached("DELETE FROM session WHERE user_id = ?1 AND account_id = ?2")?
+        .execute(params![user_id, account])?)
+}
+
 pub(super) fn delete_older(connection: &Connection, created_before: Time, seen_before: Time) -> Result<usize> {
     // Two statements, each with its index; OR would walk the table.
     let by_start = connection.execute("DELETE FROM session WHERE created_at <= ?1", [created_before])?;

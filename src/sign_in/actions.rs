@@ -46,9 +46,14 @@ fn candidate(
     let user = users::find_by_email(connection, email_folded)?;
     // The same queries whether the user exists or not.
     let user_id = user.as_ref().map_or("", |user| user.id.as_str());
-    let account_id = users::first_membership(connection, user_id)?;
-    let member = match account_id {
-        Some(id) => users::find_member(connection, user_id, id)?.zip(accounts::find(connection, id)?),
+    let own = users::accounts_of(connection, user_id)?;
+    // The one they were last active in; one that is suspended only where there is no other.
+    let mut accounts = own.iter().map(|id| accounts::find(connection, *id)).collect::<Result<Vec<_>>>()?;
+    accounts.sort_by_key(|account| !account.as_ref().is_some_and(Account::is_active));
+    let account = accounts.into_iter().flatten().next();
+    let account_id = account.as_ref().map(|account| account.id);
+    let member = match account {
+        Some(account) => users::find_member(connection, user_id, account.id)?.map(|member| (member, account)),
         None => None,
     };
     let log_account = match account_id {
@@ -228,7 +233,7 @@ pub(super) async fn sign_in(
         // The comparison took its time: whoever was disabled or given a new password meanwhile does not get in.
         let current = users::find_member(c, &member.user.id, account.id)?;
         let is_same = current.is_some_and(|now| {
-            now.user.password_hash == member.user.password_hash && now.user.state == member.user.state
+            now.user.password_hash == member.user.password_hash && now.is_enabled() == member.is_enabled()
         });
         if !is_same {
             return Err(Error::Conflict("Your account was changed just now. Sign in again.".into()));
@@ -322,7 +327,8 @@ fn make_first(
     let new = NewUser { email: first.email.clone(), name: first.name.clone() };
     let (user, user_entry) = users::create(connection, &account, &new, roles::FULL_ACCESS, hash, now)?;
     let entries = vec![account.created(), user_entry];
-    let member = Member { user, account_id: account.id, role_id: roles::FULL_ACCESS.into() };
+    let member = users::find_member(connection, &user.id, account.id)?
+        .ok_or_else(|| Error::internal("the first user is no member of the first account"))?;
     Ok((account, member, entries))
 }
 

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::{
-    model::{NewUser, User, UserState, check_email, check_name, fold_email, user_urn},
+    model::{Member, MemberInput, NewUser, User, UserState, check_email, check_name, fold_email, user_urn},
     passwords::{Comparison, PasswordHash, Passwords, check_password},
     queries,
 };
@@ -19,8 +19,8 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     kernel::Kernel,
-    principal::{AccountId, Principal},
-    roles,
+    principal::{AccountId, Principal, PrincipalKind},
+    roles::{self, Role},
     secret::Secret,
     sessions,
 };
@@ -36,7 +36,7 @@ pub fn create(
 ) -> Result<(User, Entry)> {
     let email = check_email("email", &new.email)?;
     let name = check_name("name", &new.name)?;
-    let role = roles::find(role_id).ok_or_else(|| Error::field("roleId", "There is no such role."))?;
+    let role = find_role(connection, account.id, role_id)?;
     let folded = fold_email(&email);
     if queries::find_by_email(connection, &folded)?.is_some() {
         return Err(Error::field("email", "There is already a user with this address."));
@@ -56,7 +56,7 @@ pub fn create(
         last_sign_in_at: None,
     };
     queries::insert(connection, &user, &folded)?;
-    queries::insert_membership(connection, &user.id, account.id, role.id, now)?;
+    queries::insert_membership(connection, &user.id, account.id, &role.id, now)?;
     let entry = Entry::new("audit.user_created.v1")
         .account(account.id)
         .subject(user_urn(&account.region, Some(account.id), &user.id))
@@ -80,21 +80,141 @@ pub fn set_password(
         .detail("sessionsEnded", ended))
 }
 
-/// Gives a user another role in an account.
-pub fn set_role(
+/// Refuses when nobody who can sign in is left to administer an account. Asked at the end of every change that could
+/// take the last one away (HOSTILE R03).
+pub fn check_administered(connection: &Connection, account: AccountId) -> Result<()> {
+    for role in queries::roles_in_use(connection, account)? {
+        if roles::held(connection, account, &role)?.is_administrator() {
+            return Ok(());
+        }
+    }
+    Err(Error::Conflict(
+        "Nobody would be left to administer this account: give somebody else a role with full identity rights first."
+            .into(),
+    ))
+}
+
+/// Makes a user a member of an account, or gives them another role there: for the command line, when whoever could do
+/// it in the console has left. Somebody disabled is let in again.
+pub fn grant(
     connection: &Connection,
     region: &str,
     user: &User,
     account: AccountId,
     role_id: &str,
-) -> Result<Entry> {
-    let role = roles::find(role_id).ok_or_else(|| Error::field("roleId", "There is no such role."))?;
-    let member = queries::find_member(connection, &user.id, account)?.ok_or(Error::NotFound("This user"))?;
-    queries::set_role(connection, &user.id, account, role.id)?;
-    Ok(Entry::new("audit.user_role_changed.v1")
-        .account(account)
-        .subject(user_urn(region, Some(account), &user.id))
-        .changes(json!({"roleId": member.role_id}), json!({"roleId": role.id})))
+    now: Time,
+) -> Result<Vec<Entry>> {
+    let role = find_role(connection, account, role_id)?;
+    let subject = user_urn(region, Some(account), &user.id);
+    let after = json!({"roleId": role.id, "state": UserState::Enabled});
+    let Some(member) = queries::find_member(connection, &user.id, account)? else {
+        queries::insert_membership(connection, &user.id, account, &role.id, now)?;
+        return Ok(vec![
+            Entry::new("audit.user_joined.v1").account(account).subject(subject).changes(json!({}), after),
+        ]);
+    };
+    queries::set_member(connection, &user.id, account, &role.id, UserState::Enabled)?;
+    check_administered(connection, account)?;
+    let before = json!({"roleId": member.role.id, "state": member.state});
+    Ok(vec![Entry::new("audit.user_role_changed.v1").account(account).subject(subject).changes(before, after)])
+}
+
+fn find_role(connection: &Connection, account: AccountId, id: &str) -> Result<Role> {
+    roles::find(connection, account, id)?.ok_or_else(|| Error::field("roleId", "There is no such role."))
+}
+
+/// Changes a member's role or state in the principal's account.
+pub(super) async fn update_member(
+    kernel: &Kernel,
+    principal: &Principal,
+    id: String,
+    input: MemberInput,
+) -> Result<Member> {
+    let who = principal.clone();
+    let attempt = Entry::new("audit.user_updated.v1")
+        .subject(user_urn(&principal.region, principal.account, &id))
+        .detail("roleId", &input.role_id)
+        .detail("state", input.state);
+    audit::attempt(kernel, principal, attempt, move |c| {
+        let account = who.account()?;
+        let member = queries::find_member(c, &id, account)?.ok_or(Error::NotFound("This user"))?;
+        check_over(&who, &member)?;
+        let role = match &input.role_id {
+            Some(id) => find_role(c, account, id)?,
+            None => member.role.clone(),
+        };
+        let state = input.state.unwrap_or(member.state);
+        if (&role, state) == (&member.role, member.state) {
+            return Ok((member, Vec::new()));
+        }
+        if who.kind == PrincipalKind::User && who.id == id {
+            return Err(Error::Forbidden("Your own role and state are changed by another administrator.".into()));
+        }
+        roles::check_grant(&who, &role)?;
+        queries::set_member(c, &id, account, &role.id, state)?;
+        check_administered(c, account)?;
+        let ended = match state {
+            UserState::Enabled => 0,
+            UserState::Disabled => sessions::end_all_in(c, &id, account)?,
+        };
+        let kind = match (member.state, state) {
+            (UserState::Enabled, UserState::Disabled) => "audit.user_disabled.v1",
+            (UserState::Disabled, UserState::Enabled) => "audit.user_enabled.v1",
+            _ => "audit.user_role_changed.v1",
+        };
+        let entry = Entry::new(kind)
+            .subject(user_urn(&who.region, Some(account), &id))
+            .changes(
+                json!({"roleId": member.role.id, "state": member.state}),
+                json!({"roleId": role.id, "state": state}),
+            )
+            .detail("sessionsEnded", ended);
+        Ok((Member { role, state, ..member }, vec![entry]))
+    })
+    .await
+}
+
+/// Whoever holds more than oneself is not touched (HOSTILE R04).
+fn check_over(principal: &Principal, member: &Member) -> Result<()> {
+    roles::check_grant(principal, &member.role)
+        .map_err(|_| Error::Forbidden("This user holds more rights than you do.".into()))
+}
+
+/// Takes a user out of the principal's account. The user stays, in other accounts too.
+pub(super) async fn remove_member(kernel: &Kernel, principal: &Principal, id: String) -> Result<()> {
+    let who = principal.clone();
+    let attempt = Entry::new("audit.user_removed.v1").subject(user_urn(&principal.region, principal.account, &id));
+    audit::attempt(kernel, principal, attempt, move |c| {
+        let account = who.account()?;
+        let member = queries::find_member(c, &id, account)?.ok_or(Error::NotFound("This user"))?;
+        check_over(&who, &member)?;
+        queries::delete_member(c, &id, account)?;
+        check_administered(c, account)?;
+        let ended = sessions::end_all_in(c, &id, account)?;
+        let entry = Entry::new("audit.user_removed.v1")
+            .subject(user_urn(&who.region, Some(account), &id))
+            .changes(json!({"email": member.user.email, "roleId": member.role.id}), json!({}))
+            .detail("sessionsEnded", ended);
+        Ok(((), vec![entry]))
+    })
+    .await
+}
+
+/// Ends all sessions that a member has in the principal's account.
+pub(super) async fn sign_out_member(kernel: &Kernel, principal: &Principal, id: String) -> Result<usize> {
+    let who = principal.clone();
+    let attempt = Entry::new("audit.sessions_ended.v1").subject(user_urn(&principal.region, principal.account, &id));
+    audit::attempt(kernel, principal, attempt, move |c| {
+        let account = who.account()?;
+        let member = queries::find_member(c, &id, account)?.ok_or(Error::NotFound("This user"))?;
+        check_over(&who, &member)?;
+        let ended = sessions::end_all_in(c, &id, account)?;
+        let entry = Entry::new("audit.sessions_ended.v1")
+            .subject(user_urn(&who.region, Some(account), &id))
+            .detail("sessionsEnded", ended);
+        Ok((ended, vec![entry]))
+    })
+    .await
 }
 
 /// What users change about themselves.

@@ -1,21 +1,55 @@
-//! `GET /api/users`: the members of the caller's account.
+//! `/api/users`: the members of the caller's account. New ones come by invitation.
 
 use actix_web::HttpResponse;
+use serde::Deserialize;
 
-use super::{model::UserView, queries};
+use super::{
+    actions,
+    model::{MemberInput, UserState, UserView},
+    queries::{self, MemberFilter},
+};
 use crate::{
     error::{Error, Result},
-    web::{Ctx, ListQuery, Listing, PathId, Query},
+    web::{Ctx, Json, ListQuery, Listing, PathId, Query},
 };
 
+/// Filters of a list of users.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserQuery {
+    pub(super) limit: Option<i64>,
+    pub(super) cursor: Option<String>,
+    /// Part of a name or e-mail address.
+    pub(super) q: Option<String>,
+    /// A role's id.
+    pub(super) role: Option<String>,
+    /// `enabled` or `disabled`.
+    pub(super) state: Option<String>,
+}
+
+impl UserQuery {
+    pub(super) fn filter(&self) -> Result<MemberFilter> {
+        let q = self.q.clone().unwrap_or_default();
+        if q.chars().count() > 200 {
+            return Err(Error::BadRequest("q may have 200 characters at most.".into()));
+        }
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let state = given(&self.state).map(|text| {
+            UserState::parse(&text).ok_or_else(|| Error::BadRequest("state must be enabled or disabled.".into()))
+        });
+        Ok(MemberFilter { q, role: given(&self.role), state: state.transpose()? })
+    }
+}
+
 /// The users of this account.
-#[utoipa::path(get, path = "/api/users", tag = "users", params(ListQuery),
+#[utoipa::path(get, path = "/api/users", tag = "users", params(UserQuery),
     responses((status = 200, description = "`{\"users\": […], \"next\"}`", body = [UserView])))]
-pub(super) async fn list(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
-    let limit = query.0.limit()?;
-    let after = query.0.position::<String>()?.unwrap_or_default();
-    let rows = ctx.kernel.db.read(move |c| queries::list_members(c, account, &after, limit + 1)).await?;
+pub(super) async fn list(ctx: Ctx, query: Query<UserQuery>) -> Result<HttpResponse> {
+    let (account, filter) = (ctx.principal.account()?, query.0.filter()?);
+    let list = ListQuery { limit: query.0.limit, cursor: query.0.cursor };
+    let (limit, after) = (list.limit()?, list.position::<String>()?.unwrap_or_default());
+    let rows = ctx.kernel.db.read(move |c| queries::list_members(c, account, &filter, &after, limit + 1)).await?;
     Ok(Listing::cut(rows, limit, |member| member.user.id.clone()).map(UserView::from).json("users"))
 }
 
@@ -26,4 +60,20 @@ pub(super) async fn get(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let member = ctx.kernel.db.read(move |c| queries::find_member(c, &id.0, account)).await?;
     Ok(HttpResponse::Ok().json(UserView::from(member.ok_or(Error::NotFound("This user"))?)))
+}
+
+/// Changes a user's role or state in this account. It holds with their next request.
+#[utoipa::path(post, path = "/api/users/{id}", tag = "users", params(("id" = String, Path)), request_body = MemberInput,
+    responses((status = 200, body = UserView)))]
+pub(super) async fn update(ctx: Ctx, id: PathId<String>, input: Json<MemberInput>) -> Result<HttpResponse> {
+    let member = actions::update_member(&ctx.kernel, &ctx.principal, id.0, input.0).await?;
+    Ok(HttpResponse::Ok().json(UserView::from(member)))
+}
+
+/// Takes a user out of this account. The user stays, in other accounts too.
+#[utoipa::path(delete, path = "/api/users/{id}", tag = "users", params(("id" = String, Path)),
+    responses((status = 204, description = "Removed."), (status = 409, description = "The last administrator.")))]
+pub(super) async fn remove(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    actions::remove_member(&ctx.kernel, &ctx.principal, id.0).await?;
+    Ok(HttpResponse::NoContent().finish())
 }

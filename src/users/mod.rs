@@ -1,12 +1,14 @@
 //! Users: the humans who sign in to the console, their passwords, their profile, and which role they have where.
 //!
-//! Owns `user` and `membership`. Invariants: a user is global, one role per account; a password is stored as argon2id
+//! Owns `user` and `membership`. Invariants: a user is global, one role per account; no change leaves an account without
+//! somebody who can sign in and administer it; nobody touches whoever holds more than they do; a password is stored as argon2id
 //! and never in any other form; changing it ends every other session; password work is bounded, so that a flood of
 //! sign-ins cannot take the memory (HOSTILE H03). API keys cannot touch profiles. It must never decide who is let in:
 //! `sign_in` does.
 
 mod actions;
 mod api;
+mod member_pages;
 mod model;
 mod often_tried;
 mod pages;
@@ -15,17 +17,17 @@ mod queries;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{create, end_all_sessions, set_password, set_role};
+pub use actions::{check_administered, create, end_all_sessions, grant, set_password};
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
-pub use queries::{find_by_email, find_member, first_membership, list_members, note_sign_in, replace_hash};
+pub use queries::{accounts_of, count_by_role, find_by_email, find_member, note_activity, note_sign_in, replace_hash};
 
 use crate::{
     principal::{Level, Permission, Service},
     web::Routes,
 };
 
-/// The profile pages and `GET /api/users`.
+/// The profile, and the users of an account as pages and API.
 pub fn routes(routes: &mut Routes) {
     let own = Permission::OwnUser;
     routes.get("/profile", own, pages::profile);
@@ -35,6 +37,17 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/profile/sessions/end", own, pages::end_all_sessions);
     routes.post("/profile/sessions/{id}/end", own, pages::end_session);
     let read = Permission::Needs(Service::Identity, Level::Read);
+    let full = Permission::Needs(Service::Identity, Level::Full);
+    routes.get("/users", read, member_pages::list);
+    routes.get("/users/{id}", read, member_pages::show);
+    routes.post("/users/{id}", full, member_pages::update);
+    routes.post("/users/{id}/disable", full, member_pages::disable);
+    routes.post("/users/{id}/enable", full, member_pages::enable);
+    routes.post("/users/{id}/sign-out", full, member_pages::sign_out);
+    routes.get("/users/{id}/remove", full, member_pages::confirm_removal);
+    routes.post("/users/{id}/remove", full, member_pages::remove);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_get, _, _>(read, api::get);
+    routes.api::<api::__path_update, _, _>(full, api::update);
+    routes.api::<api::__path_remove, _, _>(full, api::remove);
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::passwords::PasswordHash;
@@ -11,15 +11,28 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     principal::{AccountId, Principal, PrincipalKind, PrincipalParts, urn},
-    roles,
+    roles::Role,
 };
 
 /// Whether a user may sign in at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UserState {
     Enabled,
     Disabled,
+}
+
+impl UserState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Enabled, Self::Disabled].into_iter().find(|state| state.as_str() == text)
+    }
 }
 
 /// A human who signs in to the console.
@@ -45,10 +58,24 @@ pub struct User {
 pub struct Member {
     pub user: User,
     pub account_id: AccountId,
-    pub role_id: String,
+    pub role: Role,
+    /// In this account.
+    pub state: UserState,
+    /// When they last did something in this account.
+    pub last_active_at: Option<Time>,
 }
 
 impl Member {
+    /// Whether they may enter, as a user and in this account.
+    pub fn is_enabled(&self) -> bool {
+        self.user.state == UserState::Enabled && self.state == UserState::Enabled
+    }
+
+    /// In this account, as shown.
+    pub fn shown_state(&self) -> UserState {
+        if self.is_enabled() { UserState::Enabled } else { UserState::Disabled }
+    }
+
     /// This member, acting in their account through one session.
     pub fn principal(&self, account: &Account, session_id: String, address: IpAddr, request_id: String) -> Principal {
         Principal::new(PrincipalParts {
@@ -60,8 +87,9 @@ impl Member {
             person: self.user.id.clone(),
             name: self.user.name.clone(),
             email: self.user.email.clone(),
-            role_id: self.role_id.clone(),
-            rights: roles::rights(&self.role_id),
+            role_id: self.role.id.clone(),
+            rights: self.role.rights,
+            scope: self.role.scope.clone(),
             is_owner: self.user.is_owner,
             session_id: Some(session_id),
             address: Some(address),
@@ -100,19 +128,30 @@ pub(super) struct UserView {
 
 impl From<Member> for UserView {
     fn from(member: Member) -> Self {
+        let state = member.shown_state();
         let user = member.user;
         Self {
             id: user.id,
             email: user.email,
             name: user.name,
-            role_id: member.role_id,
-            state: user.state,
+            role_id: member.role.id,
+            state,
             // No second factor can be enrolled yet.
             mfa_enabled: false,
             created_at: user.created_at,
-            last_activity: user.last_sign_in_at,
+            last_activity: member.last_active_at.or(user.last_sign_in_at),
         }
     }
+}
+
+/// What is to be different about a member; absent fields stay as they are.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = UserUpdate)]
+pub struct MemberInput {
+    pub role_id: Option<String>,
+    /// In this account.
+    pub state: Option<UserState>,
 }
 
 /// A user's URN as seen from one account.

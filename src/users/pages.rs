@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    roles,
     secret::Secret,
     sessions::{self, Session},
     web::{Ctx, Form, Page, PathId, door, html_status, redirect, redirect_with},
@@ -66,7 +65,7 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
         &ProfilePage {
             page: Page::new(ctx, "Profile", "profile"),
             email: user.email,
-            role: roles::name(&member.role_id),
+            role: member.role.name.clone(),
             name: shown.name,
             locale: shown.locale,
             locales: &LOCALES,

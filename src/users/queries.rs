@@ -3,13 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    model::{Member, User, UserState},
+    model::{Member, User, UserState, fold_email},
     passwords::PasswordHash,
 };
-use crate::{clock::Time, error::Result, principal::AccountId};
+use crate::{clock::Time, error::Result, principal::AccountId, roles};
 
 fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
-    let state: String = row.get(7)?;
     Ok(User {
         id: row.get(0)?,
         email: row.get(1)?,
@@ -18,16 +17,41 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
         time_zone: row.get(4)?,
         theme: row.get(5)?,
         password_hash: PasswordHash(row.get(6)?),
-        // Anything that is not plainly enabled is kept out.
-        state: if state == "enabled" { UserState::Enabled } else { UserState::Disabled },
+        state: state(&row.get::<_, String>(7)?),
         created_at: row.get(8)?,
         last_sign_in_at: row.get(9)?,
         is_owner: row.get(10)?,
     })
 }
 
-fn read_member(row: &Row<'_>) -> rusqlite::Result<Member> {
-    Ok(Member { user: read_user(row)?, account_id: row.get(11)?, role_id: row.get(12)? })
+/// A member without the role, which is looked up apart.
+struct Membership {
+    user: User,
+    account_id: AccountId,
+    role_id: String,
+    state: UserState,
+    last_active_at: Option<Time>,
+}
+
+fn read_membership(row: &Row<'_>) -> rusqlite::Result<Membership> {
+    Ok(Membership {
+        user: read_user(row)?,
+        account_id: row.get(11)?,
+        role_id: row.get(12)?,
+        state: state(&row.get::<_, String>(13)?),
+        last_active_at: row.get(14)?,
+    })
+}
+
+/// Anything that is not plainly enabled is kept out.
+fn state(text: &str) -> UserState {
+    if text == "enabled" { UserState::Enabled } else { UserState::Disabled }
+}
+
+fn with_role(connection: &Connection, row: Membership) -> Result<Member> {
+    let Membership { user, account_id, role_id, state, last_active_at } = row;
+    let role = roles::held(connection, account_id, &role_id)?;
+    Ok(Member { user, account_id, role, state, last_active_at })
 }
 
 pub(super) fn insert(connection: &Connection, user: &User, email_folded: &str) -> Result<()> {
@@ -51,6 +75,7 @@ pub(super) fn insert(connection: &Connection, user: &User, email_folded: &str) -
     Ok(())
 }
 
+/// Makes a user a member of an account.
 pub(super) fn insert_membership(
     connection: &Connection,
     user_id: &str,
@@ -83,42 +108,113 @@ pub fn find_by_email(connection: &Connection, email_folded: &str) -> Result<Opti
 
 /// The user as a member of the account; nothing when they are not one.
 pub fn find_member(connection: &Connection, user_id: &str, account: AccountId) -> Result<Option<Member>> {
-    Ok(connection
+    let found = connection
         .prepare_cached(
             "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                    u.last_sign_in_at, u.is_owner, m.account_id, m.role_id
+                    u.last_sign_in_at, u.is_owner, m.account_id, m.role_id, m.state, m.last_active_at
              FROM membership AS m JOIN user AS u ON u.id = m.user_id
              WHERE m.user_id = ?1 AND m.account_id = ?2",
         )?
-        .query_row(params![user_id, account], read_member)
-        .optional()?)
+        .query_row(params![user_id, account], read_membership)
+        .optional()?;
+    found.map(|row| with_role(connection, row)).transpose()
 }
 
-/// The account that a user signs in to: the one they have belonged to for the longest time.
-pub fn first_membership(connection: &Connection, user_id: &str) -> Result<Option<AccountId>> {
-    Ok(connection
-        .prepare_cached("SELECT account_id FROM membership WHERE user_id = ?1 ORDER BY created_at, account_id LIMIT 1")?
-        .query_row([user_id], |row| row.get(0))
-        .optional()?)
-}
-
-/// Up to `limit` members of an account, by user id, after `after`.
-pub fn list_members(connection: &Connection, account: AccountId, after: &str, limit: usize) -> Result<Vec<Member>> {
+/// The accounts that a user may enter as far as their memberships say, the one they were last active in first.
+pub fn accounts_of(connection: &Connection, user_id: &str) -> Result<Vec<AccountId>> {
     let mut statement = connection.prepare_cached(
-        "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                u.last_sign_in_at, u.is_owner, m.account_id, m.role_id
-         FROM membership AS m JOIN user AS u ON u.id = m.user_id
-         WHERE m.account_id = ?1 AND m.user_id > ?2 ORDER BY m.user_id LIMIT ?3",
+        "SELECT account_id FROM membership WHERE user_id = ?1 AND state = 'enabled'
+         ORDER BY last_active_at DESC NULLS LAST, created_at, account_id",
     )?;
-    let rows = statement.query_map(params![account, after, limit], read_member)?;
+    let rows = statement.query_map([user_id], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-pub(super) fn set_role(connection: &Connection, user_id: &str, account: AccountId, role_id: &str) -> Result<()> {
-    connection.execute(
-        "UPDATE membership SET role_id = ?3 WHERE user_id = ?1 AND account_id = ?2",
-        params![user_id, account, role_id],
+/// What a list of members is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct MemberFilter {
+    /// Part of a name or e-mail address, in any case.
+    pub q: String,
+    pub role: Option<String>,
+    pub state: Option<UserState>,
+}
+
+/// Up to `limit` members of an account, by user id, after `after`.
+pub fn list_members(
+    connection: &Connection,
+    account: AccountId,
+    filter: &MemberFilter,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Member>> {
+    // Each row is read when its turn comes: an account has as many users as an office, not as many as a directory.
+    let mut statement = connection.prepare_cached(
+        "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
+                u.last_sign_in_at, u.is_owner, m.account_id, m.role_id, m.state, m.last_active_at
+         FROM membership AS m JOIN user AS u ON u.id = m.user_id
+         WHERE m.account_id = ?1 AND m.user_id > ?2 AND (?3 IS NULL OR m.role_id = ?3)
+           AND (?4 IS NULL OR (?4 = 'enabled') = (m.state = 'enabled' AND u.state = 'enabled'))
+         ORDER BY m.user_id",
     )?;
+    let asked = fold_email(&filter.q);
+    let state = filter.state.map(UserState::as_str);
+    let mut rows = statement.query_map(params![account, after, filter.role, state], read_membership)?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next().transpose()?
+    {
+        if asked.is_empty()
+            || fold_email(&row.user.name).contains(&asked)
+            || fold_email(&row.user.email).contains(&asked)
+        {
+            found.push(with_role(connection, row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// How many members have a role.
+pub fn count_by_role(connection: &Connection, account: AccountId, role_id: &str) -> Result<i64> {
+    Ok(connection
+        .prepare_cached("SELECT count(*) FROM membership WHERE account_id = ?1 AND role_id = ?2")?
+        .query_row(params![account, role_id], |row| row.get(0))?)
+}
+
+/// The roles of those who can sign in to an account.
+pub(super) fn roles_in_use(connection: &Connection, account: AccountId) -> Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT m.role_id FROM membership AS m JOIN user AS u ON u.id = m.user_id
+         WHERE m.account_id = ?1 AND m.state = 'enabled' AND u.state = 'enabled'",
+    )?;
+    let rows = statement.query_map([account], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn set_member(
+    connection: &Connection,
+    user_id: &str,
+    account: AccountId,
+    role_id: &str,
+    state: UserState,
+) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE membership SET role_id = ?3, state = ?4 WHERE user_id = ?1 AND account_id = ?2")?
+        .execute(params![user_id, account, role_id, state.as_str()])?;
+    Ok(())
+}
+
+pub(super) fn delete_member(connection: &Connection, user_id: &str, account: AccountId) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM membership WHERE user_id = ?1 AND account_id = ?2")?
+        .execute(params![user_id, account])?;
+    Ok(())
+}
+
+/// Remembers that a user was active in an account.
+pub fn note_activity(connection: &Connection, user_id: &str, account: AccountId, now: Time) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE membership SET last_active_at = ?3 WHERE user_id = ?1 AND account_id = ?2")?
+        .execute(params![user_id, account, now])?;
     Ok(())
 }
 

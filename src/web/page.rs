@@ -10,7 +10,10 @@ use super::{
     context::{Ctx, Stale, Surroundings},
     door,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    principal::{Level, Rights, Service},
+};
 
 /// Banners over one page; of more, the number is said.
 const STALE_SHOWN: usize = 3;
@@ -31,7 +34,9 @@ pub struct Page {
     pub account_id: String,
     pub flash: Option<Flash>,
     pub version: &'static str,
-    rights: crate::principal::Rights,
+    rights: Rights,
+    /// The rights are for a part of the account.
+    pub is_part: bool,
     surroundings: Arc<Surroundings>,
     /// The one directory that the page is about.
     about: Option<i64>,
@@ -69,6 +74,7 @@ impl Page {
             flash: ctx.flash.as_deref().and_then(read_flash),
             version: env!("CARGO_PKG_VERSION"),
             rights: principal.rights,
+            is_part: principal.scope.is_some(),
             surroundings: ctx.surroundings.clone(),
             about: None,
         }
@@ -88,7 +94,8 @@ impl Page {
             account_id: String::new(),
             flash: None,
             version: env!("CARGO_PKG_VERSION"),
-            rights: crate::principal::Rights::default(),
+            rights: Rights::default(),
+            is_part: false,
             surroundings: Arc::default(),
             about: None,
         }
@@ -138,10 +145,15 @@ impl Page {
     /// Whether the reader's role has a level of a service: what they may not do is not offered. The route's own
     /// permission decides; this only hides.
     pub fn may(&self, service: &str, level: &str) -> bool {
-        use crate::principal::{Level, Service};
-        let service: Option<Service> = serde_json::from_value(serde_json::Value::String(service.to_owned())).ok();
-        let level: Option<Level> = serde_json::from_value(serde_json::Value::String(level.to_owned())).ok();
-        matches!((service, level), (Some(service), Some(level)) if self.rights.allows(service, level))
+        !self.is_part && self.may_in_part(service, level)
+    }
+
+    /// The same for what may be done in a part of the account too ([`Permission::InPart`]).
+    ///
+    /// [`Permission::InPart`]: crate::principal::Permission::InPart
+    pub fn may_in_part(&self, service: &str, level: &str) -> bool {
+        let asked = (Service::parse(service), Level::parse(level));
+        matches!(asked, (Some(service), Some(level)) if self.rights.allows(service, level))
     }
 }
 

@@ -112,7 +112,7 @@ async fn who_may_read_may_read_everything_and_change_nothing() {
             Permission::Public | Permission::SignedIn => true,
             Permission::OwnUser => route.surface == Surface::Page,
             Permission::Owner => false,
-            Permission::Needs(_, level) => level <= Level::Read,
+            Permission::Needs(_, level) | Permission::InPart(_, level) => level <= Level::Read,
         };
         let mut statuses = Vec::new();
         match route.surface {

@@ -52,6 +52,7 @@ fn principal(who: char) -> Option<Principal> {
         email: "ida@example.com".into(),
         role_id: "full-access".into(),
         rights: Rights::all(level),
+        scope: None,
         is_owner: false,
         session_id: Some("s".into()),
         address: None,
