@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, FieldError, Result},
     principal::{Level, Rights, Service},
-    web::{Ctx, Form, Page, PathId, Query, html, html_status, redirect, redirect_with},
+    web::{Ctx, Form, Page, PathId, Query, html, html_status, redirect_with},
 };
 
 /// A service as a row of the table of levels.
@@ -347,7 +347,6 @@ pub(super) async fn remove(ctx: Ctx, id: PathId<String>, neighbours: Data<Neighb
     match actions::remove(&ctx.kernel, &ctx.principal, **neighbours, id.0.clone()).await {
         Ok(()) => Ok(redirect_with("/roles", "success", "The role was removed.")),
         Err(Error::Conflict(why)) => Ok(redirect_with(&format!("/roles/{}", id.0), "danger", &why)),
-        Err(Error::NotFound(_)) => Ok(redirect("/roles")),
         Err(other) => Err(other),
     }
 }

@@ -251,7 +251,9 @@ fn break_glass_sets_a_password_and_is_on_the_record() {
     assert_eq!(short.status.code(), Some(1));
     ok(&run(&data, &["admin", "unlock"]));
     ok(&run(&data, &["admin", "unlock", "--email", EMAIL]));
-    ok(&run(&data, &["admin", "grant", "--email", EMAIL, "--account", "acme", "--role", "auditor"]));
+    let last = run(&data, &["admin", "grant", "--email", EMAIL, "--account", "acme", "--role", "auditor"]);
+    assert!(err(&last).contains("Nobody would be left"), "{}", err(&last));
+    ok(&run(&data, &["admin", "grant", "--email", EMAIL, "--account", "acme", "--role", "full-access"]));
     let database = rusqlite::Connection::open(data.join("bailiwick.db")).expect("opened");
     let records: i64 = database
         .query_row(
