@@ -12,6 +12,7 @@ CREATE TABLE session (
     user_agent   TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX session_by_account ON session (account_id);
 CREATE INDEX session_by_user  ON session (user_id, created_at);
 CREATE INDEX session_by_start ON session (created_at);
 CREATE INDEX session_by_use   ON session (last_seen_at);

@@ -84,6 +84,21 @@ fn jobs(app: &App) {
         }
         live.supervise().await;
     });
+    let kernel = app.kernel.clone();
+    tokio::spawn(async move {
+        let owned = owned(&kernel);
+        let mut interval = tokio::time::interval(Duration::from_secs(600));
+        loop {
+            interval.tick().await;
+            match accounts::purge_due(&kernel, &owned).await {
+                Ok(0) => {}
+                Ok(accounts) => tracing::info!(accounts, "deleted accounts whose time was over"),
+                Err(error) => {
+                    tracing::error!(error = %error.chain(), "a deleted account could not be purged; it is tried again")
+                }
+            }
+        }
+    });
     tokio::spawn(app.dispatcher.clone().work());
     let (kernel, live) = (app.kernel.clone(), app.live.clone());
     tokio::spawn(async move {
@@ -99,6 +114,19 @@ fn jobs(app: &App) {
             recorder().run_upkeep();
         }
     });
+}
+
+/// What each room deletes when an account goes for good. What hangs on the account's own row goes with it.
+pub fn owned(kernel: &Kernel) -> Vec<accounts::Purge> {
+    let (tasks, copies, parts) = (kernel.clone(), kernel.clone(), kernel.clone());
+    vec![
+        Arc::new(move |account| Box::pin(enforcement::purge(tasks.clone(), account))),
+        Arc::new(move |account| Box::pin(directories::purge(copies.clone(), account))),
+        Arc::new(move |account| {
+            let kernel = parts.clone();
+            Box::pin(async move { kernel.db.write(move |c| identities::parts::purge_account(c, account)).await })
+        }),
+    ]
 }
 
 /// Deletes what is past its time, again and again.
@@ -354,10 +382,14 @@ impl Gate for Door {
                 .kernel
                 .db
                 .read(move |c| {
-                    let Some(session) = sessions::find(c, &token, now)? else { return Ok(None) };
+                    let Some(session) = sessions::find(c, &token)? else { return Ok(None) };
                     let member = users::find_member(c, &session.user_id, session.account_id)?;
                     let account = accounts::find(c, session.account_id)?;
-                    Ok(member.zip(account).map(|(member, account)| (session, member, account)))
+                    let found = member.zip(account).map(|(member, account)| (session, member, account));
+                    Ok(found.filter(|(session, _, account)| {
+                        let (idle_us, lifetime_us) = account.session_limits_us();
+                        sessions::is_alive(session, sessions::Limits { idle_us, lifetime_us }, now)
+                    }))
                 })
                 .await?;
             let Some((session, member, account)) = found else { return Ok(None) };

@@ -17,7 +17,8 @@
 //! | 1 | [`audit`] | the one way to change anything, and the chained log |
 //! | 2 | [`schedule`] | claims and runs what is due |
 //! | 2 | [`connectors`] | one folder per kind of directory, behind one trait |
-//! | 4 | [`accounts`] [`users`] [`roles`] [`sessions`] | who may use this console |
+//! | 3 | [`sessions`] | who is signed in from which browser |
+//! | 4 | [`accounts`] [`users`] [`roles`] | who may use this console |
 //! | 4 | [`identities`] | people, groups, members and their history |
 //! | 5 | [`api_keys`] | keys for programs |
 //! | 6 | [`directories`] | settings, runs, plans, apply |

@@ -1,8 +1,10 @@
 //! `/api/accounts`: the caller's own account, as a list of one.
 
 use actix_web::HttpResponse;
+use serde::Deserialize;
 
 use super::{
+    actions,
     model::{Account, UpdateInput},
     queries,
 };
@@ -41,13 +43,33 @@ pub(super) async fn get(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(account))
 }
 
-/// Changes an account: how long the past of its directories is kept.
+/// Changes an account: the fields that are given.
 #[utoipa::path(post, path = "/api/accounts/{id}", tag = "accounts", params(("id" = String, Path)),
     request_body = UpdateInput, responses((status = 200, body = Account)))]
 pub(super) async fn modify(ctx: Ctx, id: PathId<String>, input: Json<UpdateInput>) -> Result<HttpResponse> {
     if AccountId::parse(&id.0) != Some(ctx.principal.account()?) {
         return Err(Error::NotFound("This account"));
     }
-    let account = super::update(&ctx.kernel, &ctx.principal, input.0).await?;
+    let account = actions::update(&ctx.kernel, &ctx.principal, input.0).await?;
+    Ok(HttpResponse::Ok().json(account))
+}
+
+/// What has to be said to delete an account.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfirmQuery {
+    /// The account's alias.
+    confirm: String,
+}
+
+/// Deletes an account: it is suspended at once, with this key too, and gone for good after 30 days.
+#[utoipa::path(delete, path = "/api/accounts/{id}", tag = "accounts", params(("id" = String, Path), ConfirmQuery),
+    responses((status = 200, description = "Suspended; `purgeAt` says until when it can be brought back.", body = Account)))]
+pub(super) async fn remove(ctx: Ctx, id: PathId<String>, query: Query<ConfirmQuery>) -> Result<HttpResponse> {
+    if AccountId::parse(&id.0) != Some(ctx.principal.account()?) {
+        return Err(Error::NotFound("This account"));
+    }
+    let account = actions::delete(&ctx.kernel, &ctx.principal, &query.0.confirm).await?;
     Ok(HttpResponse::Ok().json(account))
 }

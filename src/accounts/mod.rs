@@ -1,27 +1,31 @@
 //! Accounts: the appliance itself, its tenants, and the one-time link that makes the first of them.
 //!
-//! Owns `appliance` and `account`. Invariants: the appliance's row is made once and fixes the region and which master
+//! Owns `appliance` and `account`. Invariants: nothing of a suspended account works, from the next request, task and run
+//! on; a deleted one can be brought back for 30 days and is then gone with everything it owned; the appliance's row is made once and fixes the region and which master
 //! key belongs to this database; an account's id has twelve random digits and never changes; a set-up link works only
 //! while there is no account, and once (HOSTILE R12). It must never know users: `sign_in` makes the first one in the
 //! same transaction.
 
+mod actions;
 mod api;
 mod model;
+mod owner_pages;
+mod pages;
 mod queries;
+mod regional;
 #[cfg(test)]
 mod tests;
 
-use model::UpdateInput;
+pub use actions::{GRACE_US, Purge, ask_to_restore, purge_due, restore};
 pub use model::{Account, AccountState, check_alias};
-pub use queries::{count, find, find_by_alias, history_days, list};
+pub use queries::{count, count_by_maker, find, find_by_alias, history_days, list, per_user, set_maker, suspended};
+pub use regional::{LOCALES, check_locale, check_time_zone, time_zones};
 use rusqlite::Connection;
 
 use crate::{
-    audit::{self, Entry},
     clock::{DAY, Time},
     error::{Error, Result},
-    kernel::Kernel,
-    principal::{AccountId, Level, Permission, Principal, Service, urn},
+    principal::{AccountId, Level, Permission, Service, urn},
     secret::{self, MasterKey, Secret},
     web::Routes,
 };
@@ -88,7 +92,7 @@ pub fn is_setup_open(connection: &Connection, token: &str, now: Time) -> Result<
 
 /// Makes an account with a random id. The caller is inside a transaction and writes the audit record
 /// ([`Account::created`]).
-pub fn create(connection: &Connection, alias: &str, now: Time) -> Result<Account> {
+pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, now: Time) -> Result<Account> {
     check_alias("account", alias)?;
     if find_by_alias(connection, alias)?.is_some() {
         return Err(Error::field("account", "There is already an account with this alias."));
@@ -101,8 +105,18 @@ pub fn create(connection: &Connection, alias: &str, now: Time) -> Result<Account
         region,
         state: AccountState::Active,
         mfa_required: false,
+        locale: "en".to_owned(),
+        time_zone: String::new(),
+        session_idle_minutes: model::IDLE_MINUTES_DEFAULT,
+        session_max_hours: model::MAX_HOURS_DEFAULT,
         history_days: model::HISTORY_DAYS_DEFAULT,
         created_at: now,
+        created_by: created_by.map(str::to_owned),
+        suspended_at: None,
+        suspended_by: None,
+        purge_at: None,
+        restore_asked_at: None,
+        restore_asked_by: None,
     };
     queries::insert(connection, &account)?;
     // Once there is an account, no link may ever make another first one.
@@ -131,25 +145,28 @@ pub fn account_urn(account: &Account) -> String {
     urn("identity", &account.region, Some(account.id), "account", account.id)
 }
 
-/// Changes what may be changed of an account.
-async fn update(kernel: &Kernel, principal: &Principal, input: UpdateInput) -> Result<Account> {
-    let id = principal.account()?;
-    audit::change(kernel, principal, move |c| {
-        let before = find(c, id)?.ok_or(Error::NotFound("This account"))?;
-        let after = input.applied_to(&before)?;
-        queries::set_history_days(c, id, after.history_days)?;
-        let entry = Entry::new("audit.account_updated.v1").subject(account_urn(&before)).changes(
-            serde_json::json!({"historyDays": before.history_days}),
-            serde_json::json!({"historyDays": after.history_days}),
-        );
-        Ok((after, vec![entry]))
-    })
-    .await
+/// Refuses for an account in which nothing works.
+pub fn check_active(connection: &Connection, id: AccountId) -> Result<()> {
+    match find(connection, id)? {
+        Some(account) if account.is_active() => Ok(()),
+        _ => Err(Error::Conflict("This account is suspended: nothing of it works.".into())),
+    }
 }
 
-/// `/api/accounts`.
+/// `/api/accounts`, the account's settings, and all accounts for the owner of the appliance.
 pub fn routes(routes: &mut Routes) {
+    let read = Permission::Needs(Service::Settings, Level::Read);
+    let full = Permission::Needs(Service::Settings, Level::Full);
+    routes.get("/settings/account", read, pages::show);
+    routes.post("/settings/account", full, pages::update);
+    routes.get("/settings/account/delete", full, pages::confirm_deletion);
+    routes.post("/settings/account/delete", full, pages::delete);
+    routes.get("/appliance/accounts", Permission::Owner, owner_pages::list);
+    routes.post("/appliance/accounts", Permission::Owner, owner_pages::set_limit);
+    routes.post("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::suspend);
+    routes.post("/appliance/accounts/{id}/restore", Permission::Owner, owner_pages::restore);
     routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
-    routes.api::<api::__path_modify, _, _>(Permission::Needs(Service::Settings, Level::Full), api::modify);
+    routes.api::<api::__path_modify, _, _>(full, api::modify);
+    routes.api::<api::__path_remove, _, _>(full, api::remove);
 }

@@ -115,6 +115,14 @@ enum Admin {
         #[arg(long)]
         role: String,
     },
+    /// List the accounts: id, state, when they go for good, alias.
+    ListAccounts,
+    /// Bring a suspended or deleted account back, within 30 days.
+    RestoreAccount {
+        /// Account id or alias.
+        #[arg(long)]
+        account: String,
+    },
     /// Forget failed sign-ins, so that waiting times end at once.
     Unlock {
         /// Only this user's; without it everybody's, and all addresses'.
@@ -407,6 +415,22 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
                 Ok(((), users::grant(c, &region, &user, account.id, &given, now)?))
             })?;
             say(&format!("{email} now has the role {role} in {} ({}).", account.id, account.alias));
+        }
+        Admin::ListAccounts => {
+            for account in app.kernel.db.read_blocking(accounts::list)? {
+                let state = if account.is_active() { "active" } else { "suspended" };
+                let until = account.purge_at.map_or_else(String::new, |at| at.rfc3339());
+                say(&format!("{}  {state:<9}  {until:<20}  {}", account.id, account.alias));
+            }
+        }
+        Admin::RestoreAccount { account } => {
+            let account = find_account(&app, &account)?;
+            let id = account.id;
+            audit::change_blocking(&app.kernel, &principal(&app, Some(id)), move |c| {
+                let (account, entry) = accounts::restore(c, id, now)?;
+                Ok((account, vec![entry]))
+            })?;
+            say(&format!("The account {id} ({}) works again.", account.alias));
         }
         Admin::Unlock { email } => {
             let account = match &email {

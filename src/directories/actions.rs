@@ -11,6 +11,7 @@ use super::{
     run::Runner,
 };
 use crate::{
+    accounts,
     audit::{self, Entry},
     connectors::{self, Connector, Failure, Kind, ProbeReport, ProbeStep, Sample, StepState, act::Act},
     error::{Error, FieldError, Result},
@@ -492,6 +493,7 @@ async fn begin_run(
     let (who, now, board, key) = (principal.clone(), kernel.clock.now(), runner.board.clone(), kernel.key.clone());
     let run = audit::change(kernel, principal, move |c| {
         let mut directory = queries::find(c, account, directory_id)?.ok_or(Error::NotFound("This directory"))?;
+        accounts::check_active(c, account)?;
         if let Some(preview) = &preview {
             directory.settings = preview.settings.clone();
         }

@@ -30,6 +30,7 @@ use super::{
     run::Runner,
 };
 use crate::{
+    accounts,
     connectors::{Connector, Failure, FailureKind},
     error::{Error, Result},
     kernel::{BoxFuture, Kernel},
@@ -111,7 +112,12 @@ impl Live {
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            match self.kernel.db.read(queries::live).await {
+            let wanted = self.kernel.db.read(|c| {
+                let (mut wanted, suspended) = (queries::live(c)?, accounts::suspended(c)?);
+                wanted.retain(|wanted| !suspended.contains(&wanted.account));
+                Ok(wanted)
+            });
+            match wanted.await {
                 Ok(wanted) => self.follow(&mut watches, wanted).await,
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "which directories are live could not be read");

@@ -53,7 +53,7 @@ pub use live::{Live, LiveJson, LiveState};
 pub use measures::{begin as begin_measuring, refresh as refresh_measures};
 pub use model::{Directory, Mode, Run, RunState, Schedule};
 pub use queries::{applied_runs, find, names, principals, read_since, run_began};
-pub use run::Runner;
+pub use run::{Runner, purge};
 pub use staleness::surroundings;
 pub use standing::{Standing, recent_runs, standings};
 

@@ -186,6 +186,14 @@ pub(super) fn mark_removed(connection: &Connection, id: i64, now: Time) -> Resul
     Ok(())
 }
 
+/// The directories of an account that are not taken out.
+pub(super) fn of_account(connection: &Connection, account: AccountId) -> Result<Vec<i64>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL")?;
+    let rows = statement.query_map([account], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 pub(super) fn removed(connection: &Connection) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached("SELECT id FROM directory WHERE removed_at IS NOT NULL")?;
     let rows = statement.query_map([], |row| row.get(0))?;

@@ -21,6 +21,7 @@ use super::{
     review, rewind,
 };
 use crate::{
+    accounts,
     audit::{self, Entry, Outcome},
     clock::{DAY, Time},
     connectors::{Connector, Failure, FailureKind},
@@ -154,6 +155,14 @@ impl Runner {
             if !planned.is_some_and(|run| run.is_active()) {
                 return Ok(());
             }
+        }
+        let account = run.account_id;
+        if run.state != RunState::Applying
+            && self.kernel.db.read(move |c| accounts::check_active(c, account)).await.is_err()
+        {
+            let (reason, next_step) =
+                ("The account was suspended meanwhile.", "Run it again once the account is back.");
+            return Err(Stop::Failed(Failure::new(FailureKind::Cancelled, reason, next_step)));
         }
         if run.state == RunState::Planned && !self.is_still_true(run, progress).await? {
             return Ok(());
@@ -684,27 +693,49 @@ impl Runner {
     pub fn clear_removed(&self) {
         let db = self.kernel.db.clone();
         tokio::task::spawn_blocking(move || {
-            let clear = || -> Result<()> {
-                for directory in db.read_blocking(queries::removed)? {
-                    for run in db.read_blocking(|c| queries::runs_of(c, directory))? {
-                        forget_plan(&db, run, true)?;
-                    }
-                    let (mut pace, mut after) = (Pace::up_to(FORGET_OBJECTS), 0);
-                    db.bulk_steps_blocking(move |c| {
-                        if pace.step(|rows| write::forget_copy(c, directory, &mut after, rows, true))? {
-                            return Ok(Step::More);
-                        }
-                        queries::delete(c, directory)?;
-                        Ok(Step::Done(()))
-                    })?;
-                }
-                Ok(())
-            };
-            if let Err(error) = clear() {
+            if let Err(error) = clear_removed(&db) {
                 tracing::error!(error = %error.chain(), "the copy of a removed directory could not be deleted; the next start tries again");
             }
         });
     }
+}
+
+/// Deletes everything that an account has in directories, the copies too.
+pub async fn purge(kernel: Kernel, account: AccountId) -> Result<()> {
+    let now = kernel.clock.now();
+    kernel
+        .db
+        .write(move |c| {
+            for directory in queries::of_account(c, account)? {
+                queries::mark_removed(c, directory, now)?;
+                for job in [queries::FULL_JOB, queries::DELTA_JOB] {
+                    crate::schedule::remove(c, job, &directory.to_string())?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    let db = kernel.db.clone();
+    tokio::task::spawn_blocking(move || clear_removed(&db))
+        .await
+        .map_err(|e| Error::caused("clearing the copies of an account ended early", e))?
+}
+
+fn clear_removed(db: &Db) -> Result<()> {
+    for directory in db.read_blocking(queries::removed)? {
+        for run in db.read_blocking(|c| queries::runs_of(c, directory))? {
+            forget_plan(db, run, true)?;
+        }
+        let (mut pace, mut after) = (Pace::up_to(FORGET_OBJECTS), 0);
+        db.bulk_steps_blocking(move |c| {
+            if pace.step(|rows| write::forget_copy(c, directory, &mut after, rows, true))? {
+                return Ok(Step::More);
+            }
+            queries::delete(c, directory)?;
+            Ok(Step::Done(()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Deletes what a run staged, and its lines with it when `with_changes`, piece by piece.

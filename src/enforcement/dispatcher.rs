@@ -21,6 +21,7 @@ use super::{
     queries,
 };
 use crate::{
+    accounts,
     audit::{self, Entry},
     clock::{SECOND, Time},
     connectors::{
@@ -107,11 +108,21 @@ impl Dispatcher {
                 is_whole = false;
             }
         };
+        let suspended = kernel.db.read(accounts::suspended).await?;
+        let mut is_held_back = false;
+        let mut held = |account: AccountId| {
+            is_held_back |= suspended.contains(&account);
+            suspended.contains(&account)
+        };
         for (account, id) in kernel.db.read(move |c| queries::expired(c, now)).await? {
             tell("expiry", self.expire(account, id).await);
         }
         tell("drift", drift::look(kernel).await);
         for (account, id) in kernel.db.read(move |c| queries::to_undo(c, now)).await? {
+            // It ends once the account is back.
+            if held(account) {
+                continue;
+            }
             tell("time box", self.end_time_box(account, id).await);
         }
         let ((due, next), deadline) =
@@ -138,7 +149,7 @@ impl Dispatcher {
             }
         }
         // What could not be done now is due at once: the next round is not begun in a hurry.
-        Ok([next, deadline].into_iter().flatten().min().filter(|_| is_whole))
+        Ok([next, deadline].into_iter().flatten().min().filter(|_| is_whole && !is_held_back))
     }
 
     fn lanes(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
@@ -261,6 +272,12 @@ impl Dispatcher {
             let tasks = self.0.kernel.db.read(move |c| queries::due_tasks(c, directory, now, LANE_TASKS)).await?;
             let Some(first) = tasks.first() else { break };
             let account = first.account_id;
+            if self.0.kernel.db.read(move |c| accounts::check_active(c, account)).await.is_err() {
+                for task in tasks {
+                    self.postpone(task, "The account is suspended.", None).await?;
+                }
+                continue;
+            }
             if self.drive_together(account, directory, tasks).await? {
                 changed = Some(account);
             }

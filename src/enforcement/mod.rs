@@ -24,9 +24,20 @@ pub use dispatcher::Dispatcher;
 pub use notable::{Notable, Why, notable, waiting};
 
 use crate::{
-    principal::{Level, Permission, Service},
+    error::Result,
+    kernel::Kernel,
+    principal::{AccountId, Level, Permission, Service},
     web::Routes,
 };
+
+/// Requests deleted at once; each has up to a thousand tasks.
+const PURGED_AT_ONCE: usize = 5;
+
+/// Deletes everything that an account has here.
+pub async fn purge(kernel: Kernel, account: AccountId) -> Result<()> {
+    while kernel.db.write(move |c| queries::purge(c, account, PURGED_AT_ONCE)).await? {}
+    kernel.db.write(move |c| rules_queries::purge(c, account)).await
+}
 
 pub fn routes(routes: &mut Routes) {
     let read = Permission::InPart(Service::Enforcement, Level::Read);

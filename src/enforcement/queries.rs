@@ -698,3 +698,16 @@ pub(super) fn set_drift(connection: &Connection, task: i64, at: Time, what: &str
         .execute(params![task, at, what])?;
     Ok(())
 }
+
+// --- the end of an account ---
+
+/// Deletes some requests of an account, with their tasks; `false` when there is none left.
+pub(super) fn purge(connection: &Connection, account: AccountId, limit: usize) -> Result<bool> {
+    let deleted = connection
+        .prepare_cached(
+            "DELETE FROM enforcement_request WHERE id IN
+                 (SELECT id FROM enforcement_request WHERE account_id = ?1 ORDER BY id LIMIT ?2)",
+        )?
+        .execute(params![account, limit])?;
+    Ok(deleted > 0)
+}

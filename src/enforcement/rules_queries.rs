@@ -87,6 +87,13 @@ pub(super) fn loosened_since(connection: &Connection, account: AccountId, since:
         .optional()?)
 }
 
+/// Deletes the rules of an account.
+pub(super) fn purge(connection: &Connection, account: AccountId) -> Result<()> {
+    connection.execute("DELETE FROM protection WHERE account_id = ?1", [account])?;
+    connection.execute("DELETE FROM two_person_rule WHERE account_id = ?1", [account])?;
+    Ok(())
+}
+
 pub(super) fn rule(connection: &Connection, account: AccountId) -> Result<Rule> {
     let found = connection
         .prepare_cached("SELECT above_count, for_privileged FROM two_person_rule WHERE account_id = ?1")?

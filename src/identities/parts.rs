@@ -474,6 +474,13 @@ pub fn purge(connection: &Connection, now: Time) -> Result<usize> {
     Ok(connection.execute("DELETE FROM part WHERE used_at < ?1", [now.plus(-UNUSED_US)])?)
 }
 
+/// Forgets all parts of an account, and from when on its history is there.
+pub fn purge_account(connection: &Connection, account: AccountId) -> Result<()> {
+    connection.execute("DELETE FROM part WHERE account_id = ?1", [account])?;
+    connection.execute("DELETE FROM history_edge WHERE account_id = ?1", [account])?;
+    Ok(())
+}
+
 /// Names what of a scope does not exist in an account.
 pub fn check(connection: &Connection, account: AccountId, scope: &Scope) -> Result<Vec<FieldError>> {
     let sight = Sight::whole(account);

@@ -1,7 +1,8 @@
 //! Sessions: who is signed in from which browser, and until when.
 //!
-//! Owns `session`. Invariants: the table holds SHA-256 of the token, never the token; a session ends 30 minutes after
-//! its last use and 12 hours after it began, whatever the browser does (HOSTILE W03); a new sign-in is a new token.
+//! Owns `session`. Invariants: the table holds SHA-256 of the token, never the token; a session ends some time after its
+//! last use and some time after it began, as its account says ([`Limits`]), whatever the browser does (HOSTILE W03); a
+//! new sign-in is a new token.
 //! What a session's user may do is not stored here: the gate reads user, membership and account again on every
 //! request, so that a disabled user is out with the next one (W04). It must never know what a user is.
 
@@ -19,10 +20,17 @@ use crate::{
     secret::{self, Secret},
 };
 
-/// A session that is not used for this long has ended.
-pub const IDLE_MAX_US: i64 = 30 * MINUTE;
-/// No session lasts longer than this, used or not.
-pub const LIFETIME_MAX_US: i64 = 12 * HOUR;
+/// How long a session lasts; an account's setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// It ends so long after its last use.
+    pub idle_us: i64,
+    /// It ends so long after it began, used or not.
+    pub lifetime_us: i64,
+}
+
+/// No account can allow more: what is older is deleted.
+const LIMITS_MAX: Limits = Limits { idle_us: 8 * HOUR, lifetime_us: 24 * HOUR };
 /// The last use is written at most this often: reading a page must not cost a disk flush.
 const TOUCH_EVERY_US: i64 = MINUTE;
 /// A clock that was set back by more than this does not lengthen a session: it ends it.
@@ -62,14 +70,15 @@ pub fn begin(
     Ok((token, session.id))
 }
 
-/// The session behind a token, if it is valid at `now`.
-pub fn find(connection: &Connection, token: &Secret<String>, now: Time) -> Result<Option<Session>> {
-    Ok(queries::find(connection, &hash(token))?.filter(|session| is_alive(session, now)))
+/// The session behind a token; whether it is alive is another question ([`is_alive`]).
+pub fn find(connection: &Connection, token: &Secret<String>) -> Result<Option<Session>> {
+    queries::find(connection, &hash(token))
 }
 
-fn is_alive(session: &Session, now: Time) -> bool {
+/// Whether a session is valid at `now` under the limits of its account.
+pub fn is_alive(session: &Session, limits: Limits, now: Time) -> bool {
     let (idle, age) = (now.since(session.last_seen_at), now.since(session.created_at));
-    idle < IDLE_MAX_US && age < LIFETIME_MAX_US && idle > -CLOCK_STEP_MAX_US && age > -CLOCK_STEP_MAX_US
+    idle < limits.idle_us && age < limits.lifetime_us && idle > -CLOCK_STEP_MAX_US && age > -CLOCK_STEP_MAX_US
 }
 
 /// Whether the last use is old enough to be written again.
@@ -82,11 +91,9 @@ pub fn touch(connection: &Connection, id: &str, address: &str, now: Time) -> Res
     queries::touch(connection, id, address, now)
 }
 
-/// The sessions of a user that are valid at `now`, the newest first.
-pub fn list(connection: &Connection, user_id: &str, now: Time) -> Result<Vec<Session>> {
-    let mut sessions = queries::list_by_user(connection, user_id)?;
-    sessions.retain(|session| is_alive(session, now));
-    Ok(sessions)
+/// The sessions of a user that have not been deleted, the newest first; some may have ended.
+pub fn list(connection: &Connection, user_id: &str) -> Result<Vec<Session>> {
+    queries::list_by_user(connection, user_id)
 }
 
 /// Ends the session of a token; answers it if there was one, valid or not.
@@ -113,9 +120,14 @@ pub fn end_all_in(connection: &Connection, user_id: &str, account: AccountId) ->
     queries::delete_by_user_in(connection, user_id, account)
 }
 
+/// Ends all sessions in an account; answers how many.
+pub fn end_account(connection: &Connection, account: AccountId) -> Result<usize> {
+    queries::delete_by_account(connection, account)
+}
+
 /// Deletes what ended on its own.
 pub fn purge(connection: &Connection, now: Time) -> Result<usize> {
-    queries::delete_older(connection, now.plus(-LIFETIME_MAX_US), now.plus(-IDLE_MAX_US))
+    queries::delete_older(connection, now.plus(-LIMITS_MAX.lifetime_us), now.plus(-LIMITS_MAX.idle_us))
 }
 
 fn hash(token: &Secret<String>) -> [u8; 32] {

@@ -93,6 +93,10 @@ pub(super) fn delete_by_user_in(connection: &Connection, user_id: &str, account:
         .execute(params![user_id, account])?)
 }
 
+pub(super) fn delete_by_account(connection: &Connection, account: AccountId) -> Result<usize> {
+    Ok(connection.prepare_cached("DELETE FROM session WHERE account_id = ?1")?.execute([account])?)
+}
+
 pub(super) fn delete_older(connection: &Connection, created_before: Time, seen_before: Time) -> Result<usize> {
     // Two statements, each with its index; OR would walk the table.
     let by_start = connection.execute("DELETE FROM session WHERE created_at <= ?1", [created_before])?;

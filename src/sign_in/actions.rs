@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     counter::{self, Verdict},
     model::{Attempt, FirstAccount, SetupInput, SignInInput, SignedIn, Subject},
-    queries,
+    queries, restoring,
 };
 use crate::{
     accounts::{self, Account},
@@ -215,6 +215,15 @@ pub(super) async fn sign_in(
         (Comparison::Right { .. }, _, Some((_, account))) if !account.is_active() => Some("the account is suspended"),
         (Comparison::Right { .. }, ..) => None,
     };
+    // The password was right: whoever may ask for the account back is told how.
+    let suspended = match (&compared, &found.user, &found.member) {
+        (Comparison::Right { .. }, Some(user), Some((member, account)))
+            if user.state == users::UserState::Enabled && !account.is_active() && member.role.is_administrator() =>
+        {
+            Some(Attempt::Suspended(restoring::proof(kernel, member, account, now)))
+        }
+        _ => None,
+    };
     let (Comparison::Right { replacement }, Some((member, account)), None) = (compared, found.member, refusal) else {
         metrics::counter!("bailiwick_sign_ins_total", "outcome" => "refused").increment(1);
         let entry = about("audit.sign_in_failed.v1")
@@ -222,7 +231,7 @@ pub(super) async fn sign_in(
             .detail("email", shown_email(&input.email))
             .detail("knownBrowser", known_browser.is_some());
         audit::record(kernel, &stranger, vec![entry]).await?;
-        return Ok(Attempt::Refused);
+        return Ok(suspended.unwrap_or(Attempt::Refused));
     };
     metrics::counter!("bailiwick_sign_ins_total", "outcome" => "in").increment(1);
     let origin = Origin { address: address.ip.to_string(), user_agent: address.user_agent.clone() };
@@ -242,7 +251,7 @@ pub(super) async fn sign_in(
         if let Some(new) = &replacement {
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;
         }
-        begin(c, &member, &account, &origin, old_session.as_ref(), known_token, now)
+        begin(c, &member, &account, Method::Password, &origin, old_session.as_ref(), known_token, now)
     })
     .await?;
     Ok(Attempt::In(signed_in))
@@ -265,12 +274,37 @@ fn reset(connection: &Connection, counted: &[Subject]) -> Result<()> {
     Ok(())
 }
 
+/// How somebody proved who they are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Method {
+    Password,
+    /// The link that is used once: set-up, invitation.
+    Link,
+    /// They were signed in to another account.
+    Switch,
+}
+
+impl Method {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Link => "link",
+            Self::Switch => "switch",
+        }
+    }
+}
+
 /// Begins the session of somebody who proved who they are. The old one of this browser ends: a token that was known
 /// before sign-in must be worth nothing after it (HOSTILE W01).
-fn begin(
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a fact of one sign-in, and there is one place that knows them all"
+)]
+pub(super) fn begin(
     connection: &Connection,
     member: &Member,
     account: &Account,
+    method: Method,
     origin: &Origin,
     old_session: Option<&Secret<String>>,
     known_token: Option<Secret<String>>,
@@ -289,7 +323,8 @@ fn begin(
     queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
     let entry = Entry::new("audit.signed_in.v1")
         .subject(users::user_urn(&account.region, Some(account.id), user_id))
-        .detail("method", "password")
+        .account(account.id)
+        .detail("method", method.as_str())
         .detail("sessionId", session_id)
         .detail("newBrowser", is_new_browser)
         .detail("userAgent", &origin.user_agent);
@@ -323,9 +358,10 @@ fn make_first(
     if accounts::count(connection)? > 0 {
         return Err(Error::Conflict("This appliance is set up already. Sign in.".into()));
     }
-    let account = accounts::create(connection, &first.alias, now)?;
+    let account = accounts::create(connection, &first.alias, None, now)?;
     let new = NewUser { email: first.email.clone(), name: first.name.clone() };
     let (user, user_entry) = users::create(connection, &account, &new, roles::FULL_ACCESS, hash, now)?;
+    accounts::set_maker(connection, account.id, &user.id)?;
     let entries = vec![account.created(), user_entry];
     let member = users::find_member(connection, &user.id, account.id)?
         .ok_or_else(|| Error::internal("the first user is no member of the first account"))?;
@@ -403,8 +439,8 @@ pub(super) async fn set_up(
             return Err(ended());
         }
         let (account, member, mut entries) = make_first(c, &first, &hash, now)?;
-        let (signed_in, more) = begin(c, &member, &account, &origin, None, None, now)?;
-        entries.extend(more.into_iter().map(|entry| entry.account(account.id)));
+        let (signed_in, more) = begin(c, &member, &account, Method::Link, &origin, None, None, now)?;
+        entries.extend(more);
         Ok((signed_in, entries))
     })
     .await

@@ -1,4 +1,5 @@
-//! Sign-in: from an e-mail address and a password to a session, the first set-up, and sign-out.
+//! Sign-in: from an e-mail address and a password to a session in an account, the first set-up, the way from one account
+//! into another, and sign-out.
 //!
 //! Owns `sign_in_attempt` and `known_browser`. Invariants: attempts are counted in the database before any password
 //! work, so that neither parallel requests nor a restart buy more guesses (HOSTILE A05); an unknown address and a wrong
@@ -9,8 +10,10 @@
 mod actions;
 mod counter;
 mod model;
+mod own_accounts;
 mod pages;
 mod queries;
+mod restoring;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,12 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/sign-in", Permission::Public, pages::form);
     routes.post("/sign-in", Permission::Public, pages::sign_in);
     routes.post("/sign-out", Permission::OwnUser, pages::sign_out);
+    routes.post("/sign-in/restore", Permission::Public, restoring::ask);
+    routes.get("/accounts", Permission::OwnUser, own_accounts::list);
+    routes.get("/accounts/new", Permission::OwnUser, own_accounts::new);
+    routes.post("/accounts/new", Permission::OwnUser, own_accounts::create);
+    routes.post("/accounts/switch", Permission::OwnUser, own_accounts::switch);
+    routes.post("/accounts/restore", Permission::OwnUser, own_accounts::ask_to_restore);
     routes.get("/setup", Permission::Public, pages::setup_form);
     routes.post("/setup", Permission::Public, pages::setup);
 }

@@ -48,6 +48,8 @@ pub(super) enum Attempt {
     In(SignedIn),
     /// For any reason that a stranger is not told.
     Refused,
+    /// The password was right and the account is suspended; they may ask for it back.
+    Suspended(super::restoring::Proof),
     Throttled {
         retry_after_s: u64,
     },

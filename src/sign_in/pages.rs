@@ -79,6 +79,7 @@ pub(super) async fn sign_in(
         Attempt::Refused => {
             refused(StatusCode::UNPROCESSABLE_ENTITY, "E-mail or password is wrong. Check both and try again.".into())
         }
+        Attempt::Suspended(proof) => super::restoring::page(&ctx, proof),
         Attempt::Throttled { retry_after_s } => {
             let minutes = retry_after_s.div_ceil(60);
             let wait = if minutes == 1 { "a minute".to_owned() } else { format!("{minutes} minutes") };
@@ -98,7 +99,7 @@ pub(super) async fn sign_in(
 }
 
 /// The redirect that carries the new cookies.
-fn into_console(next: &str, signed_in: &SignedIn) -> HttpResponse {
+pub(super) fn into_console(next: &str, signed_in: &SignedIn) -> HttpResponse {
     let mut answer = redirect(next);
     let known = door::lasting_cookie(KNOWN_COOKIE, signed_in.browser_token.expose(), KNOWN_BROWSER_US / SECOND);
     for cookie in [door::session_cookie(&signed_in.session_token), known] {

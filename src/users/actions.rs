@@ -3,8 +3,6 @@
 //! Functions that take a `&Connection` run inside the caller's transaction and answer the audit records to be written
 //! with it.
 
-use std::sync::LazyLock;
-
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -14,7 +12,7 @@ use super::{
     queries,
 };
 use crate::{
-    accounts::Account,
+    accounts::{self, Account},
     audit::{self, Entry, Outcome},
     clock::Time,
     error::{Error, Result},
@@ -117,6 +115,27 @@ pub fn grant(
     check_administered(connection, account)?;
     let before = json!({"roleId": member.role.id, "state": member.state});
     Ok(vec![Entry::new("audit.user_role_changed.v1").account(account).subject(subject).changes(before, after)])
+}
+
+/// Makes a user who exists a member of an account.
+pub fn join(
+    connection: &Connection,
+    user_id: &str,
+    account: &Account,
+    role_id: &str,
+    now: Time,
+) -> Result<(Member, Entry)> {
+    let role = find_role(connection, account.id, role_id)?;
+    if queries::find_member(connection, user_id, account.id)?.is_some() {
+        return Err(Error::Conflict("This user belongs to the account already.".into()));
+    }
+    queries::insert_membership(connection, user_id, account.id, &role.id, now)?;
+    let member = queries::find_member(connection, user_id, account.id)?.ok_or(Error::NotFound("This user"))?;
+    let entry = Entry::new("audit.user_joined.v1")
+        .account(account.id)
+        .subject(user_urn(&account.region, Some(account.id), user_id))
+        .changes(json!({}), json!({"email": member.user.email, "roleId": role.id}));
+    Ok((member, entry))
 }
 
 fn find_role(connection: &Connection, account: AccountId, id: &str) -> Result<Role> {
@@ -227,9 +246,6 @@ pub(super) struct ProfileInput {
     pub(super) theme: String,
 }
 
-/// The languages that exist.
-pub(super) const LOCALES: [(&str, &str); 1] = [("en", "English")];
-
 fn check_theme(theme: &str) -> Result<()> {
     if matches!(theme, "auto" | "light" | "dark") {
         return Ok(());
@@ -249,13 +265,8 @@ pub(super) async fn save_profile(kernel: &Kernel, principal: &Principal, input: 
     };
     note(check_name("name", &input.name).map(|_| ()))?;
     note(check_theme(&input.theme))?;
-    if !LOCALES.iter().any(|(code, _)| *code == input.locale) {
-        note(Err(Error::field("locale", "This language is not available.")))?;
-    }
-    // Only names from the database, as written there: what a lookup takes in another spelling the browser may not.
-    if !input.time_zone.is_empty() && !time_zones().contains(&input.time_zone) {
-        note(Err(Error::field("timeZone", "Choose a time zone from the list.")))?;
-    }
+    note(accounts::check_locale("locale", &input.locale))?;
+    note(accounts::check_time_zone("timeZone", &input.time_zone))?;
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
@@ -276,25 +287,6 @@ pub(super) async fn save_profile(kernel: &Kernel, principal: &Principal, input: 
     })
     .await
 }
-
-/// The names of all time zones, sorted.
-pub(super) fn time_zones() -> &'static [String] {
-    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let mut names: Vec<String> = jiff::tz::db()
-            .available()
-            .map(|name| name.as_str().to_owned())
-            // Places where people are; not `Etc/…`, `posix/…` and the like.
-            .filter(|name| name == "UTC" || name.split_once('/').is_some_and(|(area, _)| AREAS.contains(&area)))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    });
-    &NAMES
-}
-
-const AREAS: [&str; 10] =
-    ["Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific"];
 
 /// Saves the theme alone (the switch in the user's menu).
 pub(super) async fn save_theme(kernel: &Kernel, principal: &Principal, theme: String) -> Result<()> {

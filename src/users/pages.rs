@@ -2,17 +2,20 @@
 
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use askama::Template;
+use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
-    actions::{self, LOCALES, ProfileInput},
+    actions::{self, ProfileInput},
     passwords::Passwords,
     queries,
 };
 use crate::{
+    accounts,
+    clock::Time,
     error::{Error, Result},
     secret::Secret,
-    sessions::{self, Session},
+    sessions::{self, Limits, Session},
     web::{Ctx, Form, Page, PathId, door, html_status, redirect, redirect_with},
 };
 
@@ -28,7 +31,7 @@ struct ProfilePage {
     time_zone: String,
     time_zones: &'static [String],
     theme: String,
-    sessions: Vec<Session>,
+    sessions: Vec<SessionRow>,
     this_session: String,
     errors: Vec<crate::error::FieldError>,
 }
@@ -49,7 +52,7 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
     let (member, sessions) = ctx
         .kernel
         .db
-        .read(move |c| Ok((queries::find_member(c, &user_id, account)?, sessions::list(c, &user_id, now)?)))
+        .read(move |c| Ok((queries::find_member(c, &user_id, account)?, alive_sessions(c, &user_id, now)?)))
         .await?;
     let member = member.ok_or(Error::Unauthenticated)?;
     let user = member.user;
@@ -68,15 +71,34 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
             role: member.role.name.clone(),
             name: shown.name,
             locale: shown.locale,
-            locales: &LOCALES,
+            locales: &accounts::LOCALES,
             time_zone: shown.time_zone,
-            time_zones: actions::time_zones(),
+            time_zones: accounts::time_zones(),
             theme: shown.theme,
             sessions,
             this_session: ctx.principal.session_id.clone().unwrap_or_default(),
             errors,
         },
     )
+}
+
+/// A session as a row: with the account that it is in.
+struct SessionRow {
+    session: Session,
+    account: String,
+}
+
+/// The sessions of a user that have not ended.
+fn alive_sessions(c: &Connection, user_id: &str, now: Time) -> Result<Vec<SessionRow>> {
+    let mut rows = Vec::new();
+    for session in sessions::list(c, user_id)? {
+        let Some(account) = accounts::find(c, session.account_id)? else { continue };
+        let (idle_us, lifetime_us) = account.session_limits_us();
+        if sessions::is_alive(&session, Limits { idle_us, lifetime_us }, now) {
+            rows.push(SessionRow { session, account: account.alias });
+        }
+    }
+    Ok(rows)
 }
 
 pub(super) async fn profile(ctx: Ctx) -> Result<HttpResponse> {

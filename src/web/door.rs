@@ -171,6 +171,12 @@ pub fn lasting_cookie<'a>(name: &'a str, value: &str, max_age_s: i64) -> Cookie<
     cookie
 }
 
+/// The cookie of a message for the next page; `kind` as in `Flash`.
+pub fn flash(kind: &str, text: &str) -> Cookie<'static> {
+    let value = serde_urlencoded::to_string([(kind, text)]).unwrap_or_default();
+    lasting_cookie(FLASH_COOKIE, &value, 60)
+}
+
 /// Takes a cookie away.
 pub fn removal(name: &str) -> Cookie<'_> {
     lasting_cookie(name, "", 0)

@@ -186,9 +186,7 @@ pub fn redirect(path: &str) -> HttpResponse {
 
 /// 303 to another page, which shows `text` once. `kind` as in [`Flash`].
 pub fn redirect_with(path: &str, kind: &str, text: &str) -> HttpResponse {
-    let value = serde_urlencoded::to_string([(kind, text)]).unwrap_or_default();
-    let cookie = door::lasting_cookie(door::FLASH_COOKIE, &value, 60);
-    HttpResponse::SeeOther().insert_header(("location", path)).cookie(cookie).finish()
+    HttpResponse::SeeOther().insert_header(("location", path)).cookie(door::flash(kind, text)).finish()
 }
 
 /// A number for a page, with its thousands apart: `14,417`.

@@ -16,8 +16,9 @@ const NOBODYS: &str = "01890000-0000-7000-8000-000000000000";
 const PUBLIC: &[(&str, &str)] = &[
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
-    ("GET", "/setup"),  // 404 unless the one-time link is open
-    ("POST", "/setup"), // likewise
+    ("POST", "/sign-in/restore"), // with the proof that a right password was given a moment ago
+    ("GET", "/setup"),            // 404 unless the one-time link is open
+    ("POST", "/setup"),           // likewise
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),          // from this machine only

@@ -13,6 +13,7 @@ mod profile;
 mod setup;
 mod sign_in;
 mod stale;
+mod tenants;
 mod throttle;
 
 use std::{
@@ -182,7 +183,7 @@ impl TestApp {
         let hash = hashed();
         let machine = Principal::command_line("default", None, "root");
         let write = move |c: &rusqlite::Connection| {
-            let account = accounts::create(c, alias, now)?;
+            let account = accounts::create(c, alias, None, now)?;
             let new = NewUser { email: email.into(), name: "Somebody Else".into() };
             let (_, entry) = users::create(c, &account, &new, role, &hash, now)?;
             Ok((account.clone(), vec![account.created(), entry]))

@@ -1,0 +1,177 @@
+//! What is done to accounts: changing them, and the way out: suspended for a while, then gone.
+
+use rusqlite::Connection;
+
+use super::{
+    account_urn,
+    model::{Account, AccountState, UpdateInput},
+    queries,
+};
+use crate::{
+    audit::{self, Entry},
+    clock::{DAY, Time},
+    error::{Error, Result},
+    kernel::Kernel,
+    principal::{AccountId, Level, Principal, Rights},
+    sessions,
+};
+
+/// How long a deleted account can be brought back.
+pub const GRACE_US: i64 = 30 * DAY;
+
+/// Changes what may be changed of the principal's account.
+pub(super) async fn update(kernel: &Kernel, principal: &Principal, input: UpdateInput) -> Result<Account> {
+    let id = principal.account()?;
+    audit::change(kernel, principal, move |c| {
+        let before = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+        let after = input.applied_to(&before)?;
+        if after.alias != before.alias && queries::find_by_alias(c, &after.alias)?.is_some() {
+            return Err(Error::field("alias", "There is already an account with this alias."));
+        }
+        if after.record() == before.record() {
+            return Ok((after, Vec::new()));
+        }
+        queries::update(c, &after)?;
+        let entry = Entry::new("audit.account_updated.v1")
+            .subject(account_urn(&before))
+            .changes(before.record(), after.record());
+        Ok((after, vec![entry]))
+    })
+    .await
+}
+
+/// Takes an account out of use: nobody and nothing of it works from here on.
+fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<Time>, now: Time) -> Result<Entry> {
+    queries::suspend(c, account.id, &who.urn(), now, purge_at)?;
+    let ended = sessions::end_account(c, account.id)?;
+    let kind = if purge_at.is_some() { "audit.account_deleted.v1" } else { "audit.account_suspended.v1" };
+    Ok(Entry::new(kind)
+        .account(account.id)
+        .subject(account_urn(account))
+        .changes(
+            serde_json::json!({"state": account.state, "purgeAt": account.purge_at}),
+            serde_json::json!({"state": AccountState::Suspended, "purgeAt": purge_at}),
+        )
+        .detail("sessionsEnded", ended))
+}
+
+/// Whether somebody holds everything in their account.
+pub(super) fn holds_everything(principal: &Principal) -> bool {
+    principal.scope.is_none() && principal.rights.includes(&Rights::all(Level::Full))
+}
+
+/// Deletes the principal's account: suspended at once, gone for good after [`GRACE_US`]. `confirm` is its alias.
+pub(super) async fn delete(kernel: &Kernel, principal: &Principal, confirm: &str) -> Result<Account> {
+    let (id, who, now, confirm) =
+        (principal.account()?, principal.clone(), kernel.clock.now(), confirm.trim().to_owned());
+    let attempt = Entry::new("audit.account_deleted.v1");
+    audit::attempt(kernel, principal, attempt, move |c| {
+        if !holds_everything(&who) {
+            return Err(Error::Forbidden("Only somebody who may do everything in this account can delete it.".into()));
+        }
+        let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+        if confirm != account.alias {
+            return Err(Error::field("confirm", format!("Type {} to confirm.", account.alias)));
+        }
+        let entry = suspend(c, &who, &account, Some(now.plus(GRACE_US)), now)?;
+        let after = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+        Ok((after, vec![entry]))
+    })
+    .await
+}
+
+/// Brings a suspended account back: by the owner of the appliance, or at the machine. What it owned is as it was.
+pub fn restore(c: &Connection, id: AccountId, now: Time) -> Result<(Account, Entry)> {
+    let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+    if account.is_active() {
+        return Err(Error::Conflict("This account is in use already.".into()));
+    }
+    if account.purge_at.is_some_and(|at| at <= now) {
+        return Err(Error::Conflict("Its 30 days are over: what it owned is being deleted.".into()));
+    }
+    queries::restore(c, id)?;
+    let entry = Entry::new("audit.account_restored.v1").account(id).subject(account_urn(&account)).changes(
+        serde_json::json!({"state": account.state, "purgeAt": account.purge_at}),
+        serde_json::json!({"state": AccountState::Active, "purgeAt": null}),
+    );
+    Ok((queries::find(c, id)?.unwrap_or(account), entry))
+}
+
+/// Suspends or restores any account, for the owner of the appliance.
+pub(super) async fn set_state(
+    kernel: &Kernel,
+    principal: &Principal,
+    id: AccountId,
+    state: AccountState,
+) -> Result<Account> {
+    let (who, now) = (principal.clone(), kernel.clock.now());
+    audit::change(kernel, principal, move |c| {
+        let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+        match state {
+            AccountState::Active => restore(c, id, now).map(|(account, entry)| (account, vec![entry])),
+            AccountState::Suspended if !account.is_active() => {
+                Err(Error::Conflict("This account is suspended already.".into()))
+            }
+            AccountState::Suspended => {
+                let entry = suspend(c, &who, &account, None, now)?;
+                Ok((queries::find(c, id)?.unwrap_or(account), vec![entry]))
+            }
+        }
+    })
+    .await
+}
+
+/// Asks the owner of the appliance to bring an account back.
+pub fn ask_to_restore(c: &Connection, id: AccountId, by: &str, now: Time) -> Result<Entry> {
+    let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+    if account.is_active() {
+        return Err(Error::Conflict("This account is in use again. Sign in.".into()));
+    }
+    queries::ask_to_restore(c, id, by, now)?;
+    Ok(Entry::new("audit.account_restore_asked.v1").account(id).subject(account_urn(&account)))
+}
+
+/// Sets how many accounts a user other than the owner may have made.
+pub(super) async fn set_per_user(kernel: &Kernel, principal: &Principal, count: i64) -> Result<()> {
+    if !(0..=100).contains(&count) {
+        return Err(Error::field("accountsPerUser", "Give a number from 0 to 100."));
+    }
+    audit::change(kernel, principal, move |c| {
+        let before = queries::per_user(c)?;
+        if before == count {
+            return Ok(((), Vec::new()));
+        }
+        queries::set_per_user(c, count)?;
+        let changed = |count: i64| serde_json::json!({"accountsPerUser": count});
+        Ok(((), vec![Entry::new("audit.appliance_updated.v1").changes(changed(before), changed(count))]))
+    })
+    .await
+}
+
+/// What rooms above own of an account; each deletes its own, in small steps, and may be called again after it was
+/// interrupted.
+pub type Purge = std::sync::Arc<dyn Fn(AccountId) -> crate::kernel::BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// Deletes accounts whose time is over, with everything that they own. Users stay; the audit log keeps its records.
+pub async fn purge_due(kernel: &Kernel, owned: &[Purge]) -> Result<usize> {
+    let now = kernel.clock.now();
+    let due = kernel.db.read(move |c| queries::to_purge(c, now)).await?;
+    for account in &due {
+        for purge in owned {
+            purge(account.id).await?;
+        }
+        let (id, urn, alias) = (account.id, account_urn(account), account.alias.clone());
+        let principal = Principal::scheduler(&kernel.config.region, id);
+        audit::change(kernel, &principal, move |c| {
+            // Somebody may have brought it back in the last moment: then it is empty, and stays.
+            let is_due = queries::to_purge(c, now)?.iter().any(|account| account.id == id);
+            if !is_due {
+                return Ok(((), Vec::new()));
+            }
+            queries::delete(c, id)?;
+            Ok(((), vec![Entry::new("audit.account_purged.v1").subject(urn).detail("alias", alias)]))
+        })
+        .await?;
+    }
+    Ok(due.len())
+}

@@ -1,0 +1,164 @@
+//! An account's own settings for people: name, sessions, language, history, and its deletion.
+
+use actix_web::{HttpResponse, http::StatusCode};
+use askama::Template;
+use serde::Deserialize;
+
+use super::{
+    actions,
+    model::{Account, UpdateInput},
+    queries, regional,
+};
+use crate::{
+    error::{Error, FieldError, Result},
+    web::{Ctx, Form, Page, door, html_status, redirect, redirect_with},
+};
+
+/// What the form sends.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct AccountForm {
+    alias: String,
+    locale: String,
+    time_zone: String,
+    session_idle_minutes: String,
+    session_max_hours: String,
+    history_days: String,
+    #[serde(default)]
+    mfa_required: String,
+}
+
+impl AccountForm {
+    fn of(account: &Account) -> Self {
+        Self {
+            alias: account.alias.clone(),
+            locale: account.locale.clone(),
+            time_zone: account.time_zone.clone(),
+            session_idle_minutes: account.session_idle_minutes.to_string(),
+            session_max_hours: account.session_max_hours.to_string(),
+            history_days: account.history_days.to_string(),
+            mfa_required: if account.mfa_required { "on".to_owned() } else { String::new() },
+        }
+    }
+
+    /// The same input that the API takes. What is no number is out of every range.
+    fn input(&self) -> UpdateInput {
+        let number = |text: &str| Some(text.trim().parse().unwrap_or(-1));
+        UpdateInput {
+            alias: Some(self.alias.clone()),
+            mfa_required: Some(!self.mfa_required.is_empty()),
+            locale: Some(self.locale.clone()),
+            time_zone: Some(self.time_zone.clone()),
+            session_idle_minutes: number(&self.session_idle_minutes),
+            session_max_hours: number(&self.session_max_hours),
+            history_days: number(&self.history_days),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "accounts/settings.html")]
+struct SettingsPage {
+    page: Page,
+    account: Account,
+    form: AccountForm,
+    locales: &'static [(&'static str, &'static str)],
+    time_zones: &'static [String],
+    is_open: bool,
+    may_delete: bool,
+    errors: Vec<FieldError>,
+}
+
+impl SettingsPage {
+    fn error(&self, field: &str) -> &str {
+        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+    }
+}
+
+async fn own(ctx: &Ctx) -> Result<Account> {
+    let account = ctx.principal.account()?;
+    ctx.kernel.db.read(move |c| queries::find(c, account)).await?.ok_or(Error::NotFound("This account"))
+}
+
+async fn page(ctx: &Ctx, form: Option<AccountForm>, errors: Vec<FieldError>) -> Result<HttpResponse> {
+    let account = own(ctx).await?;
+    let page = Page::new(ctx, "Account", "account");
+    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let template = SettingsPage {
+        is_open: page.may("settings", "full"),
+        may_delete: actions::holds_everything(&ctx.principal),
+        page,
+        form: form.unwrap_or_else(|| AccountForm::of(&account)),
+        account,
+        locales: &regional::LOCALES,
+        time_zones: regional::time_zones(),
+        errors,
+    };
+    html_status(status, &template)
+}
+
+/// `GET /settings/account`.
+pub(super) async fn show(ctx: Ctx) -> Result<HttpResponse> {
+    page(&ctx, None, Vec::new()).await
+}
+
+/// `POST /settings/account`.
+pub(super) async fn update(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
+    match actions::update(&ctx.kernel, &ctx.principal, form.0.input()).await {
+        Ok(_) => Ok(redirect_with("/settings/account", "success", "The account was saved.")),
+        Err(Error::Invalid(errors)) => page(&ctx, Some(form.0), errors).await,
+        Err(other) => Err(other),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "accounts/delete.html")]
+struct DeletePage {
+    page: Page,
+    account: Account,
+    typed: String,
+    error: String,
+}
+
+async fn deletion(ctx: &Ctx, typed: String, error: String) -> Result<HttpResponse> {
+    let account = own(ctx).await?;
+    let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let page = Page::new(ctx, format!("Delete {}", account.alias), "account");
+    html_status(status, &DeletePage { page, account, typed, error })
+}
+
+/// `GET /settings/account/delete`.
+pub(super) async fn confirm_deletion(ctx: Ctx) -> Result<HttpResponse> {
+    deletion(&ctx, String::new(), String::new()).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteForm {
+    confirm: String,
+}
+
+/// `POST /settings/account/delete`. Whoever does it is signed out with everybody else.
+pub(super) async fn delete(ctx: Ctx, form: Form<DeleteForm>) -> Result<HttpResponse> {
+    match actions::delete(&ctx.kernel, &ctx.principal, &form.0.confirm).await {
+        Ok(account) => {
+            let until = account.purge_at.map(|at| at.text()).unwrap_or_default();
+            let said = format!(
+                "The account {} is deleted: nothing of it works any more. The appliance's owner can bring it back until {until}.",
+                account.alias
+            );
+            let mut answer = redirect("/sign-in");
+            for cookie in [door::removal(door::SESSION_COOKIE), door::flash("info", &said)] {
+                if let Err(error) = answer.add_cookie(&cookie) {
+                    tracing::error!(%error, "a cookie could not be written");
+                }
+            }
+            Ok(answer)
+        }
+        Err(Error::Invalid(errors)) => {
+            let error = errors.into_iter().next().map(|error| error.message).unwrap_or_default();
+            deletion(&ctx, form.0.confirm, error).await
+        }
+        Err(other) => Err(other),
+    }
+}

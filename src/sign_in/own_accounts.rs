@@ -1,0 +1,213 @@
+//! The accounts of a user: which there are, entering another one, making one, and asking for one back.
+//!
+//! Entering another account is a sign-out and a sign-in: a new session with a new token, both on the record. It must never
+//! let anybody into an account that a sign-in would not let them into.
+
+use actix_web::{HttpResponse, http::StatusCode};
+use askama::Template;
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use super::{
+    actions::{self, Method},
+    pages::into_console,
+};
+use crate::{
+    accounts::{self, Account},
+    audit::{self, Entry, Outcome},
+    error::{Error, FieldError, Result},
+    principal::{AccountId, Principal},
+    roles,
+    sessions::Origin,
+    users::{self, Member},
+    web::{Ctx, Form, Page, html, html_status, redirect_with},
+};
+
+/// An account of the reader.
+struct Own {
+    account: Account,
+    role: String,
+    /// May ask for it back.
+    is_administrator: bool,
+}
+
+#[derive(Template)]
+#[template(path = "accounts/own.html")]
+struct OwnPage {
+    page: Page,
+    accounts: Vec<Own>,
+    here: String,
+    /// Why no account can be made; empty when one can.
+    no_more: String,
+}
+
+/// Whether a user may make another account; else why not.
+fn may_make(c: &Connection, principal: &Principal) -> Result<Result<(), String>> {
+    if principal.is_owner {
+        return Ok(Ok(()));
+    }
+    let (most, made) = (accounts::per_user(c)?, accounts::count_by_maker(c, &principal.id)?);
+    Ok(match most {
+        0 => Err("Only the owner of the appliance makes accounts.".to_owned()),
+        most if made >= most => Err(format!("You have made {made} accounts, and a user may make {most}.")),
+        _ => Ok(()),
+    })
+}
+
+/// `GET /accounts`.
+pub(super) async fn list(ctx: Ctx) -> Result<HttpResponse> {
+    let who = ctx.principal.clone();
+    let (accounts, no_more) = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let mut own = Vec::new();
+            for id in users::accounts_of(c, &who.id)? {
+                if let Some((member, account)) = users::find_member(c, &who.id, id)?.zip(accounts::find(c, id)?) {
+                    let is_administrator = member.role.is_administrator();
+                    own.push(Own { account, role: member.role.name, is_administrator });
+                }
+            }
+            own.sort_by(|a, b| a.account.alias.cmp(&b.account.alias));
+            Ok((own, may_make(c, &who)?.err().unwrap_or_default()))
+        })
+        .await?;
+    let here = ctx.principal.account()?.to_string();
+    html(&OwnPage { page: Page::new(&ctx, "Your accounts", "accounts"), accounts, here, no_more })
+}
+
+/// The account that a form names, and the reader as a member of it.
+async fn named(ctx: &Ctx, text: &str) -> Result<(Member, Account)> {
+    let none = || Error::NotFound("This account");
+    let (id, user) = (AccountId::parse(text).ok_or_else(none)?, ctx.principal.id.clone());
+    let found = ctx.kernel.db.read(move |c| Ok(users::find_member(c, &user, id)?.zip(accounts::find(c, id)?))).await?;
+    found.ok_or_else(none)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccountForm {
+    account: String,
+}
+
+fn signed_out(ctx: &Ctx) -> Entry {
+    Entry::new("audit.signed_out.v1")
+        .subject(users::user_urn(&ctx.principal.region, ctx.principal.account, &ctx.principal.id))
+        .detail("sessionId", &ctx.principal.session_id)
+        .detail("method", "switch")
+}
+
+/// `POST /accounts/switch`.
+pub(super) async fn switch(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
+    let (member, account) = named(&ctx, &form.0.account).await?;
+    if !member.is_enabled() || !account.is_active() {
+        let why = if account.is_active() { "You are disabled in this account." } else { "This account is suspended." };
+        let entry =
+            Entry::new("audit.sign_in_failed.v1").account(account.id).outcome(Outcome::Denied).detail("reason", why);
+        audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
+        return Ok(redirect_with("/accounts", "danger", why));
+    }
+    enter(&ctx, move |_| Ok((member, account, Vec::new()))).await
+}
+
+/// Ends the present session and begins one in the account that `find` answers, in one transaction.
+async fn enter<F>(ctx: &Ctx, find: F) -> Result<HttpResponse>
+where
+    F: FnOnce(&Connection) -> Result<(Member, Account, Vec<Entry>)> + Send + 'static,
+{
+    let now = ctx.kernel.clock.now();
+    let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
+    let (old, out) = (ctx.session_token.clone(), signed_out(ctx));
+    let signed_in = audit::change(&ctx.kernel, &ctx.principal, move |c| {
+        let (found, account, mut entries) = find(c)?;
+        // What was true when the page was asked for need not be true any more.
+        let member = users::find_member(c, &found.user.id, account.id)?.filter(Member::is_enabled);
+        let member = member.ok_or(Error::NotFound("This account"))?;
+        accounts::check_active(c, account.id)?;
+        let (signed_in, begun) =
+            actions::begin(c, &member, &account, Method::Switch, &origin, old.as_deref(), None, now)?;
+        entries.push(out);
+        entries.extend(begun);
+        Ok((signed_in, entries))
+    })
+    .await?;
+    Ok(into_console("/", &signed_in))
+}
+
+#[derive(Template)]
+#[template(path = "accounts/new.html")]
+struct NewPage {
+    page: Page,
+    alias: String,
+    no_more: String,
+    errors: Vec<FieldError>,
+}
+
+impl NewPage {
+    fn error(&self, field: &str) -> &str {
+        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+    }
+}
+
+async fn new_page(ctx: &Ctx, alias: String, errors: Vec<FieldError>) -> Result<HttpResponse> {
+    let who = ctx.principal.clone();
+    let no_more = ctx.kernel.db.read(move |c| Ok(may_make(c, &who)?.err().unwrap_or_default())).await?;
+    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    html_status(status, &NewPage { page: Page::new(ctx, "Create an account", "accounts"), alias, no_more, errors })
+}
+
+/// `GET /accounts/new`.
+pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
+    new_page(&ctx, String::new(), Vec::new()).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewForm {
+    alias: String,
+}
+
+/// `POST /accounts/new`: makes an account whose maker may do everything in it, and enters it.
+pub(super) async fn create(ctx: Ctx, form: Form<NewForm>) -> Result<HttpResponse> {
+    let (who, now, alias) = (ctx.principal.clone(), ctx.kernel.clock.now(), form.0.alias.trim().to_owned());
+    let asked = alias.clone();
+    let made = enter(&ctx, move |c| {
+        if let Err(why) = may_make(c, &who)? {
+            return Err(Error::Forbidden(why));
+        }
+        let account = accounts::create(c, &asked, Some(&who.id), now)?;
+        let (member, joined) = users::join(c, &who.id, &account, roles::FULL_ACCESS, now)?;
+        Ok((member, account.clone(), vec![account.created(), joined]))
+    })
+    .await;
+    match made {
+        Ok(answer) => Ok(answer),
+        Err(Error::Invalid(mut errors)) => {
+            for error in errors.iter_mut().filter(|error| error.field == "account") {
+                error.field = "alias".to_owned();
+            }
+            new_page(&ctx, alias, errors).await
+        }
+        Err(error) => {
+            if let Error::Forbidden(why) = &error {
+                let entry = Entry::new("audit.account_created.v1").outcome(Outcome::Denied).detail("why", why);
+                audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// `POST /accounts/restore`.
+pub(super) async fn ask_to_restore(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
+    let (member, account) = named(&ctx, &form.0.account).await?;
+    if !member.is_enabled() || !member.role.is_administrator() {
+        return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
+    }
+    let (by, now) = (users::user_urn(&account.region, Some(account.id), &member.user.id), ctx.kernel.clock.now());
+    audit::change(&ctx.kernel, &ctx.principal, move |c| {
+        Ok(((), vec![accounts::ask_to_restore(c, account.id, &by, now)?]))
+    })
+    .await?;
+    Ok(redirect_with("/accounts", "success", "The owner of the appliance was asked to bring the account back."))
+}

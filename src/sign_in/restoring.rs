@@ -1,0 +1,86 @@
+//! Asking for a suspended account back, by somebody who proved their password and has no other account to enter.
+//!
+//! Owns the proof that the page hands back: it names one user and one account, ends after ten minutes, and lets nobody
+//! into anything: all that it does is to put a request before the owner of the appliance.
+
+use actix_web::HttpResponse;
+use askama::Template;
+use serde::Deserialize;
+
+use crate::{
+    accounts::{self, Account},
+    audit,
+    clock::{MINUTE, Time},
+    error::{Error, Result},
+    kernel::Kernel,
+    principal::AccountId,
+    secret,
+    users::{self, Member},
+    web::{Ctx, Form, Page, html_status, redirect_with},
+};
+
+const PROOF_US: i64 = 10 * MINUTE;
+
+/// What the page sends back.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Proof {
+    user: String,
+    account: String,
+    /// Microseconds, as [`Time`] counts them.
+    until: i64,
+    seal: String,
+    /// For the page.
+    #[serde(skip)]
+    alias: String,
+    #[serde(skip)]
+    purge_at: Option<Time>,
+}
+
+fn seal(kernel: &Kernel, user: &str, account: &str, until: i64) -> String {
+    let text = format!("{user}|{account}|{until}");
+    secret::encode_hex(&kernel.key.mac("restore-account.v1", text.as_bytes()))
+}
+
+/// Of somebody whose password was right a moment ago.
+pub(super) fn proof(kernel: &Kernel, member: &Member, account: &Account, now: Time) -> Proof {
+    let (user, id, until) = (member.user.id.clone(), account.id.to_string(), now.plus(PROOF_US).0);
+    let seal = seal(kernel, &user, &id, until);
+    Proof { user, account: id, until, seal, alias: account.alias.clone(), purge_at: account.purge_at }
+}
+
+#[derive(Template)]
+#[template(path = "sign_in/suspended.html")]
+struct SuspendedPage {
+    page: Page,
+    proof: Proof,
+}
+
+/// Says why nobody comes in, and offers to ask.
+pub(super) fn page(ctx: &Ctx, proof: Proof) -> Result<HttpResponse> {
+    let page = Page::new(ctx, "This account is suspended", "");
+    html_status(actix_web::http::StatusCode::FORBIDDEN, &SuspendedPage { page, proof })
+}
+
+/// `POST /sign-in/restore`.
+pub(super) async fn ask(ctx: Ctx, form: Form<Proof>) -> Result<HttpResponse> {
+    let (proof, now) = (form.0, ctx.kernel.clock.now());
+    let expected = seal(&ctx.kernel, &proof.user, &proof.account, proof.until);
+    let is_right = secret::equal(expected.as_bytes(), proof.seal.as_bytes()) && now.0 < proof.until;
+    let account = AccountId::parse(&proof.account).filter(|_| is_right);
+    let Some(account) = account else {
+        return Err(Error::Forbidden("This page is out of date. Sign in again.".into()));
+    };
+    let user = proof.user.clone();
+    let found = ctx
+        .kernel
+        .db
+        .read(move |c| Ok(users::find_member(c, &user, account)?.zip(accounts::find(c, account)?)))
+        .await?;
+    let (member, of) = found.filter(|(member, _)| member.is_enabled()).ok_or(Error::NotFound("This account"))?;
+    let principal = member.principal(&of, String::new(), ctx.address.ip, ctx.address.request_id.clone());
+    let by = principal.urn();
+    audit::change(&ctx.kernel, &principal, move |c| Ok(((), vec![accounts::ask_to_restore(c, account, &by, now)?])))
+        .await?;
+    Ok(redirect_with("/sign-in", "success", "The owner of the appliance was asked to bring the account back."))
+}
