@@ -30,6 +30,7 @@ use crate::{
     error::{Error, Result},
     identities,
     kernel::{BoxFuture, Kernel},
+    notifications,
     principal::{Level, Permission, Principal, Service},
     roles, schedule,
     secret::{KeyError, MasterKey, Secret},
@@ -42,6 +43,7 @@ use crate::{
 fn routes() -> Routes {
     let mut routes = Routes::default();
     audit::routes(&mut routes);
+    notifications::routes(&mut routes);
     accounts::routes(&mut routes);
     roles::routes(&mut routes);
     users::routes(&mut routes);
@@ -62,6 +64,8 @@ fn routes() -> Routes {
 fn jobs(app: &App) {
     every(app, Duration::from_secs(600), "sessions", sessions::purge);
     every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
+    every(app, Duration::from_secs(3600), "mails", notifications::purge);
+    tokio::spawn(notifications::work(app.kernel.clone()));
     let (kernel, runner, live) = (app.kernel.clone(), app.runner.clone(), app.live.clone());
     tokio::spawn(async move {
         // Before anything runs: what ends from here on is counted on top.

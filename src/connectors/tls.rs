@@ -284,10 +284,7 @@ pub fn failure(
     });
     let rustls::Error::InvalidCertificate(reason) = tls else {
         let (message, next_step) = match tls {
-            rustls::Error::InvalidMessage(_) => (
-                format!("{server} does not answer with TLS."),
-                words.ports.to_owned(),
-            ),
+            rustls::Error::InvalidMessage(_) => (format!("{server} does not answer with TLS."), words.ports.to_owned()),
             other => (
                 format!("The TLS handshake with {server} failed: {}.", printable(&other.to_string())),
                 format!(
@@ -318,11 +315,13 @@ pub fn failure(
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names = view.as_ref().map(|view| view.names.join(", ")).unwrap_or_default();
-            let names = if names.is_empty() { "no name (it has no subject alternative name)".to_owned() } else { names };
+            let names =
+                if names.is_empty() { "no name (it has no subject alternative name)".to_owned() } else { names };
             (
                 FailureKind::CertificateName,
                 format!("it is for {names}, not for {host}"),
-                "Enter the server under a name that its certificate carries, or issue a certificate with this name.".to_owned(),
+                "Enter the server under a name that its certificate carries, or issue a certificate with this name."
+                    .to_owned(),
             )
         }
         // webpki calls a self-signed certificate that may issue others an authority in the wrong place; for the
@@ -350,7 +349,8 @@ pub fn failure(
         CertificateError::BadSignature => (
             FailureKind::CertificateUntrusted,
             "its signature does not fit the authority of this name".to_owned(),
-            "Paste the current certificate of the issuing authority; an older one of the same name does not fit.".to_owned(),
+            "Paste the current certificate of the issuing authority; an older one of the same name does not fit."
+                .to_owned(),
         ),
         other => (
             FailureKind::CertificateUntrusted,

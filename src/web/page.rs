@@ -31,6 +31,8 @@ pub struct Page {
     pub account_id: String,
     pub flash: Option<Flash>,
     pub version: &'static str,
+    /// The reader owns the appliance: its settings are offered. The routes' own permission decides; this only hides.
+    pub is_owner: bool,
     rights: crate::principal::Rights,
     surroundings: Arc<Surroundings>,
     /// The one directory that the page is about.
@@ -68,6 +70,7 @@ impl Page {
             account_id: principal.account.map(|id| id.to_string()).unwrap_or_default(),
             flash: ctx.flash.as_deref().and_then(read_flash),
             version: env!("CARGO_PKG_VERSION"),
+            is_owner: principal.allows(crate::principal::Permission::Owner),
             rights: principal.rights,
             surroundings: ctx.surroundings.clone(),
             about: None,
@@ -88,6 +91,7 @@ impl Page {
             account_id: String::new(),
             flash: None,
             version: env!("CARGO_PKG_VERSION"),
+            is_owner: false,
             rights: crate::principal::Rights::default(),
             surroundings: Arc::default(),
             about: None,

@@ -11,6 +11,7 @@ mod active_directory_pages;
 mod bulk_reader;
 mod comparison;
 mod enforcement_rules;
+mod mail;
 mod openldap;
 mod openldap_act;
 mod openldap_clock;

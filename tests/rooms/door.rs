@@ -13,7 +13,12 @@ use super::{Api, Browser, TestApp};
 const NOBODYS: &str = "01890000-0000-7000-8000-000000000000";
 
 /// Paths whose `{id}` is the same for all accounts. Only shrinks, or grows with a reason.
-const SHARED: &[&str] = &["/api/roles/{id}"];
+const SHARED: &[&str] = &[
+    "/api/roles/{id}",
+    // The queue of mails belongs to the appliance: its owner gets there, and nobody else.
+    "/settings/mail/outbox/{id}/retry",
+    "/settings/mail/outbox/{id}/discard",
+];
 
 /// Public pages and files: what a stranger may open. Only shrinks, or grows with a reason.
 const PUBLIC: &[(&str, &str)] = &[
