@@ -173,7 +173,8 @@ pub(super) async fn probe(
 pub(super) fn message(server: &Server, mail: &Mail, id: &str, created_at: Time) -> Result<Message> {
     let address = |text: &str| check_address(text).map_err(|message| Error::Conflict(format!("{text}: {message}")));
     let from = address(&server.from_address)?;
-    let name = Some(server.from_name.clone()).filter(|name| !name.is_empty());
+    // The settings' check keeps line ends out; the client would panic on one.
+    let name = Some(printable(&server.from_name)).filter(|name| !name.is_empty());
     let message_id = format!("<{id}@{}>", from.domain());
     let seconds = u64::try_from(created_at.0 / SECOND).unwrap_or(0);
     let mut builder = Message::builder()

@@ -330,6 +330,12 @@ fn a_mail_is_the_same_at_every_try() {
     assert!(raw.contains("Message-ID: <0190-id@example.com>\r\n"), "{raw}");
     assert!(raw.contains("Date: Tue, 03 Mar 2026 09:00:00 +0000\r\n"), "{raw}");
     assert!(raw.contains("To: ida@acme.example\r\n") && raw.contains("Auto-Submitted: auto-generated\r\n"), "{raw}");
+    for name in ["Übersicht 日本", "\"Ida\" \\ <x@evil.example>", "a, b; c:", "(", "\u{1f600}".repeat(90).as_str(), ""]
+    {
+        let raw = formatted(&Server { from_name: name.into(), ..server() }, &mail);
+        let from = raw.lines().find(|line| line.starts_with("From:")).expect("a sender");
+        assert!(raw.is_ascii() && (!name.is_empty() || from == "From: bailiwick@example.com"), "{name}: {from}");
+    }
     let with_answers = Server { reply_to: "help@example.com".into(), ..server() };
     assert!(formatted(&with_answers, &mail).contains("Reply-To: help@example.com\r\n"));
 }
