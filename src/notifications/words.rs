@@ -115,7 +115,11 @@ pub(super) fn refused(step: &str, server: &Server, recipient: &str, code: u16, t
         "recipient" => (
             FailureKind::Refused,
             format!("{at} does not take mails for {recipient}; {said}."),
-            "Check the address. If it is right, this server may not pass mails on to other domains: sign in, or allow this machine to relay.".to_owned(),
+if text.contains("5.1.") {
+                "Check the address.".to_owned()
+            } else {
+                "Check the address. If it is right, this server may not pass mails on to other domains: sign in, or allow this machine to relay.".to_owned()
+            },
         ),
         _ => (
             if is_later { FailureKind::ServerBusy } else { FailureKind::Refused },

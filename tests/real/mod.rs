@@ -1,4 +1,4 @@
-//! Tests against real parts: OpenLDAP, and the program itself as a process.
+//! Tests against real parts: OpenLDAP, mail over real sockets, and the program itself as a process.
 //!
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
