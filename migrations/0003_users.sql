@@ -15,6 +15,8 @@ CREATE TABLE user (
     state               TEXT    NOT NULL CHECK (state IN ('enabled', 'disabled')),
     -- The appliance's owner: its own settings, and accounts beyond anybody's number.
     is_owner            INTEGER NOT NULL DEFAULT 0 CHECK (is_owner IN (0, 1)),
+    -- When a link sent to this address was opened.
+    email_verified_at   INTEGER,
     created_at          INTEGER NOT NULL,
     last_sign_in_at     INTEGER
 ) STRICT, WITHOUT ROWID;
@@ -34,3 +36,20 @@ CREATE TABLE membership (
 
 CREATE INDEX membership_by_account ON membership (account_id, user_id);
 CREATE INDEX membership_by_role ON membership (account_id, role_id, user_id);
+
+-- Links that prove an address or stand in for a forgotten password: each works once.
+CREATE TABLE user_token (
+    -- SHA-256 of what stands in the link.
+    token_hash BLOB    PRIMARY KEY CHECK (length(token_hash) = 32),
+    user_id    TEXT    NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    purpose    TEXT    NOT NULL CHECK (purpose IN ('verify-email', 'reset-password')),
+    -- The address that it is about, which for a change is not the user's yet.
+    email      TEXT    NOT NULL,
+    -- It was mailed to that address: whoever has it reads what is sent there.
+    is_mailed  INTEGER NOT NULL CHECK (is_mailed IN (0, 1)),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX user_token_of_user ON user_token (user_id, purpose, created_at);
+CREATE INDEX user_token_by_end ON user_token (expires_at);

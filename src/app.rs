@@ -30,6 +30,7 @@ use crate::{
     error::{Error, Result},
     identities,
     kernel::{BoxFuture, Kernel},
+    notifications,
     principal::{Level, Permission, Principal, Service},
     roles, schedule,
     secret::{KeyError, MasterKey, Secret},
@@ -42,6 +43,7 @@ use crate::{
 fn routes() -> Routes {
     let mut routes = Routes::default();
     audit::routes(&mut routes);
+    notifications::routes(&mut routes);
     accounts::routes(&mut routes);
     roles::routes(&mut routes);
     users::routes(&mut routes);
@@ -62,7 +64,10 @@ fn routes() -> Routes {
 fn jobs(app: &App) {
     every(app, Duration::from_secs(600), "sessions", sessions::purge);
     every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
+    every(app, Duration::from_secs(3600), "links", users::purge);
     every(app, Duration::from_secs(3600), "parts", identities::parts::purge);
+    every(app, Duration::from_secs(3600), "mails", notifications::purge);
+    tokio::spawn(notifications::work(app.kernel.clone()));
     let (kernel, runner, live) = (app.kernel.clone(), app.runner.clone(), app.live.clone());
     tokio::spawn(async move {
         // Before anything runs: what ends from here on is counted on top.
@@ -225,14 +230,15 @@ impl App {
         let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
-        let neighbours = Data::new(NEIGHBOURS);
+        let (neighbours, asking) = (Data::new(NEIGHBOURS), Data::new(users::Asking::default()));
         let bound = web::bind(web, self.routes.clone(), move |state| {
             state
                 .app_data(passwords.clone())
                 .app_data(runner.clone())
                 .app_data(live.clone())
                 .app_data(dispatcher.clone())
-                .app_data(neighbours.clone());
+                .app_data(neighbours.clone())
+                .app_data(asking.clone());
         })?;
         jobs(self);
         Ok(bound)

@@ -17,6 +17,7 @@
 //! | 1 | [`audit`] | the one way to change anything, and the chained log |
 //! | 2 | [`schedule`] | claims and runs what is due |
 //! | 2 | [`connectors`] | one folder per kind of directory, behind one trait |
+//! | 3 | [`notifications`] | the mail settings, the queue of mails and their words |
 //! | 3 | [`sessions`] | who is signed in from which browser |
 //! | 4 | [`accounts`] [`users`] [`roles`] | who may use this console |
 //! | 4 | [`identities`] | people, groups, members and their history |
@@ -83,6 +84,7 @@ pub mod enforcement;
 pub mod error;
 pub mod identities;
 pub mod kernel;
+pub mod notifications;
 pub mod principal;
 pub mod roles;
 pub mod schedule;

@@ -397,13 +397,12 @@ fn templates_escape_everything() {
 
 #[test]
 fn templates_hold_nothing_that_the_content_security_policy_blocks() {
+    // A mail is read in somebody else's program: no policy of ours, and no file of ours beside it.
+    let pages: Vec<_> = templates().into_iter().filter(|file| !file.path.starts_with("templates/mail/")).collect();
     let wrong = pattern(
         r#"(?i)\sstyle\s*=\s*["']|<style\b|<script(?:\s+(?:defer|async|type="[^"]*"))*\s*>|\son[a-z]+\s*=\s*["'{]|\shx-on|javascript:|\shx-vals=['"]js:"#,
     );
-    assert_none(
-        lines_matching(&templates(), &wrong),
-        "Put it in a file under static/: nothing inline runs or applies.",
-    );
+    assert_none(lines_matching(&pages, &wrong), "Put it in a file under static/: nothing inline runs or applies.");
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub(super) async fn modify(ctx: Ctx, id: PathId<String>, input: Json<UpdateInput
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfirmQuery {
     /// The account's alias.
+    #[serde(default)]
     confirm: String,
 }
 

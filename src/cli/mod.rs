@@ -115,6 +115,11 @@ enum Admin {
         #[arg(long)]
         role: String,
     },
+    /// Make another user the owner of the appliance; both sign in anew.
+    SetOwner {
+        #[arg(long)]
+        email: String,
+    },
     /// List the accounts: id, state, when they go for good, alias.
     ListAccounts,
     /// Bring a suspended or deleted account back, within 30 days.
@@ -415,6 +420,13 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
                 Ok(((), users::grant(c, &region, &user, account.id, &given, now)?))
             })?;
             say(&format!("{email} now has the role {role} in {} ({}).", account.id, account.alias));
+        }
+        Admin::SetOwner { email } => {
+            let (folded, region) = (users::fold_email(&email), app.kernel.config.region.clone());
+            audit::change_blocking(&app.kernel, &principal(&app, None), move |c| {
+                Ok(((), vec![users::set_owner(c, &region, &folded, now)?]))
+            })?;
+            say(&format!("{email} owns the appliance now."));
         }
         Admin::ListAccounts => {
             for account in app.kernel.db.read_blocking(accounts::list)? {

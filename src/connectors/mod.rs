@@ -17,6 +17,7 @@ mod facts;
 mod kinds;
 pub mod ldap;
 pub mod openldap;
+pub mod tls;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -20,7 +20,10 @@ use super::{
 use crate::{
     connectors::{self, AbilityState, Outline, ProbeReport, StepState, act::Action},
     error::{Error, Result},
-    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, html, html_status, redirect, redirect_with},
+    web::{
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, StepView, html, html_status, redirect,
+        redirect_with,
+    },
 };
 
 /// How a directory is doing, with the runs that say so.
@@ -141,17 +144,6 @@ pub(super) async fn list(ctx: Ctx, query: Query<CursorQuery>) -> Result<HttpResp
     })
 }
 
-/// One step of a probe as pages show it.
-pub(super) struct StepView {
-    pub code: &'static str,
-    pub icon: &'static str,
-    pub word: &'static str,
-    pub title: String,
-    pub target: String,
-    pub message: String,
-    pub fix: String,
-}
-
 /// What the credentials allow.
 pub(super) struct AbilityView {
     pub code: &'static str,
@@ -171,11 +163,11 @@ pub(super) struct ProbeView {
 impl ProbeView {
     pub(super) fn new(report: &ProbeReport) -> Self {
         let steps = report.steps.iter().map(|step| {
-            let (code, icon, word) = match step.state {
-                StepState::Ok => ("ok", "success", "OK"),
-                StepState::Warning => ("warning", "warning", "Warning"),
-                StepState::Failed => ("failed", "danger", "Failed"),
-                StepState::Skipped => ("skipped", "dash", "Not tried"),
+            let code = match step.state {
+                StepState::Ok => "ok",
+                StepState::Warning => "warning",
+                StepState::Failed => "failed",
+                StepState::Skipped => "skipped",
             };
             let title = match step.step.as_str() {
                 "discovery" => "Discovery",
@@ -194,15 +186,7 @@ impl ProbeView {
                 "settings" => "Settings",
                 other => other,
             };
-            StepView {
-                code,
-                icon,
-                word,
-                title: title.to_owned(),
-                target: step.target.clone().unwrap_or_default(),
-                message: step.message.clone(),
-                fix: step.fix.clone().unwrap_or_default(),
-            }
+            StepView::new(code, title, step.target.as_deref(), &step.message, step.fix.as_deref())
         });
         let abilities = report.abilities.iter().map(|ability| {
             let (code, word) = match ability.state {

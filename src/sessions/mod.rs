@@ -10,7 +10,7 @@ mod queries;
 #[cfg(test)]
 mod tests;
 
-pub use queries::Session;
+pub use queries::{Session, browser};
 use rusqlite::Connection;
 
 use crate::{

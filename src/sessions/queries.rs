@@ -105,31 +105,36 @@ pub(super) fn delete_older(connection: &Connection, created_before: Time, seen_b
 }
 
 impl Session {
-    /// The browser in words, as far as its own word can be believed: `Firefox on Linux`.
+    /// The browser in words.
     pub fn browser(&self) -> String {
-        let has = |part: &str| self.user_agent.contains(part);
-        // Order matters: Edge says Chrome too, and Chrome says Safari.
-        let browser = [
-            ("Edg/", "Edge"),
-            ("OPR/", "Opera"),
-            ("Firefox/", "Firefox"),
-            ("Chrome/", "Chrome"),
-            ("Safari/", "Safari"),
-            ("curl/", "curl"),
-        ];
-        let system = [
-            ("iPhone", "iPhone"),
-            ("iPad", "iPad"),
-            ("Android", "Android"),
-            ("Windows", "Windows"),
-            ("Mac OS X", "macOS"),
-            ("Linux", "Linux"),
-        ];
-        let named = |list: &[(&str, &'static str)]| list.iter().find(|(part, _)| has(part)).map(|(_, name)| *name);
-        match (named(&browser), named(&system)) {
-            (Some(browser), Some(system)) => format!("{browser} on {system}"),
-            (Some(one), None) | (None, Some(one)) => one.to_owned(),
-            (None, None) => "Unknown browser".into(),
-        }
+        browser(&self.user_agent)
+    }
+}
+
+/// A browser in words, as far as its own word can be believed: `Firefox on Linux`.
+pub fn browser(user_agent: &str) -> String {
+    let has = |part: &str| user_agent.contains(part);
+    // Order matters: Edge says Chrome too, and Chrome says Safari.
+    let browser = [
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+        ("curl/", "curl"),
+    ];
+    let system = [
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ];
+    let named = |list: &[(&str, &'static str)]| list.iter().find(|(part, _)| has(part)).map(|(_, name)| *name);
+    match (named(&browser), named(&system)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "Unknown browser".into(),
     }
 }

@@ -12,8 +12,10 @@ use crate::{
     accounts::{self, Account},
     audit::{self, Entry, Outcome},
     clock::{DAY, SECOND, Time},
+    config::Config,
     error::{Error, Result},
     kernel::Kernel,
+    notifications::{self, NewDevice},
     principal::{AccountId, Principal},
     roles,
     secret::{self, Secret},
@@ -235,6 +237,7 @@ pub(super) async fn sign_in(
     };
     metrics::counter!("bailiwick_sign_ins_total", "outcome" => "in").increment(1);
     let origin = Origin { address: address.ip.to_string(), user_agent: address.user_agent.clone() };
+    let config = kernel.config.clone();
     let known_token = browser_token.filter(|_| known_browser.is_some());
     // The record names the user as the one who acted; the session's id is known once it exists.
     let principal = member.principal(&account, String::new(), address.ip, address.request_id.clone());
@@ -251,7 +254,10 @@ pub(super) async fn sign_in(
         if let Some(new) = &replacement {
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;
         }
-        begin(c, &member, &account, Method::Password, &origin, old_session.as_ref(), known_token, now)
+        let method = Method::Password;
+        let entrance =
+            Entrance { method, origin: &origin, old_session: old_session.as_ref(), known_token, config: &config };
+        begin(c, &member, &account, entrance, now)
     })
     .await?;
     Ok(Attempt::In(signed_in))
@@ -294,22 +300,27 @@ impl Method {
     }
 }
 
+/// The way in of somebody who proved who they are.
+pub(super) struct Entrance<'a> {
+    pub(super) method: Method,
+    pub(super) origin: &'a Origin,
+    /// This browser's session until now.
+    pub(super) old_session: Option<&'a Secret<String>>,
+    /// The cookie of a browser that has signed in before.
+    pub(super) known_token: Option<Secret<String>>,
+    pub(super) config: &'a Config,
+}
+
 /// Begins the session of somebody who proved who they are. The old one of this browser ends: a token that was known
-/// before sign-in must be worth nothing after it (HOSTILE W01).
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a fact of one sign-in, and there is one place that knows them all"
-)]
+/// before sign-in must be worth nothing after it (HOSTILE W01). Every way into an account ends here.
 pub(super) fn begin(
     connection: &Connection,
     member: &Member,
     account: &Account,
-    method: Method,
-    origin: &Origin,
-    old_session: Option<&Secret<String>>,
-    known_token: Option<Secret<String>>,
+    entrance: Entrance<'_>,
     now: Time,
 ) -> Result<(SignedIn, Vec<Entry>)> {
+    let Entrance { method, origin, old_session, known_token, config } = entrance;
     if let Some(token) = old_session {
         sessions::end(connection, token)?;
     }
@@ -321,6 +332,10 @@ pub(super) fn begin(
     let browser_hash = secret::sha256(browser_token.expose().as_bytes());
     queries::set_known_browser(connection, &browser_hash, user_id, now, now.plus(KNOWN_BROWSER_US))?;
     queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
+    // The first sign-in of all is no news to whoever does it.
+    if is_new_browser && matches!(method, Method::Password) && member.user.last_sign_in_at.is_some() {
+        tell_new_device(connection, config, member, origin, now)?;
+    }
     let entry = Entry::new("audit.signed_in.v1")
         .subject(users::user_urn(&account.region, Some(account.id), user_id))
         .account(account.id)
@@ -329,6 +344,21 @@ pub(super) fn begin(
         .detail("newBrowser", is_new_browser)
         .detail("userAgent", &origin.user_agent);
     Ok((SignedIn { session_token, browser_token }, vec![entry]))
+}
+
+/// Whether a browser has signed in as this user before.
+pub(super) fn is_known(c: &Connection, token: &Secret<String>, user_id: &str, now: Time) -> Result<bool> {
+    queries::is_known_browser(c, &secret::sha256(token.expose().as_bytes()), user_id, now)
+}
+
+/// Mails a user that somebody signed in as them from a browser that was not seen before.
+fn tell_new_device(c: &Connection, config: &Config, member: &Member, origin: &Origin, now: Time) -> Result<()> {
+    let Ok(link) = notifications::link(c, config, "/profile") else { return Ok(()) };
+    let Ok(address) = origin.address.parse() else { return Ok(()) };
+    let device = sessions::browser(&origin.user_agent);
+    let mail = NewDevice { device: &device, address, at: now, link: &link };
+    notifications::notify(c, mail.mail(&member.user.email, &member.user.locale)?, now)?;
+    Ok(())
 }
 
 /// Ends the browser's session.
@@ -434,12 +464,15 @@ pub(super) async fn set_up(
     let (now, token) = (kernel.clock.now(), input.token);
     let origin = Origin { address: address.ip.to_string(), user_agent: address.user_agent.clone() };
     let stranger = Principal::stranger(&kernel.config.region, Some(address.ip), Some(address.request_id.clone()));
+    let config = kernel.config.clone();
     audit::change(kernel, &stranger, move |c| {
         if !accounts::is_setup_open(c, &token, now)? {
             return Err(ended());
         }
         let (account, member, mut entries) = make_first(c, &first, &hash, now)?;
-        let (signed_in, more) = begin(c, &member, &account, Method::Link, &origin, None, None, now)?;
+        let method = Method::Link;
+        let entrance = Entrance { method, origin: &origin, old_session: None, known_token: None, config: &config };
+        let (signed_in, more) = begin(c, &member, &account, entrance, now)?;
         entries.extend(more);
         Ok((signed_in, entries))
     })

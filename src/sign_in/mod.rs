@@ -13,6 +13,7 @@ mod model;
 mod own_accounts;
 mod pages;
 mod queries;
+mod recovery_pages;
 mod restoring;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,12 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/accounts/new", Permission::OwnUser, own_accounts::create);
     routes.post("/accounts/switch", Permission::OwnUser, own_accounts::switch);
     routes.post("/accounts/restore", Permission::OwnUser, own_accounts::ask_to_restore);
+    routes.get("/forgot-password", Permission::Public, recovery_pages::forgot);
+    routes.post("/forgot-password", Permission::Public, recovery_pages::ask);
+    routes.get("/reset-password", Permission::Public, recovery_pages::reset_form);
+    routes.post("/reset-password", Permission::Public, recovery_pages::reset);
+    routes.get("/verify-email", Permission::Public, recovery_pages::verify_form);
+    routes.post("/verify-email", Permission::Public, recovery_pages::verify);
     routes.get("/setup", Permission::Public, pages::setup_form);
     routes.post("/setup", Permission::Public, pages::setup);
 }

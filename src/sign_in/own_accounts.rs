@@ -3,14 +3,14 @@
 //! Entering another account is a sign-out and a sign-in: a new session with a new token, both on the record. It must never
 //! let anybody into an account that a sign-in would not let them into.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use askama::Template;
 use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
-    actions::{self, Method},
-    pages::into_console,
+    actions::{self, Entrance, Method},
+    pages::{into_console, known_browser},
 };
 use crate::{
     accounts::{self, Account},
@@ -98,7 +98,7 @@ fn signed_out(ctx: &Ctx) -> Entry {
 }
 
 /// `POST /accounts/switch`.
-pub(super) async fn switch(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
+pub(super) async fn switch(ctx: Ctx, request: HttpRequest, form: Form<AccountForm>) -> Result<HttpResponse> {
     let (member, account) = named(&ctx, &form.0.account).await?;
     if !member.is_enabled() || !account.is_active() {
         let why = if account.is_active() { "You are disabled in this account." } else { "This account is suspended." };
@@ -107,16 +107,17 @@ pub(super) async fn switch(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResp
         audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
         return Ok(redirect_with("/accounts", "danger", why));
     }
-    enter(&ctx, move |_| Ok((member, account, Vec::new()))).await
+    enter(&ctx, &request, move |_| Ok((member, account, Vec::new()))).await
 }
 
 /// Ends the present session and begins one in the account that `find` answers, in one transaction.
-async fn enter<F>(ctx: &Ctx, find: F) -> Result<HttpResponse>
+async fn enter<F>(ctx: &Ctx, request: &HttpRequest, find: F) -> Result<HttpResponse>
 where
     F: FnOnce(&Connection) -> Result<(Member, Account, Vec<Entry>)> + Send + 'static,
 {
     let now = ctx.kernel.clock.now();
     let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
+    let (config, known) = (ctx.kernel.config.clone(), known_browser(request));
     let (old, out) = (ctx.session_token.clone(), signed_out(ctx));
     let signed_in = audit::change(&ctx.kernel, &ctx.principal, move |c| {
         let (found, account, mut entries) = find(c)?;
@@ -124,8 +125,13 @@ where
         let member = users::find_member(c, &found.user.id, account.id)?.filter(Member::is_enabled);
         let member = member.ok_or(Error::NotFound("This account"))?;
         accounts::check_active(c, account.id)?;
-        let (signed_in, begun) =
-            actions::begin(c, &member, &account, Method::Switch, &origin, old.as_deref(), None, now)?;
+        let (method, old_session) = (Method::Switch, old.as_deref());
+        let known_token = match known {
+            Some(token) if actions::is_known(c, &token, &member.user.id, now)? => Some(token),
+            _ => None,
+        };
+        let entrance = Entrance { method, origin: &origin, old_session, known_token, config: &config };
+        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, now)?;
         entries.push(out);
         entries.extend(begun);
         Ok((signed_in, entries))
@@ -168,10 +174,10 @@ pub(super) struct NewForm {
 }
 
 /// `POST /accounts/new`: makes an account whose maker may do everything in it, and enters it.
-pub(super) async fn create(ctx: Ctx, form: Form<NewForm>) -> Result<HttpResponse> {
+pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) -> Result<HttpResponse> {
     let (who, now, alias) = (ctx.principal.clone(), ctx.kernel.clock.now(), form.0.alias.trim().to_owned());
     let asked = alias.clone();
-    let made = enter(&ctx, move |c| {
+    let made = enter(&ctx, &request, move |c| {
         if let Err(why) = may_make(c, &who)? {
             return Err(Error::Forbidden(why));
         }

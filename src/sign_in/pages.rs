@@ -39,7 +39,7 @@ fn after(next: &str) -> String {
     door::local_path(next)
         .filter(|path| {
             let path = path.split('?').next().unwrap_or_default();
-            !matches!(path, "/sign-in" | "/sign-out" | "/setup")
+            !matches!(path, "/sign-in" | "/sign-out" | "/setup" | "/forgot-password" | "/reset-password")
         })
         .unwrap_or_else(|| "/".into())
 }
@@ -59,7 +59,7 @@ pub(super) async fn sign_in(
     input: Form<SignInInput>,
 ) -> Result<HttpResponse> {
     let next = after(&input.0.next);
-    let browser_token = door::cookie(&request, KNOWN_COOKIE).filter(|token| token.len() == 43).map(Secret::new);
+    let browser_token = known_browser(&request);
     // Whatever the cookie holds, valid or not: it ends here.
     let old_session = door::cookie(&request, door::SESSION_COOKIE).map(Secret::new);
     let attempt = actions::sign_in(&ctx.kernel, &passwords, &ctx.address, &input.0, old_session, browser_token).await?;
@@ -96,6 +96,11 @@ pub(super) async fn sign_in(
             Ok(answer)
         }
     }
+}
+
+/// The token by which a browser is known, as it was sent.
+pub(super) fn known_browser(request: &HttpRequest) -> Option<Secret<String>> {
+    door::cookie(request, KNOWN_COOKIE).filter(|token| token.len() == 43).map(Secret::new)
 }
 
 /// The redirect that carries the new cookies.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     model::{Member, MemberInput, NewUser, User, UserState, check_email, check_name, fold_email, user_urn},
     passwords::{Comparison, PasswordHash, Passwords, check_password},
-    queries,
+    queries, recovery,
 };
 use crate::{
     accounts::{self, Account},
@@ -50,6 +50,7 @@ pub fn create(
         state: UserState::Enabled,
         // Whoever comes first: somebody has to.
         is_owner: !queries::has_owner(connection)?,
+        email_verified_at: None,
         created_at: now,
         last_sign_in_at: None,
     };
@@ -72,6 +73,7 @@ pub fn set_password(
     now: Time,
 ) -> Result<Entry> {
     queries::set_password(connection, &user.id, &password.0, now)?;
+    recovery::tell_changed(connection, user, "", now)?;
     let ended = sessions::end_all(connection, &user.id, None)?;
     Ok(Entry::new("audit.user_password_reset.v1")
         .subject(user_urn(region, account, &user.id))
@@ -194,7 +196,7 @@ pub(super) async fn update_member(
 }
 
 /// Whoever holds more than oneself is not touched (HOSTILE R04).
-fn check_over(principal: &Principal, member: &Member) -> Result<()> {
+pub(super) fn check_over(principal: &Principal, member: &Member) -> Result<()> {
     roles::check_grant(principal, &member.role)
         .map_err(|_| Error::Forbidden("This user holds more rights than you do.".into()))
 }
@@ -333,6 +335,7 @@ pub(super) async fn change_password(
     }
     let hash = passwords.hash(new_password).await?;
     let (now, keep) = (kernel.clock.now(), principal.session_id.clone());
+    let address = principal.address.map(|ip| ip.to_string()).unwrap_or_default();
     audit::change(kernel, principal, move |c| {
         // Somebody else may have set it meanwhile (the command line): then this request's old password is not right.
         let unchanged = queries::find_member(c, &user.id, account)?
@@ -341,6 +344,7 @@ pub(super) async fn change_password(
             return Err(Error::Conflict("The password was changed elsewhere at the same moment.".into()));
         }
         queries::set_password(c, &user.id, &hash.0, now)?;
+        recovery::tell_changed(c, &user, &address, now)?;
         let ended = sessions::end_all(c, &user.id, keep.as_deref())?;
         let entry = Entry::new("audit.user_password_changed.v1").subject(subject).detail("sessionsEnded", ended);
         Ok((ended, vec![entry]))

@@ -9,6 +9,7 @@ use super::{
     api::UserQuery,
     model::{Member, MemberInput, UserState},
     queries,
+    recovery::{self, Handed},
 };
 use crate::{
     error::{Error, FieldError, Result},
@@ -174,6 +175,31 @@ pub(super) async fn enable(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse>
 pub(super) async fn sign_out(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     actions::sign_out_member(&ctx.kernel, &ctx.principal, id.0.clone()).await?;
     Ok(redirect_with(&format!("/users/{}", id.0), "success", "All sessions of this user in this account have ended."))
+}
+
+#[derive(Template)]
+#[template(path = "users/reset_link.html")]
+struct LinkPage {
+    page: Page,
+    member: Member,
+    link: String,
+}
+
+/// `POST /users/{id}/reset-link`. A link to copy is in this answer and nowhere else.
+pub(super) async fn reset_link(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    match recovery::make_reset(&ctx.kernel, &ctx.principal, id.0.clone()).await {
+        Ok(Handed::Mailed) => {
+            let said = "A link to set a new password was mailed. It works once, for 30 minutes.";
+            Ok(redirect_with(&format!("/users/{}", id.0), "success", said))
+        }
+        Ok(Handed::ToCopy(link)) => {
+            let member = find(&ctx, id.0).await?;
+            let page = Page::new(&ctx, format!("New password for {}", member.user.name), "users");
+            html(&LinkPage { page, member, link: link.as_str().to_owned() })
+        }
+        Err(error @ Error::Conflict(_)) => page(&ctx, id.0, None, Some(error)).await,
+        Err(other) => Err(other),
+    }
 }
 
 #[derive(Template)]

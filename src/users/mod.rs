@@ -1,6 +1,6 @@
 //! Users: the humans who sign in to the console, their passwords, their profile, and which role they have where.
 //!
-//! Owns `user` and `membership`. Invariants: a user is global, one role per account; no change leaves an account without
+//! Owns `user`, `membership` and `user_token`. Invariants: a user is global, one role per account; no change leaves an account without
 //! somebody who can sign in and administer it; nobody touches whoever holds more than they do; a password is stored as argon2id
 //! and never in any other form; changing it ends every other session; password work is bounded, so that a flood of
 //! sign-ins cannot take the memory (HOSTILE H03). API keys cannot touch profiles. It must never decide who is let in:
@@ -14,13 +14,19 @@ mod often_tried;
 mod pages;
 mod passwords;
 mod queries;
+mod recovery;
 #[cfg(test)]
 mod tests;
 
 pub use actions::{check_administered, create, end_all_sessions, grant, join, set_password};
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
-pub use queries::{accounts_of, count_by_role, find_by_email, find_member, note_activity, note_sign_in, replace_hash};
+pub use queries::{
+    accounts_of, count_by_role, find_by_email, find_member, find_owner, note_activity, note_sign_in, replace_hash,
+};
+pub use recovery::{
+    Asking, ask_for_reset, can_mail, find_verification, is_reset_open, purge, reset, set_owner, verify,
+};
 
 use crate::{
     principal::{Level, Permission, Service},
@@ -34,6 +40,8 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/profile", own, pages::save);
     routes.post("/profile/theme", own, pages::theme);
     routes.post("/profile/password", own, pages::password);
+    routes.post("/profile/email", own, pages::change_email);
+    routes.post("/profile/email/verify", own, pages::verify_email);
     routes.post("/profile/sessions/end", own, pages::end_all_sessions);
     routes.post("/profile/sessions/{id}/end", own, pages::end_session);
     let read = Permission::Needs(Service::Identity, Level::Read);
@@ -44,6 +52,9 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/users/{id}/disable", full, member_pages::disable);
     routes.post("/users/{id}/enable", full, member_pages::enable);
     routes.post("/users/{id}/sign-out", full, member_pages::sign_out);
+    routes.post("/users/{id}/reset-link", full, member_pages::reset_link);
+    routes.post("/appliance/owner", Permission::Owner, pages::hand_over);
+    routes.get("/appliance/owner", Permission::Owner, pages::owner);
     routes.get("/users/{id}/remove", full, member_pages::confirm_removal);
     routes.post("/users/{id}/remove", full, member_pages::remove);
     routes.api::<api::__path_list, _, _>(read, api::list);

@@ -49,6 +49,8 @@ pub struct User {
     pub state: UserState,
     /// Owns the appliance.
     pub is_owner: bool,
+    /// When a link sent to this address was opened.
+    pub email_verified_at: Option<Time>,
     pub created_at: Time,
     pub last_sign_in_at: Option<Time>,
 }
@@ -119,6 +121,8 @@ pub(super) struct UserView {
     role_id: String,
     state: UserState,
     mfa_enabled: bool,
+    /// A link sent to the address was opened.
+    email_verified: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +142,7 @@ impl From<Member> for UserView {
             state,
             // No second factor can be enrolled yet.
             mfa_enabled: false,
+            email_verified: user.email_verified_at.is_some(),
             created_at: user.created_at,
             last_activity: member.last_active_at.or(user.last_sign_in_at),
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{
     actions::{self, ProfileInput},
     passwords::Passwords,
-    queries,
+    queries, recovery,
 };
 use crate::{
     accounts,
@@ -24,6 +24,9 @@ use crate::{
 struct ProfilePage {
     page: Page,
     email: String,
+    is_verified: bool,
+    /// Mail is set up: addresses can be proved.
+    can_mail: bool,
     role: String,
     name: String,
     locale: String,
@@ -55,6 +58,7 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
         .read(move |c| Ok((queries::find_member(c, &user_id, account)?, alive_sessions(c, &user_id, now)?)))
         .await?;
     let member = member.ok_or(Error::Unauthenticated)?;
+    let can_mail = recovery::can_mail(&ctx.kernel).await?;
     let user = member.user;
     let shown = entered.unwrap_or(ProfileInput {
         name: user.name,
@@ -67,6 +71,8 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
         status,
         &ProfilePage {
             page: Page::new(ctx, "Profile", "profile"),
+            is_verified: user.email_verified_at.is_some(),
+            can_mail,
             email: user.email,
             role: member.role.name.clone(),
             name: shown.name,
@@ -144,6 +150,79 @@ pub(super) async fn password(ctx: Ctx, passwords: Data<Passwords>, input: Form<P
         Ok(0) => Ok(redirect_with("/profile", "success", "Your password was changed.")),
         Ok(_) => Ok(redirect_with("/profile", "success", "Your password was changed. Your other sessions have ended.")),
         Err(error) => render(&ctx, None, Some(error)).await,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct EmailInput {
+    email: String,
+    current_for_email: Secret<String>,
+}
+
+/// `POST /profile/email`.
+pub(super) async fn change_email(
+    ctx: Ctx,
+    passwords: Data<Passwords>,
+    input: Form<EmailInput>,
+) -> Result<HttpResponse> {
+    let EmailInput { email, current_for_email } = input.0;
+    match recovery::change_email(&ctx.kernel, &passwords, &ctx.principal, email, current_for_email).await {
+        Ok(()) => {
+            let said = "A link was mailed to the new address. It is yours once you open that link, within a day.";
+            Ok(redirect_with("/profile", "success", said))
+        }
+        Err(Error::Conflict(why)) => Ok(redirect_with("/profile", "danger", &why)),
+        Err(error) => render(&ctx, None, Some(error)).await,
+    }
+}
+
+/// `POST /profile/email/verify`.
+pub(super) async fn verify_email(ctx: Ctx) -> Result<HttpResponse> {
+    match recovery::verify_own(&ctx.kernel, &ctx.principal).await {
+        Ok(()) => Ok(redirect_with("/profile", "success", "A link was mailed to your address. Open it within a day.")),
+        Err(Error::Conflict(why)) => Ok(redirect_with("/profile", "danger", &why)),
+        Err(other) => Err(other),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "users/owner.html")]
+struct OwnerPage {
+    page: Page,
+    email: String,
+    errors: Vec<crate::error::FieldError>,
+}
+
+impl OwnerPage {
+    fn error(&self, field: &str) -> &str {
+        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+    }
+}
+
+/// `GET /appliance/owner`.
+pub(super) async fn owner(ctx: Ctx) -> Result<HttpResponse> {
+    let page = Page::new(&ctx, "Hand the appliance over", "appliance");
+    html_status(StatusCode::OK, &OwnerPage { page, email: String::new(), errors: Vec::new() })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OwnerInput {
+    email: String,
+    current: Secret<String>,
+}
+
+/// `POST /appliance/owner`. Both are signed out.
+pub(super) async fn hand_over(ctx: Ctx, passwords: Data<Passwords>, input: Form<OwnerInput>) -> Result<HttpResponse> {
+    let OwnerInput { email, current } = input.0;
+    match recovery::hand_over(&ctx.kernel, &passwords, &ctx.principal, &email, current).await {
+        Ok(()) => Ok(signed_out()),
+        Err(Error::Invalid(errors)) => {
+            let page = Page::new(&ctx, "Hand the appliance over", "appliance");
+            html_status(StatusCode::UNPROCESSABLE_ENTITY, &OwnerPage { page, email, errors })
+        }
+        Err(other) => Err(other),
     }
 }
 

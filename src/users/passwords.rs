@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{model::fold_email, often_tried::OFTEN_TRIED};
+use super::{model::fold_email, often_tried::is_often_tried};
 use crate::{
     audit::Flood,
     clock::{MINUTE, SECOND, Time},
@@ -241,7 +241,7 @@ pub fn check_password(field: &str, password: &Secret<String>, email: &str) -> Re
     }
     let folded: Zeroizing<String> =
         Zeroizing::new(text.chars().flat_map(char::to_lowercase).filter(|c| !c.is_whitespace()).collect());
-    if is_repetition(&folded) || OFTEN_TRIED.contains(&folded.as_str()) {
+    if is_repetition(&folded) || is_often_tried(&folded) {
         return refuse("This is one of the passwords that are tried first. Choose another one.");
     }
     // What is left once the words that everybody knows are taken out must still be worth guessing.

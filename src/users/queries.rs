@@ -21,6 +21,7 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
         created_at: row.get(8)?,
         last_sign_in_at: row.get(9)?,
         is_owner: row.get(10)?,
+        email_verified_at: row.get(11)?,
     })
 }
 
@@ -36,10 +37,10 @@ struct Membership {
 fn read_membership(row: &Row<'_>) -> rusqlite::Result<Membership> {
     Ok(Membership {
         user: read_user(row)?,
-        account_id: row.get(11)?,
-        role_id: row.get(12)?,
-        state: state(&row.get::<_, String>(13)?),
-        last_active_at: row.get(14)?,
+        account_id: row.get(12)?,
+        role_id: row.get(13)?,
+        state: state(&row.get::<_, String>(14)?),
+        last_active_at: row.get(15)?,
     })
 }
 
@@ -99,7 +100,8 @@ pub(super) fn has_owner(connection: &Connection) -> Result<bool> {
 pub fn find_by_email(connection: &Connection, email_folded: &str) -> Result<Option<User>> {
     Ok(connection
         .prepare_cached(
-            "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner
+            "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
+                    email_verified_at
              FROM user WHERE email_folded = ?1",
         )?
         .query_row([email_folded], read_user)
@@ -111,7 +113,7 @@ pub fn find_member(connection: &Connection, user_id: &str, account: AccountId) -
     let found = connection
         .prepare_cached(
             "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                    u.last_sign_in_at, u.is_owner, m.account_id, m.role_id, m.state, m.last_active_at
+                    u.last_sign_in_at, u.is_owner, u.email_verified_at, m.account_id, m.role_id, m.state, m.last_active_at
              FROM membership AS m JOIN user AS u ON u.id = m.user_id
              WHERE m.user_id = ?1 AND m.account_id = ?2",
         )?
@@ -150,7 +152,7 @@ pub fn list_members(
     // Each row is read when its turn comes: an account has as many users as an office, not as many as a directory.
     let mut statement = connection.prepare_cached(
         "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                u.last_sign_in_at, u.is_owner, m.account_id, m.role_id, m.state, m.last_active_at
+                u.last_sign_in_at, u.is_owner, u.email_verified_at, m.account_id, m.role_id, m.state, m.last_active_at
          FROM membership AS m JOIN user AS u ON u.id = m.user_id
          WHERE m.account_id = ?1 AND m.user_id > ?2 AND (?3 IS NULL OR m.role_id = ?3)
            AND (?4 IS NULL OR (?4 = 'enabled') = (m.state = 'enabled' AND u.state = 'enabled'))
@@ -254,4 +256,124 @@ pub fn replace_hash(connection: &Connection, user_id: &str, old: &PasswordHash, 
 pub fn note_sign_in(connection: &Connection, user_id: &str, now: Time) -> Result<()> {
     connection.prepare_cached("UPDATE user SET last_sign_in_at = ?2 WHERE id = ?1")?.execute(params![user_id, now])?;
     Ok(())
+}
+
+/// The user with this id.
+pub fn find(connection: &Connection, id: &str) -> Result<Option<User>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
+                    email_verified_at
+             FROM user WHERE id = ?1",
+        )?
+        .query_row([id], read_user)
+        .optional()?)
+}
+
+/// The owner of the appliance.
+pub fn find_owner(connection: &Connection) -> Result<Option<User>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
+                    email_verified_at
+             FROM user WHERE is_owner = 1",
+        )?
+        .query_row([], read_user)
+        .optional()?)
+}
+
+/// Makes somebody the owner of the appliance, and nobody else.
+pub(super) fn set_owner(connection: &Connection, id: &str) -> Result<()> {
+    connection.execute("UPDATE user SET is_owner = 0 WHERE is_owner = 1", [])?;
+    connection.execute("UPDATE user SET is_owner = 1 WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// `false` when another user has the address.
+pub(super) fn set_email(
+    connection: &Connection,
+    id: &str,
+    email: &str,
+    folded: &str,
+    verified_at: Option<Time>,
+) -> Result<bool> {
+    let updated = connection
+        .prepare_cached(
+            "UPDATE OR IGNORE user SET email = ?2, email_folded = ?3, email_verified_at = ?4 WHERE id = ?1",
+        )?
+        .execute(params![id, email, folded, verified_at])?;
+    Ok(updated > 0)
+}
+
+pub(super) fn set_verified(connection: &Connection, id: &str, now: Time) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE user SET email_verified_at = coalesce(email_verified_at, ?2) WHERE id = ?1")?
+        .execute(params![id, now])?;
+    Ok(())
+}
+
+/// A link's token as stored.
+pub(super) struct Token {
+    pub user_id: String,
+    pub email: String,
+    pub is_mailed: bool,
+    pub created_at: Time,
+    pub expires_at: Time,
+}
+
+pub(super) fn insert_token(connection: &Connection, hash: &[u8], purpose: &str, token: &Token) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO user_token (token_hash, user_id, purpose, email, is_mailed, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            hash,
+            token.user_id,
+            purpose,
+            token.email,
+            token.is_mailed,
+            token.created_at,
+            token.expires_at,
+        ])?;
+    Ok(())
+}
+
+pub(super) fn find_token(connection: &Connection, hash: &[u8], purpose: &str) -> Result<Option<Token>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT user_id, email, is_mailed, created_at, expires_at FROM user_token WHERE token_hash = ?1 AND purpose = ?2",
+        )?
+        .query_row(params![hash, purpose], |row| {
+            Ok(Token {
+                user_id: row.get(0)?,
+                email: row.get(1)?,
+                is_mailed: row.get(2)?,
+                created_at: row.get(3)?,
+                expires_at: row.get(4)?,
+            })
+        })
+        .optional()?)
+}
+
+/// How many links of a kind were made for a user since a time.
+pub(super) fn count_tokens(connection: &Connection, user_id: &str, purpose: &str, since: Time) -> Result<i64> {
+    Ok(connection
+        .prepare_cached("SELECT count(*) FROM user_token WHERE user_id = ?1 AND purpose = ?2 AND created_at > ?3")?
+        .query_row(params![user_id, purpose, since], |row| row.get(0))?)
+}
+
+/// Ends all links of a kind of a user. Their rows stay until they would have ended, so that they are counted.
+pub(super) fn end_tokens(connection: &Connection, user_id: &str, purpose: &str, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE user_token SET expires_at = ?3 WHERE user_id = ?1 AND purpose = ?2 AND expires_at > ?3",
+        )?
+        .execute(params![user_id, purpose, now])?;
+    Ok(())
+}
+
+/// Deletes links that ended some time ago.
+pub fn purge_tokens(connection: &Connection, before: Time) -> Result<usize> {
+    Ok(connection.execute("DELETE FROM user_token WHERE expires_at < ?1", [before])?)
 }

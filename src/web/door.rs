@@ -89,7 +89,10 @@ async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequ
         }
         let (method, path) = (request.method().to_string(), request.path().to_owned());
         web.gate.denied(principal, method, path).await;
-        return Err(Error::Forbidden("Your role does not allow this. Ask an administrator of this account.".into()));
+        return Err(Error::Forbidden(match permission {
+            Permission::Owner => "Only the owner of this appliance may do this.".into(),
+            _ => "Your role does not allow this. Ask an administrator of this account.".into(),
+        }));
     }
     let session = cookie(request.request(), SESSION_COOKIE).filter(|_| kind == DoorKind::Page && !is_stranger);
     let browser = cookie(request.request(), BROWSER_COOKIE).filter(|token| token.len() == 43);

@@ -17,6 +17,7 @@ mod paging;
 mod road;
 mod routes;
 mod serve;
+mod steps;
 mod tls;
 
 pub use context::{Address, Ctx, Gate, KeyPair, Stale, Surroundings, Web, read_api_key};
@@ -26,4 +27,5 @@ pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect
 pub use paging::{Cursor, LIMIT_DEFAULT, ListQuery, Listing, PAGE_SIZE};
 pub use routes::{Entry, Routes, Surface};
 pub use serve::{Bound, ServeError, bind, run};
+pub use steps::StepView;
 pub use tls::{TlsError, certificate_fingerprint};

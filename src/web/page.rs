@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    principal::{Level, Rights, Service},
+    principal::{Level, Permission, Rights, Service},
 };
 
 /// Banners over one page; of more, the number is said.
@@ -37,6 +37,8 @@ pub struct Page {
     rights: Rights,
     /// The rights are for a part of the account.
     pub is_part: bool,
+    /// The reader owns the appliance: its settings are offered. The routes' own permission decides; this only hides.
+    pub is_owner: bool,
     surroundings: Arc<Surroundings>,
     /// The one directory that the page is about.
     about: Option<i64>,
@@ -73,6 +75,7 @@ impl Page {
             account_id: principal.account.map(|id| id.to_string()).unwrap_or_default(),
             flash: ctx.flash.as_deref().and_then(read_flash),
             version: env!("CARGO_PKG_VERSION"),
+            is_owner: principal.allows(Permission::Owner),
             rights: principal.rights,
             is_part: principal.scope.is_some(),
             surroundings: ctx.surroundings.clone(),
@@ -96,6 +99,7 @@ impl Page {
             version: env!("CARGO_PKG_VERSION"),
             rights: Rights::default(),
             is_part: false,
+            is_owner: false,
             surroundings: Arc::default(),
             about: None,
         }

@@ -26,6 +26,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/tasks/rules", "task-rules"),
     ("/logs", "audit-log"),
     ("/api-keys", "api-keys"),
+    ("/settings/mail", "settings-mail"),
     ("/profile", "profile"),
 ];
 

@@ -7,4 +7,5 @@
 mod console;
 pub mod driver;
 mod instrument;
+mod mail;
 pub mod page_rules;

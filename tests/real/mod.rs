@@ -1,4 +1,4 @@
-//! Tests against real parts: OpenLDAP, and the program itself as a process.
+//! Tests against real parts: OpenLDAP, mail over real sockets, and the program itself as a process.
 //!
 //! Modules named `long` take minutes: the runner leaves them to `tests/run --all`.
 
@@ -11,6 +11,7 @@ mod active_directory_pages;
 mod bulk_reader;
 mod comparison;
 mod enforcement_rules;
+mod mail;
 mod openldap;
 mod openldap_act;
 mod openldap_clock;
@@ -26,4 +27,5 @@ mod openldap_probe;
 mod openldap_reviewed;
 mod openldap_schedule;
 mod parts_hold;
+mod recovery;
 mod watched;

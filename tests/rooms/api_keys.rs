@@ -96,9 +96,9 @@ async fn lock_out_expiry_removal_and_suspension_hold_with_the_next_request() {
     app.forward(1);
     assert_eq!(bot.get("/api/accounts").await.0, 401);
     assert_eq!(api.post(&path, &json!({"expiresAt": "2026-03-05T09:00:00Z"})).await.0, 200);
-    app.sql("UPDATE account SET state = 'suspended'");
+    app.sql("UPDATE account SET state = 'suspended', suspended_at = 0");
     assert_eq!(bot.get("/api/accounts").await.0, 401);
-    app.sql("UPDATE account SET state = 'active'");
+    app.sql("UPDATE account SET state = 'active', suspended_at = NULL");
     assert_eq!(bot.get("/api/accounts").await.0, 200);
     let reasons: Vec<_> = app.audited("audit.api_key_refused.v1").iter().map(|r| r["reason"].clone()).collect();
     assert_eq!(reasons, ["the key is locked out", "the key has expired", "the account is suspended"]);

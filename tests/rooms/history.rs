@@ -14,7 +14,7 @@ async fn how_long_history_is_kept_is_changed_by_those_who_may_and_is_on_the_reco
     for wrong in [json!({"historyDays": 29}), json!({"historyDays": 3651}), json!({"historyDays": -1})] {
         assert_eq!(root.post(&ours, &wrong).await.0, 422, "{wrong}");
     }
-    for wrong in [json!({"historyDays": "400"}), json!({"alias": "x"})] {
+    for wrong in [json!({"historyDays": "400"}), json!({"region": "x"})] {
         let status = root.post(&ours, &wrong).await.0;
         assert!(matches!(status, 400 | 422), "{wrong}: {status}");
     }

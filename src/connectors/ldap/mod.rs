@@ -40,7 +40,6 @@ pub mod settings;
 pub mod srv;
 pub mod sync;
 pub mod times;
-pub mod tls;
 pub mod values;
 pub mod windows;
 pub mod wire;
@@ -59,9 +58,9 @@ pub use self::{
     reader::{Connection, Search},
     settings::Way,
     sync::SYNC_REQUEST,
-    tls::{CertificateView, Trust},
     wire::Protection,
 };
+pub use crate::connectors::tls::{CertificateView, Trust};
 use crate::{
     connectors::{Failure, FailureKind},
     secret::Secret,

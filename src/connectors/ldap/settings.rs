@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Scope, dn, filter, tls, values::is_secret};
+use super::{Endpoint, Scope, dn, filter, values::is_secret};
 use crate::{connectors::Outline, error::FieldError};
 
 const SERVERS_MAX: usize = super::TRIED_MAX;
@@ -42,7 +42,7 @@ impl Way<'_> {
         } else if pem.contains('\0') {
             Err("The text holds a NUL character.".to_owned())
         } else {
-            tls::check_ca_pem(pem)
+            crate::connectors::tls::check_ca_pem(pem)
         };
         if let Err(reason) = verdict {
             errors.push(FieldError::new("caPem", reason));

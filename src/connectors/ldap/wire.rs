@@ -20,9 +20,19 @@ use super::{
     answer::{self, Limits, Violation},
     endpoint::Endpoint,
     errors::{self, Operation},
-    tls::{self, CertificateView, Trust},
 };
-use crate::connectors::{Failure, FailureKind};
+use crate::connectors::{
+    Failure, FailureKind,
+    tls::{self, CertificateView, Trust, Words},
+};
+
+/// How its TLS is spoken of.
+const WORDS: Words = Words {
+    server: "the LDAP server",
+    settings: "the directory's settings",
+    ports: "Check the port and the scheme: ldaps:// is usually port 636; for port 389 use ldap:// with StartTLS.",
+    hung_up: "Check that this port speaks TLS (ldaps:// is usually port 636) and that the server has a certificate.",
+};
 
 /// A connection's bytes, encrypted or not.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -125,11 +135,11 @@ pub async fn protect(
             let failure = Failure::new(
                 FailureKind::TimedOut,
                 format!("{server} did not finish the TLS handshake within {}.", seconds(timeouts.tls)),
-                "Check the port and the scheme: ldaps:// is usually port 636; for port 389 use ldap:// with StartTLS.",
+                WORDS.ports,
             );
             Err((failure, seen.view()))
         }
-        Ok(Err(error)) => Err((tls::failure(&error, &server, &endpoint.host, trust, &seen), seen.view())),
+        Ok(Err(error)) => Err((tls::failure(&error, (&server, &endpoint.host), trust, &seen, &WORDS), seen.view())),
         Ok(Ok(stream)) => Ok((Box::new(stream), seen.view())),
     }
 }

@@ -1,7 +1,7 @@
-//! TLS towards directories: who is trusted, and why a certificate is not.
+//! TLS towards servers (directories, the mail server): who is trusted, and why a certificate is not.
 //!
-//! Trusted are the system's authorities, or only those of the directory's own `caPem`. A self-signed certificate that
-//! is itself in `caPem` is trusted for its own names and time. There is no way to switch the check off.
+//! Trusted are the system's authorities, or only those of the settings' own `caPem`. A self-signed certificate that is
+//! itself in `caPem` is trusted for its own names and time. There is no way to switch the check off.
 //!
 //! Owns the client configuration and the words for TLS errors. It must never accept a certificate that the check
 //! refused: the recording verifier below remembers what was shown and delegates every decision.
@@ -19,8 +19,23 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use super::{ber, errors::printable};
-use crate::connectors::{Failure, FailureKind};
+use super::{
+    Failure, FailureKind,
+    ldap::{ber, errors::printable},
+};
+
+/// The words for one kind of server, which the sentences about its certificate are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Words {
+    /// With its article: `the LDAP server`.
+    pub server: &'static str,
+    /// Where its authority's certificate is pasted: `the directory's settings`.
+    pub settings: &'static str,
+    /// What to check when it does not speak TLS at all: a sentence.
+    pub ports: &'static str,
+    /// What to check when it hangs up instead of agreeing on TLS: a sentence.
+    pub hung_up: &'static str,
+}
 
 /// What a certificate says about itself, for the probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +122,7 @@ fn read_ca_pem(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(certificates)
 }
 
-/// The trust of one directory, made once and used for all its connections.
+/// The trust towards one directory or one mail server, made once and used for all connections to it.
 #[derive(Debug, Clone)]
 pub struct Trust {
     inner: Arc<WebPkiServerVerifier>,
@@ -238,20 +253,26 @@ fn check_time(der: &[u8], now: UnixTime) -> Result<(), rustls::Error> {
 }
 
 /// Turns a TLS error into a failure that says precisely what is wrong with which certificate.
-pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, seen: &Seen) -> Failure {
+pub fn failure(
+    error: &std::io::Error,
+    (server, host): (&str, &str),
+    trust: &Trust,
+    seen: &Seen,
+    words: &Words,
+) -> Failure {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(tls) = tls else {
         if error.kind() == std::io::ErrorKind::UnexpectedEof || error.kind() == std::io::ErrorKind::ConnectionReset {
             return Failure::new(
                 FailureKind::Tls,
                 format!("{server} closed the connection instead of agreeing on TLS."),
-                "Check that this port speaks TLS (ldaps:// is usually port 636) and that the server has a certificate.",
+                words.hung_up,
             );
         }
         return Failure::new(
             FailureKind::Tls,
             format!("The TLS handshake with {server} failed: {error}."),
-            "Check the TLS settings of the LDAP server.",
+            format!("Check the TLS settings of {}.", words.server),
         );
     };
     let view = seen.view();
@@ -263,15 +284,13 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
     });
     let rustls::Error::InvalidCertificate(reason) = tls else {
         let (message, next_step) = match tls {
-            rustls::Error::InvalidMessage(_) => (
-                format!("{server} does not answer with TLS."),
-                "Check the port and the scheme: ldaps:// is usually port 636; for port 389 use ldap:// with StartTLS."
-                    .to_owned(),
-            ),
+            rustls::Error::InvalidMessage(_) => (format!("{server} does not answer with TLS."), words.ports.to_owned()),
             other => (
                 format!("The TLS handshake with {server} failed: {}.", printable(&other.to_string())),
-                "TLS 1.2 or 1.3 with a current cipher suite is needed; check the TLS settings of the LDAP server."
-                    .to_owned(),
+                format!(
+                    "TLS 1.2 or 1.3 with a current cipher suite is needed; check the TLS settings of {}.",
+                    words.server
+                ),
             ),
         };
         return Failure::new(FailureKind::Tls, message, next_step);
@@ -284,7 +303,7 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
                 Some(view) => format!("it expired on {}", view.not_after),
                 None => "it, or a certificate of its chain, has expired".to_owned(),
             },
-            "Renew the certificate of the LDAP server; also check the clock of this machine.".to_owned(),
+            format!("Renew the certificate of {}; also check the clock of this machine.", words.server),
         ),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
             FailureKind::CertificateExpired,
@@ -296,11 +315,13 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let names = view.as_ref().map(|view| view.names.join(", ")).unwrap_or_default();
-            let names = if names.is_empty() { "no name (it has no subject alternative name)".to_owned() } else { names };
+            let names =
+                if names.is_empty() { "no name (it has no subject alternative name)".to_owned() } else { names };
             (
                 FailureKind::CertificateName,
                 format!("it is for {names}, not for {host}"),
-                "Enter the server under a name that its certificate carries, or issue a certificate with this name.".to_owned(),
+                "Enter the server under a name that its certificate carries, or issue a certificate with this name."
+                    .to_owned(),
             )
         }
         // webpki calls a self-signed certificate that may issue others an authority in the wrong place; for the
@@ -317,23 +338,27 @@ pub fn failure(error: &std::io::Error, server: &str, host: &str, trust: &Trust, 
             (
                 FailureKind::CertificateUntrusted,
                 why,
-                "Paste the certificate of the issuing authority (PEM) into the directory's settings.".to_owned(),
+                format!("Paste the certificate of the issuing authority (PEM) into {}.", words.settings),
             )
         }
         CertificateError::Revoked => (
             FailureKind::CertificateUntrusted,
             "it was revoked".to_owned(),
-            "Replace the certificate of the LDAP server.".to_owned(),
+            format!("Replace the certificate of {}.", words.server),
         ),
         CertificateError::BadSignature => (
             FailureKind::CertificateUntrusted,
             "its signature does not fit the authority of this name".to_owned(),
-            "Paste the current certificate of the issuing authority; an older one of the same name does not fit.".to_owned(),
+            "Paste the current certificate of the issuing authority; an older one of the same name does not fit."
+                .to_owned(),
         ),
         other => (
             FailureKind::CertificateUntrusted,
             printable(&other.to_string()),
-            "Replace the certificate of the LDAP server by one for TLS servers (SHA-256, RSA 2048 or P-256, version 3).".to_owned(),
+            format!(
+                "Replace the certificate of {} by one for TLS servers (SHA-256, RSA 2048 or P-256, version 3).",
+                words.server
+            ),
         ),
     };
     Failure::new(kind, format!("The certificate of {server} is not trusted: {why}.{shown}"), next_step)

@@ -1,0 +1,399 @@
+//! Every mail that the appliance sends: what goes into it, as a type, and its words.
+//!
+//! Owns the kinds and their templates (`templates/mail/`, each as text and as HTML with the same content). It must never
+//! let a name that people chose reach a mail with line ends or hidden characters in it, and puts no picture and no address
+//! of another host into one: a mail tells nobody that it was read.
+//!
+//! A room that adds a language makes the words of [`Mail`]s depend on `locale`; so far there is `en`.
+
+use std::net::IpAddr;
+
+use askama::Template;
+
+use super::model::{Link, Mail, check_address, is_hidden};
+use crate::{
+    clock::{MINUTE, Time},
+    error::{Error, Result},
+};
+
+/// The longest name that is repeated in a mail: a longer one is somebody's message rather than a name.
+const NAME_CHARS_MAX: usize = 80;
+
+/// A name that people chose, as it stands in a mail: on one line, without what hides or turns text, and no address to
+/// click on: mail programs make links of whatever looks like one.
+fn plain(name: impl std::fmt::Display) -> String {
+    let name = name.to_string();
+    let mut out: String = name.chars().map(|c| if is_hidden(c) { ' ' } else { c }).take(NAME_CHARS_MAX).collect();
+    if name.chars().count() > NAME_CHARS_MAX {
+        out.push('…');
+    }
+    out.replace("://", ": //").trim().to_owned()
+}
+
+/// The language that a mail is written in: the reader's if it exists.
+fn language(_locale: &str) -> &'static str {
+    "en"
+}
+
+/// What the kinds have in common.
+struct Frame<'a> {
+    kind: &'static str,
+    to: &'a str,
+    subject: String,
+    has_secret: bool,
+    expires_at: Option<Time>,
+}
+
+fn finish(frame: Frame<'_>, text: &impl Template, html: &impl Template) -> Result<Mail> {
+    let rendered =
+        |result: askama::Result<String>| result.map_err(|e| Error::caused("a mail could not be rendered", e));
+    check_address(frame.to).map_err(|_| Error::field("email", "No mail can be sent to this address."))?;
+    Ok(Mail {
+        kind: frame.kind,
+        recipient: frame.to.to_owned(),
+        subject: frame.subject,
+        text: rendered(text.render())?,
+        html: rendered(html.render())?,
+        has_secret: frame.has_secret,
+        expires_at: frame.expires_at,
+    })
+}
+
+/// Both templates of a kind, and its constructor. In the templates: `subject`, `locale`, `mail` (the kind itself).
+macro_rules! mail {
+    (
+        $kind:ident, $code:literal, $text:ident, $text_path:tt, $html:ident, $html_path:tt,
+        subject: $subject:expr, secret: $has_secret:literal, expires: $expires:expr
+    ) => {
+        #[derive(Template)]
+        #[template(path = $text_path)]
+        struct $text<'a> {
+            subject: &'a str,
+            mail: &'a $kind<'a>,
+        }
+
+        #[derive(Template)]
+        #[template(path = $html_path)]
+        struct $html<'a> {
+            subject: &'a str,
+            locale: &'static str,
+            mail: &'a $kind<'a>,
+        }
+
+        impl $kind<'_> {
+            /// The mail to one address, in the language of its reader.
+            pub fn mail(&self, to: &str, locale: &str) -> Result<Mail> {
+                let subject: fn(&Self) -> String = $subject;
+                let expires: fn(&Self) -> Option<Time> = $expires;
+                let subject = subject(self);
+                let text = $text { subject: &subject, mail: self };
+                let html = $html { subject: &subject, locale: language(locale), mail: self };
+                let frame = Frame {
+                    kind: $code,
+                    to,
+                    subject: subject.clone(),
+                    has_secret: $has_secret,
+                    expires_at: expires(self),
+                };
+                finish(frame, &text, &html)
+            }
+        }
+    };
+}
+
+/// Somebody is invited to an account.
+pub struct Invitation<'a> {
+    /// Alias of the account.
+    pub account: &'a str,
+    /// Name of the user who invites.
+    pub inviter: &'a str,
+    pub role: &'a str,
+    /// Accepts the invitation: with the token.
+    pub link: &'a Link,
+    pub expires_at: Time,
+}
+
+mail!(
+    Invitation, "invitation", InvitationText, "mail/invitation.txt", InvitationHtml, "mail/invitation.html",
+    subject: |mail| format!("{} invites you to {}", plain(mail.inviter), plain(mail.account)),
+    secret: true, expires: |mail| Some(mail.expires_at)
+);
+
+/// An address has to be shown to belong to its user.
+pub struct VerifyAddress<'a> {
+    /// With the token.
+    pub link: &'a Link,
+    pub expires_at: Time,
+}
+
+mail!(
+    VerifyAddress, "verify-address", VerifyAddressText, "mail/verify_address.txt", VerifyAddressHtml,
+    "mail/verify_address.html",
+    subject: |_| "Confirm your mail address".to_owned(),
+    secret: true, expires: |mail| Some(mail.expires_at)
+);
+
+/// A new password was asked for.
+pub struct PasswordReset<'a> {
+    /// With the token.
+    pub link: &'a Link,
+    pub asked_at: Time,
+    /// Who asked, as far as it is known.
+    pub address: IpAddr,
+}
+
+impl PasswordReset<'_> {
+    /// How long its link works.
+    pub const LIFETIME_US: i64 = 30 * MINUTE;
+
+    pub fn expires_at(&self) -> Time {
+        self.asked_at.plus(Self::LIFETIME_US)
+    }
+}
+
+mail!(
+    PasswordReset, "password-reset", PasswordResetText, "mail/password_reset.txt", PasswordResetHtml,
+    "mail/password_reset.html",
+    subject: |_| "Set a new password".to_owned(),
+    secret: true, expires: |mail| Some(mail.expires_at())
+);
+
+/// A password was changed.
+pub struct PasswordChanged<'a> {
+    pub at: Time,
+    /// From where; an empty text where it was at the machine itself.
+    pub address: &'a str,
+}
+
+mail!(
+    PasswordChanged, "password-changed", PasswordChangedText, "mail/password_changed.txt", PasswordChangedHtml,
+    "mail/password_changed.html",
+    subject: |_| "Your password was changed".to_owned(),
+    secret: false, expires: |_| None
+);
+
+/// Somebody signed in from a browser that was not seen before.
+pub struct NewDevice<'a> {
+    /// The browser in words, such as `Firefox on Linux`.
+    pub device: &'a str,
+    pub address: IpAddr,
+    pub at: Time,
+    /// To the sessions of the profile.
+    pub link: &'a Link,
+}
+
+mail!(
+    NewDevice, "new-device", NewDeviceText, "mail/new_device.txt", NewDeviceHtml, "mail/new_device.html",
+    subject: |_| "You signed in on a new device".to_owned(),
+    secret: false, expires: |_| None
+);
+
+/// An API key stops working soon.
+pub struct KeyExpires<'a> {
+    pub account: &'a str,
+    /// The key's alias.
+    pub alias: &'a str,
+    pub key_id: &'a str,
+    pub expires_at: Time,
+    /// To the key's page.
+    pub link: &'a Link,
+}
+
+mail!(
+    KeyExpires, "key-expires", KeyExpiresText, "mail/key_expires.txt", KeyExpiresHtml, "mail/key_expires.html",
+    subject: |mail| format!("The API key {} expires soon", plain(mail.alias)),
+    secret: false, expires: |mail| Some(mail.expires_at)
+);
+
+/// The appliance is offered to another user.
+pub struct OwnershipAsked<'a> {
+    /// Name of the present owner.
+    pub owner: &'a str,
+    /// Accepts it: with the token.
+    pub link: &'a Link,
+    pub expires_at: Time,
+}
+
+mail!(
+    OwnershipAsked, "ownership-asked", OwnershipAskedText, "mail/ownership_asked.txt", OwnershipAskedHtml,
+    "mail/ownership_asked.html",
+    subject: |mail| format!("{} offers you the ownership of Bailiwick", plain(mail.owner)),
+    secret: true, expires: |mail| Some(mail.expires_at)
+);
+
+/// The appliance belongs to somebody else now; goes to both.
+pub struct OwnershipConfirmed<'a> {
+    pub from: &'a str,
+    pub to: &'a str,
+    pub at: Time,
+}
+
+mail!(
+    OwnershipConfirmed, "ownership-confirmed", OwnershipConfirmedText, "mail/ownership_confirmed.txt",
+    OwnershipConfirmedHtml, "mail/ownership_confirmed.html",
+    subject: |_| "The ownership of Bailiwick was transferred".to_owned(),
+    secret: false, expires: |_| None
+);
+
+/// An account was suspended, to be deleted with all that it owns.
+pub struct AccountDeletion<'a> {
+    pub account: &'a str,
+    pub account_id: &'a str,
+    /// Who asked for it.
+    pub by: &'a str,
+    /// When it is gone for good.
+    pub delete_at: Time,
+}
+
+mail!(
+    AccountDeletion, "account-deletion", AccountDeletionText, "mail/account_deletion.txt", AccountDeletionHtml,
+    "mail/account_deletion.html",
+    subject: |mail| format!("The account {} is to be deleted", plain(mail.account)),
+    secret: false, expires: |_| None
+);
+
+/// The test of the settings.
+pub struct TestMail<'a> {
+    /// Who asked for it.
+    pub by: &'a str,
+    pub at: Time,
+}
+
+mail!(
+    TestMail, "test", TestMailText, "mail/test.txt", TestMailHtml, "mail/test.html",
+    subject: |_| "Test mail from Bailiwick".to_owned(),
+    secret: false, expires: |_| None
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        Link::new("https://bailiwick.example.com", "/invitations/accept?token=abc&x=1").expect("a link")
+    }
+
+    fn all(name: &str, to: &str) -> Vec<Mail> {
+        let (link, at, address) =
+            (link(), Time::parse("2026-03-03T09:00:00Z").expect("a time"), IpAddr::from([192, 0, 2, 7]));
+        let expires_at = at.plus(crate::clock::DAY);
+        let (link, locale) = (&link, "en");
+        vec![
+            Invitation { account: name, inviter: name, role: name, link, expires_at }.mail(to, locale),
+            VerifyAddress { link, expires_at }.mail(to, locale),
+            PasswordReset { link, asked_at: at, address }.mail(to, locale),
+            PasswordChanged { at, address: name }.mail(to, locale),
+            NewDevice { device: name, address, at, link }.mail(to, locale),
+            KeyExpires { account: name, alias: name, key_id: name, expires_at, link }.mail(to, locale),
+            OwnershipAsked { owner: name, link, expires_at }.mail(to, locale),
+            OwnershipConfirmed { from: name, to: name, at }.mail(to, locale),
+            AccountDeletion { account: name, account_id: name, by: name, delete_at: expires_at }.mail(to, locale),
+            TestMail { by: name, at }.mail(to, locale),
+        ]
+        .into_iter()
+        .collect::<Result<_>>()
+        .expect("mails")
+    }
+
+    #[test]
+    fn a_hostile_name_is_only_text_in_every_mail() {
+        let hostile =
+            "Eve\r\nBcc: all@evil.example\n\n<script>alert(1)</script><img src=https://evil.example/x>\u{202e}gro";
+        for mail in all(hostile, "ida@acme.example") {
+            let kind = mail.kind;
+            assert!(!mail.subject.contains(['\r', '\n', '\u{202e}']), "{kind}: {}", mail.subject);
+            assert!(!mail.html.contains("<script") && !mail.html.contains("<img"), "{kind}: {}", mail.html);
+            for body in [&mail.text, &mail.html] {
+                assert!(
+                    !body.contains("\nBcc:") && !body.contains('\u{202e}') && !body.contains('\r'),
+                    "{kind}: {body}"
+                );
+                assert!(!body.contains("https://evil.example"), "{kind}: {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mail_names_no_other_host_and_loads_nothing() {
+        for mail in all("Ida Marlow", "ida@acme.example") {
+            let kind = mail.kind;
+            let html = mail.html.to_lowercase();
+            for part in ["<img", "src=", "url(", "<link", "<script", "@import"] {
+                assert!(!html.contains(part), "{kind} has {part}");
+            }
+            let addresses = html.matches("://").count();
+            assert_eq!(addresses, html.matches("https://bailiwick.example.com/").count(), "{kind}");
+            assert!(html.contains("color-scheme"), "{kind}");
+            assert!(html.contains("lang=\"en\""), "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_text_part_says_all_that_the_html_part_says() {
+        for mail in all("Ida Marlow", "ida@acme.example") {
+            let kind = mail.kind;
+            let page = scraper::Html::parse_document(&mail.html);
+            let select = |selector: &str| -> Vec<String> {
+                let selector = scraper::Selector::parse(selector).expect("a selector");
+                page.select(&selector)
+                    .map(|e| e.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" "))
+                    .collect()
+            };
+            let text = mail.text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let said = select("h1, main p, main dt, main dd");
+            assert!(said.len() >= 3, "{kind}: {said:?}");
+            for sentence in said {
+                // The button's fallback says what the text part is made of anyway.
+                if !sentence.starts_with("If the button does not work") {
+                    assert!(
+                        text.contains(sentence.trim_end_matches(':')),
+                        "{kind}: the text lacks {sentence:?} in:\n{}",
+                        mail.text
+                    );
+                }
+            }
+            let href = scraper::Selector::parse("main a").expect("a selector");
+            for link in page.select(&href).filter_map(|a| a.value().attr("href")) {
+                assert_eq!(link, "https://bailiwick.example.com/invitations/accept?token=abc&x=1");
+                assert!(mail.text.lines().any(|line| line == link), "{kind}: the link stands on a line of its own");
+            }
+            assert!(mail.text.lines().all(|line| line.len() <= 200), "{kind}");
+            assert!(!mail.text.contains("\n\n\n") && !mail.text.contains("&amp;"), "{kind}:\n{}", mail.text);
+        }
+    }
+
+    #[test]
+    fn what_can_be_used_by_whoever_reads_it_is_known_as_secret_and_expires() {
+        let secret: Vec<_> = all("x", "a@b.example").into_iter().filter(|mail| mail.has_secret).collect();
+        let kinds: Vec<_> = secret.iter().map(|mail| mail.kind).collect();
+        assert_eq!(kinds, ["invitation", "verify-address", "password-reset", "ownership-asked"]);
+        assert!(secret.iter().all(|mail| mail.expires_at.is_some()));
+    }
+
+    #[test]
+    fn no_mail_is_made_for_what_is_no_address() {
+        let at = Time::parse("2026-03-03T09:00:00Z").expect("a time");
+        for to in [
+            "",
+            "ida",
+            "ida@",
+            "@acme.example",
+            "ida@acme.example\r\nRCPT TO:<eve@evil.example>",
+            "ida@acme.example, eve@evil.example",
+            "\"ida\r\n\"@acme.example",
+            "<ida@acme.example>",
+            "ida @acme.example",
+            "ida@acme.example\u{0}",
+            "ida@acme .example",
+        ] {
+            assert!(TestMail { by: "x", at }.mail(to, "en").is_err(), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_cut_where_it_becomes_a_message() {
+        assert_eq!(plain("Ida\tMarlow\n"), "Ida Marlow");
+        assert_eq!(plain("x".repeat(500)).chars().count(), NAME_CHARS_MAX + 1);
+        assert_eq!(plain("see https://evil.example"), "see https: //evil.example");
+    }
+}

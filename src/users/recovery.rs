@@ -1,0 +1,407 @@
+//! Links that prove something: that an address belongs to a user, or that somebody who forgot a password reads their mail.
+//!
+//! Owns `user_token`. Invariants: the table holds SHA-256 of the token, never the token; a link works once, for a short
+//! time, for one user and one address, and not after the password or the address was changed in another way (HOSTILE
+//! A19); a new password ends every session and signs nobody in, so that it never stands in for a second factor (A21); who
+//! asks is told the same whether the address is known or not (A17), and nobody's mailbox is flooded (A23).
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use super::{
+    actions,
+    model::{User, UserState, check_email, fold_email, user_urn},
+    passwords::{Comparison, Passwords, check_password},
+    queries::{self, Token},
+};
+use crate::{
+    audit::{self, Entry, Flood, Outcome},
+    clock::{DAY, HOUR, Time},
+    error::{Error, Result},
+    kernel::Kernel,
+    notifications::{self, Link, PasswordChanged, PasswordReset, VerifyAddress},
+    principal::{AccountId, Principal},
+    secret::{self, Secret},
+    sessions,
+    web::Address,
+};
+
+const RESET: &str = "reset-password";
+const VERIFY: &str = "verify-email";
+/// How long a link that proves an address works.
+const VERIFY_US: i64 = DAY;
+/// Links of one kind that a user gets in an hour.
+const EACH_HOUR: i64 = 3;
+/// Links that are asked for from one address in an hour.
+const FROM_ONE_ADDRESS: u64 = 20;
+/// What a link that does not work says: not why.
+const DEAD: &str =
+    "This link does not work any more: it is used up, too old, or was replaced by a newer one. Ask for a new one.";
+
+/// Who asks for links, from where; cheap to clone, one for the whole process.
+#[derive(Clone, Default)]
+pub struct Asking(Flood);
+
+fn dead() -> Error {
+    Error::Conflict(DEAD.into())
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    secret::sha256(token.as_bytes())
+}
+
+/// Makes a token; the older ones of its kind end.
+fn issue(
+    c: &Connection,
+    user: &User,
+    purpose: &str,
+    email: &str,
+    is_mailed: bool,
+    lifetime_us: i64,
+    now: Time,
+) -> Result<Secret<String>> {
+    queries::end_tokens(c, &user.id, purpose, now)?;
+    let token = secret::random_token();
+    let stored = Token {
+        user_id: user.id.clone(),
+        email: email.to_owned(),
+        is_mailed,
+        created_at: now,
+        expires_at: now.plus(lifetime_us),
+    };
+    queries::insert_token(c, &hash(token.expose()), purpose, &stored)?;
+    Ok(token)
+}
+
+/// The user of a token that works now.
+fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<(User, Token)>> {
+    let Some(found) = queries::find_token(c, &hash(token), purpose)?.filter(|found| now < found.expires_at) else {
+        return Ok(None);
+    };
+    let user = queries::find(c, &found.user_id)?.filter(|user| user.state == UserState::Enabled);
+    Ok(user.map(|user| (user, found)))
+}
+
+/// Tells a user by mail that their password was changed.
+pub(super) fn tell_changed(c: &Connection, user: &User, address: &str, now: Time) -> Result<()> {
+    queries::end_tokens(c, &user.id, RESET, now)?;
+    notifications::notify(c, PasswordChanged { at: now, address }.mail(&user.email, &user.locale)?, now)?;
+    Ok(())
+}
+
+/// The account whose log something about a user belongs to.
+fn log_account(c: &Connection, user: &User) -> Result<Option<AccountId>> {
+    Ok(queries::accounts_of(c, &user.id)?.into_iter().next())
+}
+
+fn about(c: &Connection, region: &str, kind: &'static str, user: &User) -> Result<Entry> {
+    let account = log_account(c, user)?;
+    let entry = Entry::new(kind).subject(user_urn(region, account, &user.id));
+    Ok(match account {
+        Some(account) => entry.account(account),
+        None => entry,
+    })
+}
+
+// --- a forgotten password ---
+
+/// Whether a link can be mailed at all; the same for everybody, so anybody may know.
+pub async fn can_mail(kernel: &Kernel) -> Result<bool> {
+    let config = kernel.config.clone();
+    kernel
+        .db
+        .read(move |c| Ok(notifications::is_configured(c)? && notifications::base_url(c, &config)?.is_some()))
+        .await
+}
+
+/// Mails a link for a new password, if there is a user with this address. Answers at once and does the work afterwards:
+/// neither words nor time tell whether there is one.
+pub fn ask_for_reset(kernel: &Kernel, asking: &Asking, email: &str, address: &Address) -> Result<()> {
+    let now = kernel.clock.now();
+    if asking.0.admit(&format!("reset:{}", address.ip), FROM_ONE_ADDRESS, HOUR, now).is_none() {
+        return Err(Error::TooManyRequests { retry_after_s: 3600 });
+    }
+    let (kernel, folded, address) = (kernel.clone(), fold_email(email), address.clone());
+    tokio::spawn(async move {
+        if let Err(error) = mail_reset(&kernel, folded, &address, now).await {
+            tracing::warn!(error = %error.chain(), "a link for a new password could not be mailed");
+        }
+    });
+    Ok(())
+}
+
+async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Time) -> Result<()> {
+    let region = kernel.config.region.clone();
+    let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
+    let (config, ip) = (kernel.config.clone(), address.ip);
+    audit::change(kernel, &stranger, move |c| {
+        let Some(user) = queries::find_by_email(c, &folded)? else { return Ok(((), Vec::new())) };
+        let entry = about(c, &region, "audit.password_reset_asked.v1", &user)?;
+        if user.state != UserState::Enabled {
+            return Ok(((), vec![entry.outcome(Outcome::Denied).detail("reason", "the user is disabled")]));
+        }
+        if queries::count_tokens(c, &user.id, RESET, now.plus(-HOUR))? >= EACH_HOUR {
+            let why = "three links were made in the last hour";
+            return Ok(((), vec![entry.outcome(Outcome::Denied).detail("reason", why)]));
+        }
+        let token = issue(c, &user, RESET, &user.email, true, PasswordReset::LIFETIME_US, now)?;
+        let link = notifications::link(c, &config, &reset_path(&token))?;
+        let mail = PasswordReset { link: &link, asked_at: now, address: ip }.mail(&user.email, &user.locale)?;
+        notifications::enqueue(c, mail, now)?;
+        Ok(((), vec![entry]))
+    })
+    .await
+}
+
+fn reset_path(token: &Secret<String>) -> String {
+    format!("/reset-password?token={}", token.expose())
+}
+
+/// How a link for a new password left the appliance.
+pub enum Handed {
+    /// Mailed to the user.
+    Mailed,
+    /// To be handed over by whoever asked for it; shown once.
+    ToCopy(Link),
+}
+
+/// A link for somebody else's new password, by an administrator who holds at least as much (HOSTILE R04).
+pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: String) -> Result<Handed> {
+    let (who, now, config) = (principal.clone(), kernel.clock.now(), kernel.config.clone());
+    let attempt =
+        Entry::new("audit.password_reset_asked.v1").subject(user_urn(&principal.region, principal.account, &id));
+    audit::attempt(kernel, principal, attempt, move |c| {
+        let account = who.account()?;
+        let member = queries::find_member(c, &id, account)?.ok_or(Error::NotFound("This user"))?;
+        actions::check_over(&who, &member)?;
+        // Whoever has the link has the user, and all that they own.
+        let is_elsewhere = queries::accounts_of(c, &id)?.into_iter().any(|other| other != account);
+        if is_elsewhere || (member.user.is_owner && !who.is_owner) {
+            let why = "This user belongs to more than this account, so they ask for a new password themselves, by mail, or \
+                       somebody sets one at the machine.";
+            return Err(Error::Forbidden(why.into()));
+        }
+        let user = member.user;
+        let is_mailed = notifications::is_configured(c)?;
+        let token = issue(c, &user, RESET, &user.email, is_mailed, PasswordReset::LIFETIME_US, now)?;
+        let link = notifications::link(c, &config, &reset_path(&token))?;
+        let handed = if is_mailed {
+            let address = who.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+            let mail = PasswordReset { link: &link, asked_at: now, address }.mail(&user.email, &user.locale)?;
+            notifications::enqueue(c, mail, now)?;
+            Handed::Mailed
+        } else {
+            Handed::ToCopy(link)
+        };
+        let entry = Entry::new("audit.password_reset_asked.v1")
+            .subject(user_urn(&who.region, Some(account), &user.id))
+            .detail("mailed", is_mailed);
+        Ok((handed, vec![entry]))
+    })
+    .await
+}
+
+/// Whether a link for a new password works now.
+pub async fn is_reset_open(kernel: &Kernel, token: &str) -> Result<bool> {
+    let (token, now) = (token.to_owned(), kernel.clock.now());
+    kernel.db.read(move |c| Ok(find(c, &token, RESET, now)?.is_some())).await
+}
+
+/// Sets a new password by a link, once; answers the user's address. All their sessions end, and nobody is signed in.
+pub async fn reset(
+    kernel: &Kernel,
+    passwords: &Passwords,
+    token: String,
+    new: Secret<String>,
+    address: &Address,
+) -> Result<String> {
+    let now = kernel.clock.now();
+    let asked = token.clone();
+    let found = kernel.db.read(move |c| find(c, &asked, RESET, now)).await?;
+    let (user, _) = found.ok_or_else(dead)?;
+    let hash = passwords.hash(check_password("new", &new, &user.email)?).await?;
+    let region = kernel.config.region.clone();
+    let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
+    let from = address.ip.to_string();
+    audit::change(kernel, &stranger, move |c| {
+        // Of two at once exactly one finds it: the other's transaction comes after its end.
+        let (user, token) = find(c, &token, RESET, now)?.ok_or_else(dead)?;
+        let is_about_now = fold_email(&token.email) == fold_email(&user.email);
+        if !is_about_now {
+            return Err(dead());
+        }
+        queries::set_password(c, &user.id, &hash.0, now)?;
+        if token.is_mailed {
+            queries::set_verified(c, &user.id, now)?;
+        }
+        tell_changed(c, &user, &from, now)?;
+        let ended = sessions::end_all(c, &user.id, None)?;
+        let entry = about(c, &region, "audit.user_password_reset.v1", &user)?
+            .detail("sessionsEnded", ended)
+            .detail("askedAt", token.created_at);
+        Ok((user.email, vec![entry]))
+    })
+    .await
+}
+
+// --- an address ---
+
+/// Mails a link that proves an address: the user's own, or the one that they want to have.
+fn mail_verification(
+    c: &Connection,
+    config: &crate::config::Config,
+    user: &User,
+    email: &str,
+    now: Time,
+) -> Result<()> {
+    if !notifications::is_configured(c)? {
+        return Err(Error::Conflict(
+            "This appliance sends no mail, so an address cannot be proved. Its owner can set mail up.".into(),
+        ));
+    }
+    if queries::count_tokens(c, &user.id, VERIFY, now.plus(-HOUR))? >= EACH_HOUR {
+        return Err(Error::TooManyRequests { retry_after_s: 3600 });
+    }
+    let token = issue(c, user, VERIFY, email, true, VERIFY_US, now)?;
+    let link = notifications::link(c, config, &format!("/verify-email?token={}", token.expose()))?;
+    let mail = VerifyAddress { link: &link, expires_at: now.plus(VERIFY_US) }.mail(email, &user.locale)?;
+    notifications::enqueue(c, mail, now)
+}
+
+/// Sends the link that proves the principal's own address again.
+pub(super) async fn verify_own(kernel: &Kernel, principal: &Principal) -> Result<()> {
+    let (id, account, now, config) =
+        (principal.id.clone(), principal.account()?, kernel.clock.now(), kernel.config.clone());
+    let region = principal.region.clone();
+    audit::change(kernel, principal, move |c| {
+        let user = queries::find_member(c, &id, account)?.ok_or(Error::Unauthenticated)?.user;
+        if user.email_verified_at.is_some() {
+            return Ok(((), Vec::new()));
+        }
+        mail_verification(c, &config, &user, &user.email, now)?;
+        let subject = user_urn(&region, Some(account), &user.id);
+        Ok(((), vec![Entry::new("audit.email_verification_sent.v1").subject(subject)]))
+    })
+    .await
+}
+
+/// Asks for another address: it is theirs once the link that goes there was opened.
+pub(super) async fn change_email(
+    kernel: &Kernel,
+    passwords: &Passwords,
+    principal: &Principal,
+    email: String,
+    current: Secret<String>,
+) -> Result<()> {
+    let email = check_email("email", &email)?;
+    let (id, account) = (principal.id.clone(), principal.account()?);
+    let member = kernel.db.read(move |c| queries::find_member(c, &id, account)).await?;
+    let user = member.ok_or(Error::Unauthenticated)?.user;
+    passwords.check_pace(&user.id, kernel.clock.now())?;
+    if !matches!(passwords.compare(current, Some(user.password_hash.clone())).await?, Comparison::Right { .. }) {
+        return Err(Error::field("currentForEmail", "This is not your current password."));
+    }
+    let (now, config, region) = (kernel.clock.now(), kernel.config.clone(), principal.region.clone());
+    audit::change(kernel, principal, move |c| {
+        // An address that somebody has is mailed all the same, without a word here: who it is stays unknown.
+        mail_verification(c, &config, &user, &email, now)?;
+        let entry = Entry::new("audit.email_change_asked.v1")
+            .subject(user_urn(&region, Some(account), &user.id))
+            .changes(json!({"email": user.email}), json!({"email": email}));
+        Ok(((), vec![entry]))
+    })
+    .await
+}
+
+/// The address that a link proves, if it works now.
+pub async fn find_verification(kernel: &Kernel, token: &str) -> Result<Option<String>> {
+    let (token, now) = (token.to_owned(), kernel.clock.now());
+    kernel.db.read(move |c| Ok(find(c, &token, VERIFY, now)?.map(|(_, token)| token.email))).await
+}
+
+/// Takes an address as proved; answers it.
+pub async fn verify(kernel: &Kernel, token: String, address: &Address) -> Result<String> {
+    let now = kernel.clock.now();
+    let region = kernel.config.region.clone();
+    let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
+    audit::change(kernel, &stranger, move |c| {
+        let (user, token) = find(c, &token, VERIFY, now)?.ok_or_else(dead)?;
+        let folded = fold_email(&token.email);
+        queries::end_tokens(c, &user.id, VERIFY, now)?;
+        if folded == fold_email(&user.email) {
+            queries::set_verified(c, &user.id, now)?;
+            let entry = about(c, &region, "audit.email_verified.v1", &user)?;
+            return Ok((token.email, vec![entry]));
+        }
+        if queries::find_by_email(c, &folded)?.is_some()
+            || !queries::set_email(c, &user.id, &token.email, &folded, Some(now))?
+        {
+            return Err(Error::Conflict("Another user has this address.".into()));
+        }
+        // Links that went to the old address are worth nothing any more.
+        queries::end_tokens(c, &user.id, RESET, now)?;
+        let entry = about(c, &region, "audit.user_email_changed.v1", &user)?
+            .changes(json!({"email": user.email}), json!({"email": token.email}));
+        Ok((token.email, vec![entry]))
+    })
+    .await
+}
+
+// --- the owner of the appliance ---
+
+/// Hands the appliance over to another user, who signs in anew to use it, as does the one who had it.
+pub(super) async fn hand_over(
+    kernel: &Kernel,
+    passwords: &Passwords,
+    principal: &Principal,
+    email: &str,
+    current: Secret<String>,
+) -> Result<()> {
+    let (id, account) = (principal.id.clone(), principal.account()?);
+    let member = kernel.db.read(move |c| queries::find_member(c, &id, account)).await?;
+    let owner = member.ok_or(Error::Unauthenticated)?.user;
+    passwords.check_pace(&owner.id, kernel.clock.now())?;
+    if !matches!(passwords.compare(current, Some(owner.password_hash.clone())).await?, Comparison::Right { .. }) {
+        return Err(Error::field("current", "This is not your current password."));
+    }
+    let (folded, now, region) = (fold_email(email), kernel.clock.now(), principal.region.clone());
+    audit::change(kernel, principal, move |c| {
+        let entry = set_owner(c, &region, &folded, now)?;
+        Ok(((), vec![entry]))
+    })
+    .await
+}
+
+/// Makes the user with this address (folded) the owner of the appliance; both sign in anew.
+pub fn set_owner(c: &Connection, region: &str, email_folded: &str, now: Time) -> Result<Entry> {
+    let to = queries::find_by_email(c, email_folded)?
+        .filter(|user| user.state == UserState::Enabled)
+        .ok_or_else(|| Error::field("email", "There is no user with this address who can sign in."))?;
+    let from = queries::find_owner(c)?;
+    if to.is_owner {
+        return Err(Error::field("email", "This user owns the appliance already."));
+    }
+    queries::set_owner(c, &to.id)?;
+    sessions::end_all(c, &to.id, None)?;
+    let mut before = None;
+    if let Some(from) = &from {
+        sessions::end_all(c, &from.id, None)?;
+        before = Some(user_urn(region, None, &from.id));
+    }
+    let confirmed = notifications::OwnershipConfirmed {
+        from: from.as_ref().map_or("", |from| from.name.as_str()),
+        to: &to.name,
+        at: now,
+    };
+    for user in from.iter().chain([&to]) {
+        notifications::notify(c, confirmed.mail(&user.email, &user.locale)?, now)?;
+    }
+    Ok(Entry::new("audit.ownership_transferred.v1")
+        .subject(user_urn(region, None, &to.id))
+        .changes(json!({"owner": before}), json!({"owner": user_urn(region, None, &to.id)})))
+}
+
+/// Deletes links that nobody counts any more.
+pub fn purge(c: &Connection, now: Time) -> Result<usize> {
+    queries::purge_tokens(c, now.plus(-DAY))
+}
