@@ -55,6 +55,7 @@ fn routes() -> Routes {
     routes.open("/readyz", ready);
     routes.open("/metrics", metrics_text);
     routes.open("/api/openapi.json", openapi);
+    routes.get("/docs/api", Permission::SignedIn, web::reference);
     routes
 }
 
@@ -62,6 +63,7 @@ fn routes() -> Routes {
 fn jobs(app: &App) {
     every(app, Duration::from_secs(600), "sessions", sessions::purge);
     every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
+    every(app, Duration::from_secs(60), "idempotency keys", web::purge_answers);
     let (kernel, runner, live) = (app.kernel.clone(), app.runner.clone(), app.live.clone());
     tokio::spawn(async move {
         // Before anything runs: what ends from here on is counted on top.
@@ -193,7 +195,7 @@ impl App {
     pub fn bind(&self) -> Result<web::Bound, StartError> {
         recorder();
         let gate = Arc::new(Door { kernel: self.kernel.clone(), keys: Keys::default(), denials: Flood::default() });
-        let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
+        let web = Web::new(self.kernel.clone(), gate, &self.routes);
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
         let bound = web::bind(web, self.routes.clone(), move |state| {
@@ -379,6 +381,13 @@ impl Gate for Door {
                     Surroundings::default()
                 }
             }
+        })
+    }
+
+    fn newest_record(&self, principal: Principal) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move {
+            let account = principal.account()?;
+            self.kernel.db.read(move |c| audit::newest_of(c, account)).await
         })
     }
 

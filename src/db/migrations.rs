@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0008_directories.sql"),
     include_str!("../../migrations/0009_identities.sql"),
     include_str!("../../migrations/0010_enforcement.sql"),
+    include_str!("../../migrations/0013_idempotency.sql"),
 ];
 
 /// The schema this program knows.

@@ -18,6 +18,7 @@ use crate::{
     principal::{AccountId, Principal, urn},
     schedule::{self, SpecInput},
     secret::Secret,
+    web::carried,
 };
 
 /// A new directory, or all of an existing one's settings (DESIGN §8).
@@ -468,9 +469,9 @@ async fn start(
     let begin = || {
         let (kernel, principal, runner, preview) = (kernel.clone(), principal.clone(), runner.clone(), preview.clone());
         // In a task of its own: when the asker goes away, a run that was stored is carried all the same.
-        tokio::spawn(
-            async move { begin_run(&kernel, &principal, &runner, account, directory_id, input, preview).await },
-        )
+        tokio::spawn(carried(async move {
+            begin_run(&kernel, &principal, &runner, account, directory_id, input, preview).await
+        }))
     };
     let ended = |e| Error::caused("starting a run ended early", e);
     match begin().await.map_err(ended)? {
