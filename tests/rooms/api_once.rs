@@ -163,7 +163,9 @@ async fn a_request_that_was_cut_off_is_repeated_after_a_minute_unless_it_changed
     for _ in 0..2 {
         let lost = post(&api, "/api/apikeys", "one", &protection("robot")).await;
         assert_eq!(lost.status(), 409);
-        assert!(lost.json::<Value>().await.expect("JSON")["message"].as_str().expect("text").contains("not done twice"));
+        assert!(
+            lost.json::<Value>().await.expect("JSON")["message"].as_str().expect("text").contains("not done twice")
+        );
     }
     assert_eq!(app.count("SELECT count(*) FROM api_key WHERE alias = 'robot'"), 1);
 }
@@ -229,7 +231,9 @@ async fn what_is_kept_is_bounded() {
     assert_eq!(post(&api, "/api/apikeys", "one", &protection("robot")).await.status(), 201);
     assert_eq!(app.count("SELECT count(*) FROM idempotency_key WHERE principal <> 'somebody else'"), 7_500);
     assert_eq!(app.count("SELECT count(*) FROM idempotency_key WHERE principal = 'somebody else'"), 1);
-    assert!(post(&api, "/api/apikeys", "one", &protection("robot")).await.headers().contains_key("idempotent-replayed"));
+    assert!(
+        post(&api, "/api/apikeys", "one", &protection("robot")).await.headers().contains_key("idempotent-replayed")
+    );
     app.forward(24 * 3600 * 1_000_000);
     let now = app.app.kernel.clock.now();
     let mut purged = 0;
