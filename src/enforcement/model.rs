@@ -219,6 +219,7 @@ pub struct Request {
 /// What became of a request that waited for another person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TaskRequestDecision)]
 pub struct Decision {
     /// `approved`, `declined`, `overridden` or `expired`.
     pub decision: String,

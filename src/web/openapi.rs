@@ -38,8 +38,12 @@ fn schema_of<'a>(operation: &'a Value, status: &str) -> Option<&'a Value> {
 }
 
 impl Document {
-    pub(super) fn add<P: utoipa::Path + utoipa::__dev::SchemaReferences>(&mut self, permission: Permission) -> Added {
-        let value = json_of(&P::operation());
+    pub(super) fn add<P>(&mut self, permission: Permission) -> Added
+    where
+        P: utoipa::Path + utoipa::__dev::SchemaReferences + utoipa::__dev::Tags<'static>,
+    {
+        let mut value = json_of(&P::operation());
+        set(&mut value, "tags", json!(P::tags()));
         let methods = P::methods().into_iter().map(|method| match method {
             utoipa::openapi::HttpMethod::Post => "post",
             utoipa::openapi::HttpMethod::Delete => "delete",
@@ -338,7 +342,17 @@ fn finished(operation: &Operation, method: &str, has_item: bool) -> Value {
         // A stranger has no rate to be told.
         names.retain(|name| status != "401" || *name == "X-Request-Id");
         let headers: Map<String, Value> = names.into_iter().map(|name| (name.to_owned(), header(name))).collect();
+        let usual = match status.as_str() {
+            "201" => "Made.",
+            "202" => "Begun.",
+            "204" => "Done; there is no body.",
+            _ => "As asked for.",
+        };
         if let Some(answer) = answer.as_object_mut() {
+            let is_said = answer.get("description").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+            if !is_said {
+                answer.insert("description".into(), usual.into());
+            }
             answer.insert("headers".into(), Value::Object(headers));
         }
     }

@@ -68,15 +68,13 @@ impl<K: Hash + Eq> Buckets<K> {
         let spent_us = held.get(&who).map_or(0, |full_at| full_at.since(now).clamp(0, room_us));
         let is_over = spent_us + each_us > room_us;
         let spent_us = if is_over { spent_us } else { spent_us + each_us };
-        if !is_over {
-            if held.len() >= BUCKETS_MAX && !held.contains_key(&who) {
-                held.retain(|_, full_at| full_at.since(now) > 0);
-                if held.len() >= BUCKETS_MAX {
-                    held.clear();
-                }
+        if held.len() >= BUCKETS_MAX && !held.contains_key(&who) {
+            held.retain(|_, full_at| full_at.since(now) > 0);
+            if held.len() >= BUCKETS_MAX {
+                held.clear();
             }
-            held.insert(who, now.plus(spent_us));
         }
+        held.insert(who, now.plus(spent_us));
         let remaining = u32::try_from((room_us - spent_us) / each_us).unwrap_or(u32::MAX).min(quota);
         Standing {
             quota,

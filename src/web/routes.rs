@@ -79,7 +79,7 @@ impl Routes {
     /// An API operation; `P` is the type that `#[utoipa::path]` made beside the handler (`__path_<handler>`).
     pub fn api<P, F, Args>(&mut self, permission: Permission, handler: F)
     where
-        P: utoipa::Path + utoipa::__dev::SchemaReferences,
+        P: utoipa::Path + utoipa::__dev::SchemaReferences + utoipa::__dev::Tags<'static>,
         F: Handler<Args> + Send + Sync,
         Args: actix_web::FromRequest + 'static,
         F::Output: Responder + 'static,

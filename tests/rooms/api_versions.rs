@@ -268,7 +268,7 @@ fn least(document: &Value, schema: &Value) -> Value {
     let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str()).unwrap_or("object");
     match kind {
         "string" => json!("x"),
-        "integer" => json!(schema["minimum"].as_i64().unwrap_or(1)),
+        "integer" | "number" => json!(schema["minimum"].as_i64().unwrap_or(1)),
         "boolean" => json!(true),
         "array" => json!([least(document, &schema["items"])]),
         _ => {
