@@ -54,6 +54,7 @@ impl Account {
 #[schema(as = AccountUpdate)]
 pub struct UpdateInput {
     /// For how many days the past of its directories is kept: 30 to 3650. What is older is deleted within a day.
+    #[schema(minimum = 30, maximum = 3650)]
     pub history_days: Option<i64>,
 }
 

@@ -56,12 +56,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For the demo: a folder of its own, loopback and plain HTTP; no file is read. Only the address can be chosen.
+    /// For the demo: a folder of its own, loopback and plain HTTP; no file is read. Only the address and
+    /// the rate of the API can be chosen.
     pub fn demo_config(self, data_dir: PathBuf) -> Result<Config, ConfigError> {
         let layer = Layer {
             data_dir: Some(data_dir),
             listen: Some(self.listen.unwrap_or_else(|| "127.0.0.1:8080".into())),
             plain_http: Some(true),
+            api_rate_per_minute: self.api_rate_per_minute,
             ..Layer::default()
         };
         layer.finish()

@@ -27,6 +27,7 @@ use crate::{
 #[schema(as = DirectoryCreate)]
 pub struct CreateInput {
     pub kind: Kind,
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// As the kind of directory needs them.
     #[schema(value_type = Object)]
@@ -45,6 +46,7 @@ pub struct CreateInput {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schema(as = DirectoryUpdate)]
 pub struct UpdateInput {
+    #[schema(min_length = 1, max_length = 100)]
     pub name: Option<String>,
     #[schema(value_type = Option<Object>)]
     pub settings: Option<serde_json::Value>,

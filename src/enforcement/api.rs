@@ -25,18 +25,26 @@ pub(super) struct TaskQuery {
     limit: Option<i64>,
     cursor: Option<String>,
     /// A request's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     request: Option<String>,
     /// An identity's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     identity: Option<String>,
     /// A directory's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     directory: Option<String>,
     /// `awaiting-approval queued sent accepted observed unsuccessful timed-out refused cancelled`.
+    #[param(pattern = "^(awaiting-approval|queued|sent|accepted|observed|unsuccessful|timed-out|refused|cancelled|)$")]
     state: Option<String>,
 }
 
 fn number(name: &str, text: Option<&str>) -> Result<Option<i64>> {
     text.filter(|text| !text.is_empty())
-        .map(|text| text.parse().map_err(|_| Error::BadRequest(format!("{name} must be an id."))))
+        .map(|text| {
+            let is_number = text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = is_number.then(|| text.parse().ok()).flatten();
+            number.ok_or_else(|| Error::BadRequest(format!("{name} must be an id.")))
+        })
         .transpose()
 }
 
@@ -114,6 +122,7 @@ pub(super) struct RequestQuery {
     limit: Option<i64>,
     cursor: Option<String>,
     /// `awaiting-approval running successful partially-successful unsuccessful cancelled`.
+    #[param(pattern = "^(awaiting-approval|running|successful|partially-successful|unsuccessful|cancelled|)$")]
     state: Option<String>,
 }
 

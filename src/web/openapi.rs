@@ -7,8 +7,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::paging;
+use super::{
+    input::{CURSOR_CHARS_MAX, QUERY_CHARS_MAX},
+    paging,
+};
 use crate::principal::{Level, Permission, Service};
+
+/// Text without control characters, as a pattern.
+const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 
 struct Operation {
     path: String,
@@ -43,6 +49,12 @@ impl Document {
         P: utoipa::Path + utoipa::__dev::SchemaReferences + utoipa::__dev::Tags<'static>,
     {
         let mut value = json_of(&P::operation());
+        // A file holds everything: it has no pages, though it is narrowed by the same type as the list.
+        if P::path().rsplit('/').next().is_some_and(|last| last.contains('.'))
+            && let Some(parameters) = value.get_mut("parameters").and_then(Value::as_array_mut)
+        {
+            parameters.retain(|parameter| parameter["name"] != "limit" && parameter["name"] != "cursor");
+        }
         set(&mut value, "tags", json!(P::tags()));
         let methods = P::methods().into_iter().map(|method| match method {
             utoipa::openapi::HttpMethod::Post => "post",
@@ -51,7 +63,7 @@ impl Document {
             utoipa::openapi::HttpMethod::Patch => "patch",
             _ => "get",
         });
-        let parameters = value["parameters"].as_array().into_iter().flatten();
+        let parameters = list_of(&value, "parameters").iter();
         let query = parameters.filter(|parameter| parameter["in"] == "query");
         let query = query.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned)).collect();
         let is_list = schema_of(&value, "200").is_some_and(|schema| schema["type"] == "array");
@@ -120,6 +132,14 @@ impl Document {
 
 fn tag_of(operation: &Value) -> &str {
     operation.pointer("/tags/0").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn text_of<'a>(object: &'a Value, name: &str) -> &'a str {
+    object.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list_of<'a>(object: &'a Value, name: &str) -> &'a [Value] {
+    object.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 fn set(object: &mut Value, name: &str, value: Value) {
@@ -226,7 +246,7 @@ fn without_null(schema: &mut Value) {
 }
 
 fn parameters(operation: &Operation, method: &str, has_item: bool, answers_json: bool) -> Vec<Value> {
-    let mut all = operation.value["parameters"].as_array().cloned().unwrap_or_default();
+    let mut all = list_of(&operation.value, "parameters").to_vec();
     for parameter in all.iter_mut().filter(|parameter| parameter["in"] == "query") {
         if let Some(schema) = parameter.get_mut("schema") {
             without_null(schema);
@@ -236,8 +256,16 @@ fn parameters(operation: &Operation, method: &str, has_item: bool, answers_json:
             set(parameter, "schema", json!({"type": "integer", "minimum": 0, "maximum": most, "default": usual}));
             set(parameter, "description", "Items in one answer; 0 and absent mean 25.".into());
         } else if parameter["name"] == "cursor" {
-            set(parameter, "schema", json!({"type": "string", "format": "cursor", "maxLength": 4096}));
+            set(parameter, "schema", json!({"type": "string", "format": "cursor", "maxLength": CURSOR_CHARS_MAX}));
             set(parameter, "description", "The `next` of the answer before, as it is.".into());
+        }
+        if let Some(schema) = parameter.get_mut("schema").and_then(Value::as_object_mut)
+            && schema.get("type").is_some_and(|kind| kind == "string")
+        {
+            schema.entry("maxLength").or_insert_with(|| QUERY_CHARS_MAX.into());
+            if !schema.contains_key("format") {
+                schema.entry("pattern").or_insert_with(|| NO_CONTROLS.into());
+            }
         }
     }
     all.push(parameter(
@@ -275,7 +303,7 @@ fn finished(operation: &Operation, method: &str, has_item: bool) -> Value {
     let parameters = parameters(operation, method, has_item, is_json("200"));
     let is_paged = parameters.iter().any(|parameter| parameter["name"] == "cursor");
     let has_id = operation.path.contains("{id}");
-    let id = format!("{}_{}", tag_of(&value), value["operationId"].as_str().unwrap_or_default());
+    let id = format!("{}_{}", tag_of(&value), text_of(&value, "operationId"));
     set(&mut value, "parameters", Value::Array(parameters));
     set(&mut value, "operationId", id.into());
     set(&mut value, "x-permission", permission_text(operation.permission).into());
@@ -300,12 +328,12 @@ fn finished(operation: &Operation, method: &str, has_item: bool) -> Value {
             "409",
             "The state of things does not allow this now, or a request with this Idempotency-Key is going on.",
         );
-        answer("422", "Fields to correct; or the Idempotency-Key was used for another request.");
         answer("413", "The body is larger than 1 MiB.");
     }
     if has_item && method != "get" {
         answer("412", "The item is not, or no longer, as `If-Match` says.");
     }
+    answer("422", "Fields to correct; or the Idempotency-Key was used for another request.");
     answer("429", "Too many requests.");
     answer("500", "Our fault; the answer carries the request id.");
     answer("503", "Not available at the moment.");

@@ -107,7 +107,9 @@ fn kind(document: &Value, schema: &Value) -> String {
         }
     };
     let word = match types.iter().find(|one| **one != "null") {
-        Some(&"string") if found["format"] == "date-time" => "time".to_owned(),
+        Some(&"string") if found["format"].as_str().is_some_and(|format| format.ends_with("date-time")) => {
+            "time".into()
+        }
         Some(&"string") => format!("text{}", bounds("minLength", "maxLength", "characters")),
         Some(&"integer") => format!("number{}", bounds("minimum", "maximum", "")),
         Some(&"boolean") => "true or false".to_owned(),

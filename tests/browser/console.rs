@@ -26,6 +26,8 @@ const PAGES: &[(&str, &str)] = &[
     ("/tasks/rules", "task-rules"),
     ("/logs", "audit-log"),
     ("/api-keys", "api-keys"),
+    ("/docs/api", "api-reference"),
+    ("/docs/api#directories-create", "api-reference-open"),
     ("/profile", "profile"),
 ];
 
