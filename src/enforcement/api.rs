@@ -7,7 +7,7 @@ use super::{
     actions::{self, ProtectionInput, ReasonInput},
     dispatcher::Dispatcher,
     model::{CreatedJson, Request, RequestJson, RequestState, Task, TaskInput, TaskJson, TaskState},
-    never::ProtectionJson,
+    never::{Protection, ProtectionJson},
     queries::{self, TaskFilter},
     rule::{Rule, RuleInput},
     rules_queries,
@@ -194,13 +194,16 @@ pub(super) async fn undo(
     Ok(created(actions::undo(&ctx.kernel, &ctx.principal, &dispatcher, id.0, None, body.0).await?))
 }
 
-/// The protected list: whom nobody acts on. All of it, in the order in which it was written.
-#[utoipa::path(get, path = "/api/protections", tag = "tasks",
+/// The protected list: whom nobody acts on, in the order in which it was written.
+#[utoipa::path(get, path = "/api/protections", tag = "tasks", params(ListQuery),
     responses((status = 200, description = "`{\"protections\": […]}`", body = [ProtectionJson])))]
-pub(super) async fn list_protections(ctx: Ctx) -> Result<HttpResponse> {
+pub(super) async fn list_protections(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
+    let (limit, after) = (query.0.limit()?, query.0.position::<i64>()?.unwrap_or(0));
     let rows = ctx.kernel.db.read(move |c| rules_queries::protections(c, account)).await?;
-    Ok(Listing { rows, next: None }.map(ProtectionJson::from).json("protections"))
+    // The list is short enough to be read whole: it is, whenever anybody is acted on.
+    let rows = rows.into_iter().filter(|row| row.id > after).take(limit + 1).collect();
+    Ok(Listing::cut(rows, limit, |row: &Protection| row.id).map(ProtectionJson::from).json("protections"))
 }
 
 /// Puts an identity, the members of a group, or everybody below a DN on the protected list.

@@ -98,9 +98,8 @@ impl IdentityQuery {
             None | Some("") => false,
             Some("true") if self.as_of.as_deref().is_none_or(str::is_empty) => true,
             Some("true") => {
-                return Err(Error::field(
-                    "privileged",
-                    "Who is privileged can be listed for now only, not as of a time.",
+                return Err(Error::BadRequest(
+                    "Who is privileged can be listed for now only, not as of a time.".into(),
                 ));
             }
             Some(_) => return Err(Error::BadRequest("privileged must be true, or absent.".into())),
@@ -399,7 +398,7 @@ impl CompareQuery {
         let Some(from) = moment("from", self.from.as_deref(), now)? else { return Ok(None) };
         let to = moment("to", self.to.as_deref(), now)?.unwrap_or(now);
         if from > to {
-            return Err(Error::field("from", "This must not be after `to`."));
+            return Err(Error::BadRequest("from must not be after to.".into()));
         }
         Ok(Some((from, to)))
     }

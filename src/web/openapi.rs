@@ -320,7 +320,8 @@ fn finished(operation: &Operation, method: &str, has_item: bool) -> Value {
     answer("400", "The request cannot be read: JSON, a header, a query parameter, a cursor.");
     answer("401", "The API key is missing or not valid.");
     answer("403", "The key's role does not allow this.");
-    if has_id {
+    // What is changed may be named in the body, too.
+    if has_id || method != "get" {
         answer("404", "There is no such thing in this account.");
     }
     if method != "get" {

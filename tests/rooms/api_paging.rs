@@ -86,6 +86,12 @@ const LISTS: &[List] = &[
         remove: "DELETE FROM task WHERE id = 100 + ?1",
     },
     List {
+        path: "/api/protections",
+        insert: "INSERT INTO protection (id, account_id, kind, directory_id, dn, name, note, created_by, created_at)
+                 SELECT 100 + ?1, id, 'unit', 1, 'dn' || ?1, 'row', '', 'x', 1 FROM account",
+        remove: "UPDATE protection SET removed_at = 1 WHERE id = 100 + ?1",
+    },
+    List {
         path: "/api/logs",
         insert: "INSERT INTO audit_record (seq, id, at, type, account_id, principal_urn, result, details, prev_hash, hash)
                  SELECT 1000 + ?1, 'row' || ?1, 1, 'audit.row_made.v1', id, 'x', 'success', '{}', zeroblob(32), zeroblob(32) FROM account",
