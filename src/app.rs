@@ -57,6 +57,7 @@ fn routes() -> Routes {
     routes.open("/readyz", ready);
     routes.open("/metrics", metrics_text);
     routes.open("/api/openapi.json", openapi);
+    routes.get("/docs/api", Permission::SignedIn, web::reference);
     routes
 }
 
@@ -68,6 +69,7 @@ fn jobs(app: &App) {
     every(app, Duration::from_secs(3600), "parts", identities::parts::purge);
     every(app, Duration::from_secs(3600), "mails", notifications::purge);
     tokio::spawn(notifications::work(app.kernel.clone()));
+    every(app, Duration::from_secs(60), "idempotency keys", web::purge_answers);
     let (kernel, runner, live) = (app.kernel.clone(), app.runner.clone(), app.live.clone());
     tokio::spawn(async move {
         // Before anything runs: what ends from here on is counted on top.
@@ -227,7 +229,7 @@ impl App {
     pub fn bind(&self) -> Result<web::Bound, StartError> {
         recorder();
         let gate = Arc::new(Door { kernel: self.kernel.clone(), keys: Keys::default(), denials: Flood::default() });
-        let web = Web { kernel: self.kernel.clone(), gate, openapi: Arc::new(self.routes.openapi_json()) };
+        let web = Web::new(self.kernel.clone(), gate, &self.routes);
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
         let (neighbours, asking) = (Data::new(NEIGHBOURS), Data::new(users::Asking::default()));
@@ -445,6 +447,13 @@ impl Gate for Door {
                     Surroundings::default()
                 }
             }
+        })
+    }
+
+    fn newest_record(&self, principal: Principal) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move {
+            let account = principal.account()?;
+            self.kernel.db.read(move |c| audit::newest_of(c, account)).await
         })
     }
 

@@ -11,6 +11,10 @@ use std::{
 use ipnet::IpNet;
 use serde::Deserialize;
 
+/// Ten requests a second, for minutes on end, from one program.
+const API_RATE_DEFAULT: u32 = 600;
+const API_RATE_MAX: u32 = 1_000_000;
+
 /// What the appliance runs with, after all sources are merged.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -27,6 +31,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Cloud connectors may be pointed at private addresses (tests, national clouds behind proxies).
     pub allow_private_endpoints: bool,
+    /// Requests a minute that one API key may make; 0: as many as it likes.
+    pub api_rate_per_minute: u32,
     pub log: LogConfig,
 }
 
@@ -72,6 +78,7 @@ pub struct Layer {
     pub region: Option<String>,
     pub trusted_proxies: Option<Vec<String>>,
     pub allow_private_endpoints: Option<bool>,
+    pub api_rate_per_minute: Option<u32>,
     pub log: Option<LogConfig>,
 }
 
@@ -106,6 +113,7 @@ impl Layer {
             region: upper.region.or(self.region),
             trusted_proxies: upper.trusted_proxies.or(self.trusted_proxies),
             allow_private_endpoints: upper.allow_private_endpoints.or(self.allow_private_endpoints),
+            api_rate_per_minute: upper.api_rate_per_minute.or(self.api_rate_per_minute),
             log: upper.log.or(self.log),
         }
     }
@@ -147,6 +155,10 @@ impl Layer {
         if !region_ok {
             return Err(value("region", "1 to 32 lower-case letters, digits and hyphens".into()));
         }
+        let api_rate_per_minute = self.api_rate_per_minute.unwrap_or(API_RATE_DEFAULT);
+        if api_rate_per_minute > API_RATE_MAX {
+            return Err(value("api_rate_per_minute", format!("0 (no limit) to {API_RATE_MAX}")));
+        }
         let plain_http = self.plain_http.unwrap_or(false);
         if plain_http && !listen.ip().is_loopback() && trusted_proxies.is_empty() {
             return Err(value(
@@ -165,6 +177,7 @@ impl Layer {
             region,
             trusted_proxies,
             allow_private_endpoints: self.allow_private_endpoints.unwrap_or(false),
+            api_rate_per_minute,
             log: self.log.unwrap_or_default(),
         })
     }
@@ -191,6 +204,7 @@ mod tests {
         assert!(finish("plain_htpp = true").is_err_and(|e| e.contains("plain_htpp")));
         assert!(finish("region = \"Europe!\"").is_err());
         assert!(finish("base_url = \"bailiwick\"").is_err());
+        assert!(finish("api_rate_per_minute = 1000001").is_err_and(|e| e.contains("api_rate_per_minute")));
         assert!(finish("listen = \"443\"").is_err_and(|e| e.contains("address and port")));
     }
 

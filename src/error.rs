@@ -39,6 +39,9 @@ pub enum Error {
     /// 409: the state of the thing does not allow it now.
     #[error("{0}")]
     Conflict(String),
+    /// 412: the thing is not, or no longer, as `If-Match` says.
+    #[error("{0}")]
+    PreconditionFailed(String),
     /// 413: more bytes than this route takes.
     #[error("The request is too large.")]
     TooLarge,
@@ -87,6 +90,7 @@ impl Error {
             Self::NotFound(_) => 404,
             Self::BadRequest(_) => 400,
             Self::Conflict(_) => 409,
+            Self::PreconditionFailed(_) => 412,
             Self::TooLarge => 413,
             Self::Invalid(_) => 422,
             Self::TooManyRequests { .. } => 429,

@@ -476,6 +476,16 @@ fn the_shipped_settings_stay_valid_when_every_key_is_uncommented() {
     let uncommented = pattern(r"(?m)^#([\[a-z])").replace_all(&shipped, "$1");
     let settings: toml::Table = uncommented.parse().unwrap();
     let keys: Vec<_> = settings.keys().map(String::as_str).collect();
-    let expected = ["base_url", "data_dir", "listen", "log", "plain_http", "region", "tls", "trusted_proxies"];
+    let expected = [
+        "api_rate_per_minute",
+        "base_url",
+        "data_dir",
+        "listen",
+        "log",
+        "plain_http",
+        "region",
+        "tls",
+        "trusted_proxies",
+    ];
     assert_eq!(keys, expected, "add a new key to the file that explains them, too");
 }

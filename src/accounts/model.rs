@@ -119,6 +119,7 @@ pub struct UpdateInput {
     /// 1 to 24.
     pub session_max_hours: Option<i64>,
     /// For how many days the past of its directories is kept: 30 to 3650. What is older is deleted within a day.
+    #[schema(minimum = 30, maximum = 3650)]
     pub history_days: Option<i64>,
 }
 

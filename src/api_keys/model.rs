@@ -142,15 +142,19 @@ impl<'de> Deserialize<'de> for Expiry {
 #[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct KeyInput {
-    /// 1 to 64 characters, unique within the account.
+    /// Unique within the account.
+    #[schema(min_length = 1, max_length = 64)]
     pub alias: Option<String>,
+    #[schema(max_length = 500)]
     pub description: Option<String>,
     pub role_id: Option<String>,
     /// Addresses from which the key may be used. With `allowedCIDRs` empty too: from anywhere.
     #[serde(rename = "allowedIPs")]
+    #[schema(max_items = 64)]
     pub allowed_ips: Option<Vec<String>>,
     /// Networks from which the key may be used.
     #[serde(rename = "allowedCIDRs")]
+    #[schema(max_items = 64)]
     pub allowed_cidrs: Option<Vec<String>>,
     /// RFC 3339. Absent: in a year. `null`: never, which takes the role full-access.
     #[serde(default, skip_serializing)]

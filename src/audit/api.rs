@@ -29,10 +29,13 @@ pub(super) struct LogQuery {
     /// URN of what was acted upon.
     pub(super) subject: Option<String>,
     /// `success`, `failure` or `denied`.
+    #[param(pattern = "^(success|failure|denied|)$")]
     pub(super) result: Option<String>,
     /// RFC 3339; records at or after this moment.
+    #[param(format = "past-date-time")]
     pub(super) from: Option<String>,
     /// RFC 3339; records at or before this moment.
+    #[param(format = "past-date-time")]
     pub(super) to: Option<String>,
 }
 

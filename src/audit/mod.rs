@@ -23,13 +23,14 @@ use rusqlite::Connection;
 
 pub use flood::Flood;
 pub use model::{Entry, Outcome, Record};
+pub use queries::newest_of;
 pub use verify::{Finding, Report, verify};
 
 use crate::{
     error::{Error, Result},
     kernel::Kernel,
     principal::{Level, Permission, Principal, Service},
-    web::Routes,
+    web::{self, Routes},
 };
 
 /// Runs `f` in one transaction and writes the records it answers, by `principal`, in the same one. An error, from
@@ -39,8 +40,20 @@ where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<(T, Vec<Entry>)> + Send + 'static,
 {
-    let (kernel_, principal) = (kernel.clone(), principal.clone());
-    kernel.db.write(move |connection| write(&kernel_, connection, &principal, f)).await
+    let (kernel_, principal, ongoing) = (kernel.clone(), principal.clone(), web::ongoing());
+    kernel
+        .db
+        .write(move |connection| {
+            if let (Some(ongoing), Some(account)) = (&ongoing, principal.account) {
+                ongoing.check(|| newest_of(connection, account))?;
+            }
+            let (value, has_changed) = write(&kernel_, connection, &principal, f)?;
+            if let Some(ongoing) = ongoing.filter(|_| has_changed) {
+                ongoing.note_change(connection)?;
+            }
+            Ok(value)
+        })
+        .await
 }
 
 /// [`change`] that may be refused: that somebody asked for what they may not do is put on the record as `attempt`.
@@ -63,23 +76,27 @@ where
     F: FnOnce(&Connection) -> Result<(T, Vec<Entry>)> + Send + 'static,
 {
     let (kernel_, principal) = (kernel.clone(), principal.clone());
-    kernel.db.write_blocking(move |connection| write(&kernel_, connection, &principal, f))
+    kernel.db.write_blocking(move |connection| write(&kernel_, connection, &principal, f).map(|(value, _)| value))
 }
 
 /// Writes records that accompany no change.
 pub async fn record(kernel: &Kernel, principal: &Principal, entries: Vec<Entry>) -> Result<()> {
-    change(kernel, principal, move |_| Ok(((), entries))).await
+    let (kernel_, principal) = (kernel.clone(), principal.clone());
+    kernel.db.write(move |connection| write(&kernel_, connection, &principal, |_| Ok(((), entries)))).await?;
+    Ok(())
 }
 
+/// Answers also whether there was anything to record.
 fn write<T>(
     kernel: &Kernel,
     connection: &Connection,
     principal: &Principal,
     f: impl FnOnce(&Connection) -> Result<(T, Vec<Entry>)>,
-) -> Result<T> {
+) -> Result<(T, bool)> {
     let (value, entries) = f(connection)?;
+    let has_changed = !entries.is_empty();
     chain::append(connection, &kernel.key, kernel.clock.now(), principal, entries)?;
-    Ok(value)
+    Ok((value, has_changed))
 }
 
 /// The pages and the API of the log.

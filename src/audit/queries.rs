@@ -12,6 +12,13 @@ pub(super) fn newest(connection: &Connection) -> Result<Option<(i64, Vec<u8>)>> 
         .optional()?)
 }
 
+/// The number of an account's newest record; 0 when there is none.
+pub fn newest_of(connection: &Connection, account: AccountId) -> Result<i64> {
+    Ok(connection
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM audit_record WHERE account_id = ?1")?
+        .query_row([account], |row| row.get(0))?)
+}
+
 pub(super) fn insert(connection: &Connection, record: &Record) -> Result<()> {
     connection
         .prepare_cached(

@@ -44,6 +44,9 @@ pub struct Settings {
     #[arg(long, global = true, env = "BAILIWICK_ALLOW_PRIVATE_ENDPOINTS", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = BoolishValueParser::new(), value_name = "BOOL")]
     allow_private_endpoints: Option<bool>,
+    /// Requests a minute that one API key may make; 0 for no limit. Default: 600.
+    #[arg(long, global = true, env = "BAILIWICK_API_RATE_PER_MINUTE", value_name = "NUMBER")]
+    api_rate_per_minute: Option<u32>,
     /// Format of the log on standard error.
     #[arg(long, global = true, env = "BAILIWICK_LOG_FORMAT")]
     log_format: Option<LogFormat>,
@@ -53,12 +56,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For the demo: a folder of its own, loopback and plain HTTP; no file is read. Only the address can be chosen.
+    /// For the demo: a folder of its own, loopback and plain HTTP; no file is read. Only the address and
+    /// the rate of the API can be chosen.
     pub fn demo_config(self, data_dir: PathBuf) -> Result<Config, ConfigError> {
         let layer = Layer {
             data_dir: Some(data_dir),
             listen: Some(self.listen.unwrap_or_else(|| "127.0.0.1:8080".into())),
             plain_http: Some(true),
+            api_rate_per_minute: self.api_rate_per_minute,
             ..Layer::default()
         };
         layer.finish()
@@ -86,6 +91,7 @@ impl Settings {
             region: self.region,
             trusted_proxies: self.trusted_proxies,
             allow_private_endpoints: self.allow_private_endpoints,
+            api_rate_per_minute: self.api_rate_per_minute,
             log: Some(log),
         };
         file.under(upper).finish()

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0010_enforcement.sql"),
     include_str!("../../migrations/0011_roles.sql"),
     include_str!("../../migrations/0012_notifications.sql"),
+    include_str!("../../migrations/0013_idempotency.sql"),
 ];
 
 /// The schema this program knows.

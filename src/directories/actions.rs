@@ -19,6 +19,7 @@ use crate::{
     principal::{AccountId, Principal, urn},
     schedule::{self, SpecInput},
     secret::Secret,
+    web::carried,
 };
 
 /// A new directory, or all of an existing one's settings (DESIGN §8).
@@ -27,6 +28,7 @@ use crate::{
 #[schema(as = DirectoryCreate)]
 pub struct CreateInput {
     pub kind: Kind,
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// As the kind of directory needs them.
     #[schema(value_type = Object)]
@@ -45,6 +47,7 @@ pub struct CreateInput {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schema(as = DirectoryUpdate)]
 pub struct UpdateInput {
+    #[schema(min_length = 1, max_length = 100)]
     pub name: Option<String>,
     #[schema(value_type = Option<Object>)]
     pub settings: Option<serde_json::Value>,
@@ -469,9 +472,9 @@ async fn start(
     let begin = || {
         let (kernel, principal, runner, preview) = (kernel.clone(), principal.clone(), runner.clone(), preview.clone());
         // In a task of its own: when the asker goes away, a run that was stored is carried all the same.
-        tokio::spawn(
-            async move { begin_run(&kernel, &principal, &runner, account, directory_id, input, preview).await },
-        )
+        tokio::spawn(carried(async move {
+            begin_run(&kernel, &principal, &runner, account, directory_id, input, preview).await
+        }))
     };
     let ended = |e| Error::caused("starting a run ended early", e);
     match begin().await.map_err(ended)? {

@@ -219,9 +219,20 @@ pub(super) struct RunsQuery {
     limit: Option<i64>,
     cursor: Option<String>,
     /// `reading planned parked applying applied discarded failed`.
+    #[param(pattern = "^(reading|planned|parked|applying|applied|discarded|failed|)$")]
     state: Option<String>,
     /// The id of a directory.
+    #[param(pattern = "^[0-9]{0,18}$")]
     directory: Option<String>,
+}
+
+impl RunsQuery {
+    fn directory(&self) -> Result<Option<i64>> {
+        let Some(id) = self.directory.as_deref().filter(|id| !id.is_empty()) else { return Ok(None) };
+        let is_number = id.len() <= 18 && id.bytes().all(|byte| byte.is_ascii_digit());
+        let number = is_number.then(|| id.parse().ok()).flatten();
+        number.map(Some).ok_or_else(|| Error::BadRequest("directory must be an id.".into()))
+    }
 }
 
 async fn runs_page(ctx: &Ctx, runner: &Runner, directory: Option<i64>, query: &RunsQuery) -> Result<HttpResponse> {
@@ -264,6 +275,9 @@ pub(super) async fn runs_of(
     runner: Data<Runner>,
 ) -> Result<HttpResponse> {
     actions::get(&ctx.kernel, &ctx.principal, id.0).await?;
+    if query.0.directory()?.is_some_and(|other| other != id.0) {
+        return Err(Error::field("directory", "These are the runs of one directory, and this is another."));
+    }
     runs_page(&ctx, &runner, Some(id.0), &query.0).await
 }
 
@@ -271,11 +285,7 @@ pub(super) async fn runs_of(
 #[utoipa::path(get, path = "/api/runs", tag = "runs", params(RunsQuery),
     responses((status = 200, description = "`{\"runs\": […], \"next\"}`", body = [RunJson])))]
 pub(super) async fn list_runs(ctx: Ctx, query: Query<RunsQuery>, runner: Data<Runner>) -> Result<HttpResponse> {
-    let directory = match query.0.directory.as_deref().filter(|id| !id.is_empty()) {
-        None => None,
-        Some(id) => Some(id.parse().map_err(|_| Error::BadRequest("directory must be an id.".into()))?),
-    };
-    runs_page(&ctx, &runner, directory, &query.0).await
+    runs_page(&ctx, &runner, query.0.directory()?, &query.0).await
 }
 
 /// One run, with its progress while it goes on.
@@ -295,11 +305,14 @@ pub(super) async fn get_run(ctx: Ctx, id: PathId<i64>, runner: Data<Runner>) -> 
 pub(super) struct ChangesQuery {
     pub limit: Option<i64>,
     pub cursor: Option<String>,
-    /// `added changed missing returned member-added member-removed`.
+    /// `added changed missing returned removed member-added member-removed`.
+    #[param(pattern = "^(added|changed|missing|returned|removed|member-added|member-removed|)$")]
     pub kind: Option<String>,
     /// `identity` or `group`.
+    #[param(pattern = "^(identity|group|)$")]
     pub subject_type: Option<String>,
     /// A part of the name or the user name of the subject or the member.
+    #[param(max_length = 200)]
     pub q: Option<String>,
 }
 
@@ -356,7 +369,7 @@ pub(super) async fn run_changes(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQ
     Ok(listing.map(|row| ChangeJson::new(row, &region, account)).json("changes"))
 }
 
-/// The whole plan of a run as CSV, narrowed as the list is; `limit` and `cursor` are not looked at.
+/// The whole plan of a run as CSV, narrowed as the list is.
 #[utoipa::path(get, path = "/api/runs/{id}/changes.csv", tag = "runs", params(("id" = String, Path), ChangesQuery),
     responses((status = 200, description = "One line per change, with a heading.", body = String, content_type = "text/csv")))]
 pub(super) async fn export_changes_csv(ctx: Ctx, id: PathId<i64>, query: Query<ChangesQuery>) -> Result<HttpResponse> {

@@ -357,7 +357,8 @@ pub fn plans_waiting(connection: &Connection, account: AccountId) -> Result<i64>
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RunApproval)]
 pub struct ApproveInput {
-    /// 1 to 500 characters, for the record.
+    /// For the record.
+    #[schema(min_length = 1, max_length = 500)]
     pub reason: String,
 }
 
@@ -366,7 +367,8 @@ pub struct ApproveInput {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schema(as = RunDiscard)]
 pub struct DiscardInput {
-    /// Up to 500 characters, for the record.
+    /// For the record.
+    #[schema(max_length = 500)]
     pub reason: Option<String>,
 }
 

@@ -36,6 +36,7 @@ use crate::{
     },
     kernel::Kernel,
     principal::{Principal, urn},
+    web::carried,
 };
 
 /// Where to go back to.
@@ -61,7 +62,7 @@ pub async fn start(
     runner.take_up_abandoned(directory).await?;
     let (kernel, principal, runner) = (kernel.clone(), principal.clone(), runner.clone());
     // In a task of its own: when the asker goes away, a run that was stored is carried all the same.
-    tokio::spawn(async move { begin(&kernel, &principal, &runner, directory, to_run).await })
+    tokio::spawn(carried(async move { begin(&kernel, &principal, &runner, directory, to_run).await }))
         .await
         .map_err(|e| Error::caused("starting a run ended early", e))?
 }

@@ -328,7 +328,8 @@ pub(super) fn end_if_over(
 #[serde(deny_unknown_fields)]
 #[schema(as = TaskRequestReason)]
 pub struct ReasonInput {
-    /// For the record; 1 to 500 characters.
+    /// For the record.
+    #[schema(min_length = 1, max_length = 500)]
     pub reason: String,
 }
 
@@ -483,6 +484,7 @@ pub struct ProtectionInput {
     pub dn: Option<String>,
     /// Why, for whoever is refused because of it; may be empty.
     #[serde(default)]
+    #[schema(max_length = 200)]
     pub note: String,
 }
 

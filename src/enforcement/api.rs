@@ -7,8 +7,8 @@ use super::{
     actions::{self, ProtectionInput, ReasonInput},
     dispatcher::Dispatcher,
     model::{CreatedJson, Request, RequestJson, RequestState, Task, TaskInput, TaskJson, TaskState},
-    never::ProtectionJson,
-    queries::TaskFilter,
+    never::{Protection, ProtectionJson},
+    queries::{self, TaskFilter},
     rule::{Rule, RuleInput},
     rules_queries, sight,
 };
@@ -26,18 +26,26 @@ pub(super) struct TaskQuery {
     limit: Option<i64>,
     cursor: Option<String>,
     /// A request's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     request: Option<String>,
     /// An identity's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     identity: Option<String>,
     /// A directory's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     directory: Option<String>,
     /// `awaiting-approval queued sent accepted observed unsuccessful timed-out refused cancelled`.
+    #[param(pattern = "^(awaiting-approval|queued|sent|accepted|observed|unsuccessful|timed-out|refused|cancelled|)$")]
     state: Option<String>,
 }
 
 fn number(name: &str, text: Option<&str>) -> Result<Option<i64>> {
     text.filter(|text| !text.is_empty())
-        .map(|text| text.parse().map_err(|_| Error::BadRequest(format!("{name} must be an id."))))
+        .map(|text| {
+            let is_number = text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = is_number.then(|| text.parse().ok()).flatten();
+            number.ok_or_else(|| Error::BadRequest(format!("{name} must be an id.")))
+        })
         .transpose()
 }
 
@@ -115,6 +123,7 @@ pub(super) struct RequestQuery {
     limit: Option<i64>,
     cursor: Option<String>,
     /// `awaiting-approval running successful partially-successful unsuccessful cancelled`.
+    #[param(pattern = "^(awaiting-approval|running|successful|partially-successful|unsuccessful|cancelled|)$")]
     state: Option<String>,
 }
 
@@ -186,13 +195,16 @@ pub(super) async fn undo(
     Ok(created(actions::undo(&ctx.kernel, &ctx.principal, &dispatcher, id.0, None, body.0).await?))
 }
 
-/// The protected list: whom nobody acts on. All of it, in the order in which it was written.
-#[utoipa::path(get, path = "/api/protections", tag = "tasks",
+/// The protected list: whom nobody acts on, in the order in which it was written.
+#[utoipa::path(get, path = "/api/protections", tag = "tasks", params(ListQuery),
     responses((status = 200, description = "`{\"protections\": […]}`", body = [ProtectionJson])))]
-pub(super) async fn list_protections(ctx: Ctx) -> Result<HttpResponse> {
+pub(super) async fn list_protections(ctx: Ctx, query: Query<ListQuery>) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
+    let (limit, after) = (query.0.limit()?, query.0.position::<i64>()?.unwrap_or(0));
     let rows = ctx.kernel.db.read(move |c| rules_queries::protections(c, account)).await?;
-    Ok(Listing { rows, next: None }.map(ProtectionJson::from).json("protections"))
+    // The list is short enough to be read whole: it is, whenever anybody is acted on.
+    let rows = rows.into_iter().filter(|row| row.id > after).take(limit + 1).collect();
+    Ok(Listing::cut(rows, limit, |row: &Protection| row.id).map(ProtectionJson::from).json("protections"))
 }
 
 /// Puts an identity, the members of a group, or everybody below a DN on the protected list.

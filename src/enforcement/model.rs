@@ -219,6 +219,7 @@ pub struct Request {
 /// What became of a request that waited for another person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TaskRequestDecision)]
 pub struct Decision {
     /// `approved`, `declined`, `overridden` or `expired`.
     pub decision: String,
@@ -447,9 +448,11 @@ pub struct CreatedJson {
 #[schema(as = TaskCreate)]
 pub struct TaskInput {
     pub action: Action,
-    /// Ids of identities, at most 1,000.
+    /// Ids of identities.
+    #[schema(max_items = 1000)]
     pub identities: Vec<String>,
-    /// Why, for the record; 1 to 500 characters.
+    /// Why, for the record.
+    #[schema(min_length = 1, max_length = 500)]
     pub reason: String,
     /// Takes it back by itself after this time: a number and `m`, `h` or `d`, from 5 minutes to 90 days.
     #[serde(default, rename = "for")]

@@ -37,7 +37,7 @@ pub struct Rule {
 pub struct RuleInput {
     /// Null: however many identities there are.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1000000)]
     pub above_count: Option<Option<i64>>,
     pub for_privileged: Option<bool>,
 }

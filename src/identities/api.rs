@@ -25,22 +25,27 @@ pub(super) struct IdentityQuery {
     pub(super) limit: Option<i64>,
     pub(super) cursor: Option<String>,
     /// Part of a name, user name, mail address or employee id; case and accents do not matter.
+    #[param(max_length = 200)]
     pub(super) q: Option<String>,
     /// A directory's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     pub(super) directory: Option<String>,
     /// `active disabled locked expired suspended staged deprovisioned`, or `missing`.
+    #[param(pattern = "^(active|disabled|locked|expired|suspended|staged|deprovisioned|missing|)$")]
     pub(super) status: Option<String>,
     /// A group's id: its direct members.
+    #[param(pattern = "^[0-9]{0,18}$")]
     pub(super) group: Option<String>,
     /// `user`, `computer` or `managed-service-account`; `all`, or absent, for all of them.
     #[serde(rename = "accountType")]
-    #[param(rename = "accountType")]
+    #[param(rename = "accountType", pattern = "^(user|computer|managed-service-account|all|)$")]
     pub(super) account_type: Option<String>,
     /// `true`: privileged ones only, by their memberships of now; not together with `asOf`.
+    #[param(pattern = "^(true|)$")]
     pub(super) privileged: Option<String>,
     /// As of this time (RFC 3339) instead of now.
     #[serde(rename = "asOf")]
-    #[param(rename = "asOf")]
+    #[param(rename = "asOf", format = "past-date-time")]
     pub(super) as_of: Option<String>,
 }
 
@@ -49,7 +54,11 @@ const Q_MAX: usize = 200;
 
 fn number(name: &str, text: Option<&str>) -> Result<Option<i64>> {
     text.filter(|text| !text.is_empty())
-        .map(|text| text.parse().map_err(|_| Error::BadRequest(format!("{name} must be an id."))))
+        .map(|text| {
+            let is_number = text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = is_number.then(|| text.parse().ok()).flatten();
+            number.ok_or_else(|| Error::BadRequest(format!("{name} must be an id.")))
+        })
         .transpose()
 }
 
@@ -173,7 +182,7 @@ pub(super) async fn list_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Re
     Ok(Listing { rows, next }.json("identities"))
 }
 
-/// The filtered identities as CSV, all of them; `limit` and `cursor` are not looked at.
+/// The filtered identities as CSV, all of them.
 #[utoipa::path(get, path = "/api/identities.csv", tag = "identities", params(IdentityQuery),
     responses((status = 200, description = "One line per identity, with a heading.", body = String, content_type = "text/csv")))]
 pub(super) async fn export_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Result<HttpResponse> {
@@ -187,7 +196,7 @@ pub(super) async fn export_identities(ctx: Ctx, query: Query<IdentityQuery>) -> 
 pub(super) struct AsOfQuery {
     /// As of this time (RFC 3339) instead of now.
     #[serde(rename = "asOf")]
-    #[param(rename = "asOf")]
+    #[param(rename = "asOf", format = "past-date-time")]
     pub(super) as_of: Option<String>,
 }
 
@@ -251,7 +260,7 @@ pub(super) struct MemberQuery {
     pub(super) effective: Option<bool>,
     /// As of this time (RFC 3339) instead of now.
     #[serde(rename = "asOf")]
-    #[param(rename = "asOf")]
+    #[param(rename = "asOf", format = "past-date-time")]
     pub(super) as_of: Option<String>,
 }
 
@@ -294,12 +303,14 @@ pub(super) struct GroupQuery {
     pub(super) limit: Option<i64>,
     pub(super) cursor: Option<String>,
     /// Part of a name or description.
+    #[param(max_length = 200)]
     pub(super) q: Option<String>,
     /// A directory's id.
+    #[param(pattern = "^[0-9]{0,18}$")]
     pub(super) directory: Option<String>,
     /// As of this time (RFC 3339) instead of now.
     #[serde(rename = "asOf")]
-    #[param(rename = "asOf")]
+    #[param(rename = "asOf", format = "past-date-time")]
     pub(super) as_of: Option<String>,
 }
 
@@ -327,7 +338,7 @@ pub(super) async fn list_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<Ht
     Ok(query.0.page(&ctx, limit).await?.map(GroupJson::from).json("groups"))
 }
 
-/// The filtered groups as CSV, all of them; `limit` and `cursor` are not looked at.
+/// The filtered groups as CSV, all of them.
 #[utoipa::path(get, path = "/api/groups.csv", tag = "groups", params(GroupQuery),
     responses((status = 200, description = "One line per group, with a heading.", body = String, content_type = "text/csv")))]
 pub(super) async fn export_groups(ctx: Ctx, query: Query<GroupQuery>) -> Result<HttpResponse> {
@@ -385,8 +396,10 @@ pub(super) async fn group_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<L
 #[serde(deny_unknown_fields)]
 pub(super) struct CompareQuery {
     /// The earlier time (RFC 3339).
+    #[param(required = true, format = "past-date-time")]
     pub(super) from: Option<String>,
     /// The later time; now when absent.
+    #[param(format = "past-date-time")]
     pub(super) to: Option<String>,
 }
 
@@ -414,9 +427,7 @@ impl CompareQuery {
 pub(super) struct FieldDifference {
     /// Raw attributes as `attributes.<name>`.
     field: String,
-    #[schema(value_type = Option<Object>)]
     before: Option<serde_json::Value>,
-    #[schema(value_type = Option<Object>)]
     after: Option<serde_json::Value>,
 }
 

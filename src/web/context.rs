@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 
+use super::{once::Running, rate::Rates, reference::Reference, routes::Routes};
 use crate::{
     clock::Time,
     error::{Error, Result},
@@ -44,6 +45,8 @@ pub trait Gate: Send + Sync {
     fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
     /// Somebody known was refused: goes on the record.
     fn denied(&self, principal: Principal, method: String, path: String) -> BoxFuture<'_, ()>;
+    /// The number of the newest audit record of their account: it changes with everything that is changed there.
+    fn newest_record(&self, principal: Principal) -> BoxFuture<'_, Result<i64>>;
     /// What is to be shown around every page of theirs. A page must not fail because of it.
     fn surroundings(&self, _principal: Principal) -> BoxFuture<'_, Surroundings> {
         Box::pin(async { Surroundings::default() })
@@ -84,6 +87,19 @@ pub struct Web {
     pub gate: Arc<dyn Gate>,
     /// The OpenAPI document, made once from the routes.
     pub openapi: Arc<String>,
+    /// The page that explains it.
+    pub(super) reference: Arc<Reference>,
+    pub(super) rates: Arc<Rates>,
+    pub(super) running: Arc<Running>,
+}
+
+impl Web {
+    pub fn new(kernel: Kernel, gate: Arc<dyn Gate>, routes: &Routes) -> Self {
+        let document = routes.openapi();
+        let reference = Arc::new(Reference::new(&document));
+        let openapi = Arc::new(document.to_string());
+        Self { kernel, gate, openapi, reference, rates: Arc::default(), running: Arc::default() }
+    }
 }
 
 /// A handler's view of its request. Always there: the door put it in.

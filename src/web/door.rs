@@ -17,8 +17,9 @@ use actix_web::{
 use futures_util::FutureExt as _;
 
 use super::{
+    api_road::{self, Item},
     context::{Address, Ctx, Surroundings, Web, read_api_key},
-    errors::RequestId,
+    errors::{self, RequestId},
     input::FormBody,
 };
 use crate::{
@@ -34,6 +35,15 @@ pub(super) enum DoorKind {
     Open,
 }
 
+/// What the door knows of the route behind it.
+pub(super) struct Passage {
+    pub kind: DoorKind,
+    pub permission: Permission,
+    /// The query parameters of an API route; no others are let in (HOSTILE R05, W14).
+    pub query: Vec<String>,
+    pub item: Option<Item>,
+}
+
 /// The session cookie.
 pub const SESSION_COOKIE: &str = "__Host-bailiwick-session";
 /// Tells one browser from another before anybody has signed in, so that the sign-in form has a CSRF token too.
@@ -44,12 +54,19 @@ pub const FLASH_COOKIE: &str = "__Host-bailiwick-flash";
 const API_VERSION: &str = "v1";
 
 pub(super) async fn pass(
-    kind: DoorKind,
-    permission: Permission,
+    passage: Arc<Passage>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let cookies = match enter(kind, permission, &mut request).await {
+    if passage.kind == DoorKind::Api {
+        let mut response = match enter(&passage, &mut request).await {
+            Ok(_) => api_road::carry(&passage, request, next).await,
+            Err(error) => errors::written(request.error_response(error).map_into_boxed_body()),
+        };
+        api_road::say_rate(&mut response);
+        return Ok(response);
+    }
+    let cookies = match enter(&passage, &mut request).await {
         Ok(cookies) => cookies,
         Err(error) => return Ok(request.error_response(error).map_into_boxed_body()),
     };
@@ -67,7 +84,8 @@ pub(super) async fn pass(
 }
 
 /// Everything before the handler. Answers the cookies that the door itself adds to the response.
-async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequest) -> Result<Vec<Cookie<'static>>> {
+async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Cookie<'static>>> {
+    let (kind, permission) = (passage.kind, passage.permission);
     let Some(web) = request.app_data::<Data<Web>>().cloned() else {
         return Err(Error::internal("the request road was not set up"));
     };
@@ -79,6 +97,9 @@ async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequ
         DoorKind::Api => api_principal(request, &web, &address).await?,
         DoorKind::Page | DoorKind::Open => page_principal(request, &web, &address).await?,
     };
+    if kind == DoorKind::Api {
+        count(request, &web, asked.as_ref(), &address)?;
+    }
     let region = &web.kernel.config.region;
     let is_stranger = asked.is_none();
     let principal =
@@ -93,6 +114,9 @@ async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequ
             Permission::Owner => "Only the owner of this appliance may do this.".into(),
             _ => "Your role does not allow this. Ask an administrator of this account.".into(),
         }));
+    }
+    if kind == DoorKind::Api {
+        check_query(request, &passage.query)?;
     }
     let session = cookie(request.request(), SESSION_COOKIE).filter(|_| kind == DoorKind::Page && !is_stranger);
     let browser = cookie(request.request(), BROWSER_COOKIE).filter(|token| token.len() == 43);
@@ -266,6 +290,34 @@ async fn api_principal(request: &ServiceRequest, web: &Web, address: &Address) -
         Some(key) => web.gate.api_key(key, address.clone()).await,
         None => Ok(None),
     }
+}
+
+/// Counts an API request, and refuses one too many.
+fn count(request: &ServiceRequest, web: &Web, asked: Option<&Principal>, address: &Address) -> Result<()> {
+    let (per_minute, now) = (web.kernel.config.api_rate_per_minute, web.kernel.clock.now());
+    let wait_s = match asked {
+        Some(principal) => web.rates.of_key(&principal.urn(), per_minute, now).and_then(|standing| {
+            request.extensions_mut().insert(standing);
+            standing.wait_s
+        }),
+        None => web.rates.of_stranger(address.ip, per_minute, now),
+    };
+    match wait_s {
+        None => Ok(()),
+        Some(seconds) => Err(Error::TooManyRequests { retry_after_s: u64::try_from(seconds).unwrap_or(1) }),
+    }
+}
+
+/// Refuses a query parameter that the operation does not have: one that is misspelt, or holds a key.
+fn check_query(request: &ServiceRequest, known: &[String]) -> Result<()> {
+    let unknown = url::form_urlencoded::parse(request.query_string().as_bytes())
+        .map(|(name, _)| name)
+        .find(|name| !known.iter().any(|known| *known == **name));
+    let Some(name) = unknown else { return Ok(()) };
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+    Err(Error::BadRequest(format!(
+        "There is no query parameter `{shown}` here. Keys are sent in the Authorization header only."
+    )))
 }
 
 /// The browser's own word on where the request comes from; the token decides for browsers that say nothing.

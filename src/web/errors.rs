@@ -2,7 +2,12 @@
 //!
 //! A 5xx shows nothing but the id; its cause is logged here, once.
 
-use actix_web::{HttpResponse, ResponseError, body::BoxBody, http::StatusCode};
+use actix_web::{
+    HttpMessage as _, HttpResponse, ResponseError,
+    body::BoxBody,
+    dev::ServiceResponse,
+    http::{StatusCode, header},
+};
 use askama::Template;
 use serde_json::json;
 
@@ -54,6 +59,12 @@ pub(super) fn answer(error: &Error, asked: &Asked<'_>) -> HttpResponse<BoxBody> 
         }
         other => other.to_string(),
     };
+    let message = match error {
+        Error::TooManyRequests { retry_after_s } if asked.is_api => {
+            format!("Too many requests. Wait {retry_after_s} seconds and try again.")
+        }
+        _ => message,
+    };
     let mut answer = HttpResponse::build(status);
     match error {
         Error::TooManyRequests { retry_after_s } | Error::Unavailable { retry_after_s, .. } => {
@@ -103,6 +114,38 @@ pub(super) fn answer(error: &Error, asked: &Asked<'_>) -> HttpResponse<BoxBody> 
     }
 }
 
+/// The answer of an API route; when it is an error that nobody has written out yet, with its body.
+pub(super) fn written(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    if response.response().error().is_none() {
+        return response;
+    }
+    let id = response.request().extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+    let asked =
+        Asked { is_api: true, is_fragment: false, path_and_query: "", is_get: false, request_id: &id, theme: "auto" };
+    let made = of_response(response.response(), &asked);
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, made)
+}
+
+/// The whole answer for a response that is an error, ours or one of a lower layer.
+pub(super) fn of_response(response: &HttpResponse<BoxBody>, asked: &Asked<'_>) -> HttpResponse<BoxBody> {
+    let status = response.status();
+    if let Some(error) = response.error().and_then(|error| error.as_error::<Error>()) {
+        return answer(error, asked);
+    }
+    if let Some(error) = response.error().filter(|_| status.is_server_error()) {
+        tracing::error!(request_id = %asked.request_id, %error, "a request failed below the rooms");
+    }
+    let mut made = answer(&from_status(status), asked);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        *made.status_mut() = status;
+        if let Some(allow) = response.headers().get(header::ALLOW) {
+            made.headers_mut().insert(header::ALLOW, allow.clone());
+        }
+    }
+    made
+}
+
 fn title(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "The request could not be read",
@@ -111,6 +154,7 @@ fn title(status: StatusCode) -> &'static str {
         404 => "Not found",
         405 => "This address does not take that method",
         409 => "This cannot be done now",
+        412 => "It was changed in the meantime",
         413 => "Too large",
         422 => "Please correct the entries",
         429 => "Too many attempts",
@@ -120,7 +164,7 @@ fn title(status: StatusCode) -> &'static str {
 }
 
 /// An error for a bare status that a lower layer (actix) answered with.
-pub(super) fn from_status(status: StatusCode) -> Error {
+fn from_status(status: StatusCode) -> Error {
     match status.as_u16() {
         401 => Error::Unauthenticated,
         403 => Error::Forbidden("This is not allowed.".into()),

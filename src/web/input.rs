@@ -14,6 +14,10 @@ use crate::error::{Error, FieldError, Result};
 /// Bytes of a body. The largest legitimate one is a list of CA certificates in a directory's settings.
 pub(super) const BODY_MAX: usize = 1024 * 1024;
 const FIELDS_MAX: usize = 500;
+/// Characters of one query parameter. A request line of all of them stays below the 64 KiB of which no more is read.
+pub(super) const QUERY_CHARS_MAX: usize = 1_000;
+/// A cursor holds the name of the last row shown.
+pub(super) const CURSOR_CHARS_MAX: usize = 4_096;
 
 /// The fields of a form post, read by the door.
 #[derive(Clone, Default)]
@@ -147,7 +151,8 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
             .map_err(|_| Error::BadRequest("The query could not be read.".into()))
             .and_then(|fields| {
                 for (name, value) in &fields {
-                    let is_fine = value.len() <= 4096 && !value.chars().any(char::is_control);
+                    let most = if name == "cursor" { CURSOR_CHARS_MAX } else { QUERY_CHARS_MAX };
+                    let is_fine = value.chars().count() <= most && !value.chars().any(char::is_control);
                     if !is_fine {
                         return Err(Error::BadRequest(format!(
                             "The query field `{}` is too long or holds control characters.",

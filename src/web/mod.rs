@@ -3,17 +3,26 @@
 //! Owns everything between the socket and a room's handler, and no product rule. Invariants: a route cannot be
 //! registered without a [`Permission`](crate::principal::Permission); an unsafe request to a page never reaches its
 //! handler without the right CSRF token; every answer, errors too, carries the security headers and a request id; a
-//! stranger's error never tells more than its status.
+//! stranger's error never tells more than its status. For every route of the API, without the room's doing: a rate per key,
+//! `Idempotency-Key` on POST, `ETag` and `If-Match`, no parameter that is not documented.
+//! Owns `idempotency_key`.
 
+mod api_road;
 mod assets;
 mod context;
 mod csv_export;
 pub mod door;
 mod errors;
+mod etag;
 mod input;
+mod once;
+mod ongoing;
 mod openapi;
 mod page;
 mod paging;
+mod queries;
+mod rate;
+mod reference;
 mod road;
 mod routes;
 mod serve;
@@ -23,8 +32,11 @@ mod tls;
 pub use context::{Address, Ctx, Gate, KeyPair, Stale, Surroundings, Web, read_api_key};
 pub use csv_export::csv_cell;
 pub use input::{Form, Json, PathId, Query};
+pub use once::purge_answers;
+pub use ongoing::{Ongoing, carried, ongoing};
 pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect, redirect_with};
 pub use paging::{Cursor, LIMIT_DEFAULT, ListQuery, Listing, PAGE_SIZE};
+pub use reference::page as reference;
 pub use routes::{Entry, Routes, Surface};
 pub use serve::{Bound, ServeError, bind, run};
 pub use steps::StepView;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// Rows of an API page when `limit` is 0 or absent.
 pub const LIMIT_DEFAULT: usize = 25;
-const LIMIT_MAX: i64 = 500;
+pub(super) const LIMIT_MAX: i64 = 500;
 /// Rows of a console page.
 pub const PAGE_SIZE: usize = 50;
 

@@ -17,7 +17,6 @@ use super::{
     context::Ctx,
     errors::{self, Asked, RequestId},
 };
-use crate::error::Error;
 
 pub(super) async fn travel(
     request: ServiceRequest,
@@ -51,24 +50,7 @@ pub(super) async fn travel(
             request_id: &id,
             theme: &theme,
         };
-        let made = match response.response().error().and_then(|error| error.as_error::<Error>()) {
-            Some(error) => errors::answer(error, &asked),
-            None => {
-                if status.is_server_error()
-                    && let Some(error) = response.response().error()
-                {
-                    tracing::error!(request_id = %id, %error, "a request failed below the rooms");
-                }
-                let mut made = errors::answer(&errors::from_status(status), &asked);
-                if status == StatusCode::METHOD_NOT_ALLOWED {
-                    *made.status_mut() = status;
-                    if let Some(allow) = response.headers().get(header::ALLOW) {
-                        made.headers_mut().insert(header::ALLOW, allow.clone());
-                    }
-                }
-                made
-            }
-        };
+        let made = errors::of_response(response.response(), &asked);
         response = ServiceResponse::new(http_request.clone(), made);
     }
     secure(response.headers_mut(), is_api, &path);

@@ -5,9 +5,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use actix_web::{Handler, Responder, http::Method, middleware::from_fn, web};
+use actix_web::{Handler, HttpRequest, Responder, dev::Payload, http::Method, middleware::from_fn, web};
 
-use super::door::{self, DoorKind};
+use super::{
+    api_road::{Item, Show},
+    door::{self, DoorKind, Passage},
+};
 use crate::principal::Permission;
 
 /// Which kind of door a route is behind.
@@ -27,7 +30,12 @@ pub struct Entry {
     pub path: String,
     pub permission: Permission,
     pub surface: Surface,
-    build: Box<dyn Fn(Method) -> actix_web::Route + Send + Sync>,
+    /// The query parameters that an API operation takes.
+    query: Vec<String>,
+    /// Answers a list, not one item.
+    is_list: bool,
+    build: Box<dyn Fn(Method, Arc<Passage>) -> actix_web::Route + Send + Sync>,
+    show: Show,
 }
 
 /// All routes of the appliance.
@@ -71,11 +79,12 @@ impl Routes {
     /// An API operation; `P` is the type that `#[utoipa::path]` made beside the handler (`__path_<handler>`).
     pub fn api<P, F, Args>(&mut self, permission: Permission, handler: F)
     where
-        P: utoipa::Path + utoipa::__dev::SchemaReferences,
+        P: utoipa::Path + utoipa::__dev::SchemaReferences + utoipa::__dev::Tags<'static>,
         F: Handler<Args> + Send + Sync,
         Args: actix_web::FromRequest + 'static,
         F::Output: Responder + 'static,
     {
+        let added = self.openapi.add::<P>(permission);
         for method in P::methods() {
             let method = match method {
                 utoipa::openapi::HttpMethod::Post => Method::POST,
@@ -85,8 +94,11 @@ impl Routes {
                 _ => Method::GET,
             };
             self.add(method, P::path(), permission, Surface::Api, handler.clone());
+            if let Some(entry) = self.entries.last_mut() {
+                entry.query.clone_from(&added.query);
+                entry.is_list = added.is_list;
+            }
         }
-        self.openapi.add::<P>(permission);
     }
 
     /// A public route outside both doors.
@@ -105,17 +117,47 @@ impl Routes {
         Args: actix_web::FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        let kind = match surface {
+        let shown = handler.clone();
+        let show: Show = Arc::new(move |request: HttpRequest| {
+            let handler = shown.clone();
+            Box::pin(async move {
+                let read = Args::from_request(&request, &mut Payload::None).await;
+                match read {
+                    Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
+                    Err(error) => actix_web::HttpResponse::from_error(error),
+                }
+            })
+        });
+        let build = move |method, passage: Arc<Passage>| {
+            web::method(method)
+                .to(handler.clone())
+                .wrap(from_fn(move |request, next| door::pass(passage.clone(), request, next)))
+        };
+        let build = Box::new(build);
+        self.entries.push(Entry { method, path, permission, surface, query: Vec::new(), is_list: false, build, show });
+    }
+
+    /// What `If-Match` is compared with on this route: what `GET` shows of the item that it is, or is below.
+    fn item(&self, entry: &Entry) -> Option<Item> {
+        let path = match entry.path.find("{id}") {
+            Some(at) => entry.path.get(..at + "{id}".len())?,
+            None => entry.path.as_str(),
+        };
+        let shows = |other: &&Entry| {
+            other.surface == Surface::Api && other.method == Method::GET && other.path == path && !other.is_list
+        };
+        let found = self.entries.iter().find(shows).filter(|_| entry.surface == Surface::Api)?;
+        Some(Item { show: found.show.clone(), permission: found.permission })
+    }
+
+    fn passage(&self, entry: &Entry) -> Arc<Passage> {
+        let kind = match entry.surface {
             Surface::Page => DoorKind::Page,
             Surface::Api => DoorKind::Api,
             Surface::Open => DoorKind::Open,
         };
-        let build = move |method| {
-            web::method(method)
-                .to(handler.clone())
-                .wrap(from_fn(move |request, next| door::pass(kind, permission, request, next)))
-        };
-        self.entries.push(Entry { method, path, permission, surface, build: Box::new(build) });
+        let item = self.item(entry).filter(|_| entry.method != Method::GET);
+        Arc::new(Passage { kind, permission: entry.permission, query: entry.query.clone(), item })
     }
 
     /// The table, for the access test and the documentation.
@@ -123,9 +165,21 @@ impl Routes {
         &self.entries
     }
 
-    /// The OpenAPI document as JSON.
-    pub fn openapi_json(&self) -> String {
-        self.openapi.to_json()
+    /// Names that two schemas of the OpenAPI document share; there must be none.
+    pub fn clashes(&self) -> &[String] {
+        self.openapi.clashes()
+    }
+
+    /// The OpenAPI document.
+    pub fn openapi(&self) -> serde_json::Value {
+        self.openapi.finish(|method, path| {
+            let is_it = |entry: &&Entry| {
+                entry.surface == Surface::Api
+                    && entry.path == path
+                    && entry.method.as_str().eq_ignore_ascii_case(method)
+            };
+            self.entries.iter().find(is_it).is_some_and(|entry| self.item(entry).is_some())
+        })
     }
 
     /// Registers everything with one worker.
@@ -143,10 +197,11 @@ impl Routes {
             allowed.sort_unstable();
             let allowed = allowed.join(", ");
             for entry in entries {
-                resource = resource.route((entry.build)(entry.method.clone()));
+                let passage = self.passage(entry);
+                resource = resource.route((entry.build)(entry.method.clone(), passage.clone()));
                 if entry.method == Method::GET {
                     // HEAD is GET without the body, which the server leaves out (RFC 9110 §9.3.2).
-                    resource = resource.route((entry.build)(Method::HEAD));
+                    resource = resource.route((entry.build)(Method::HEAD, passage));
                 }
             }
             app.service(resource.default_service(web::to(move || {

@@ -27,6 +27,8 @@ const PAGES: &[(&str, &str)] = &[
     ("/logs", "audit-log"),
     ("/api-keys", "api-keys"),
     ("/settings/mail", "settings-mail"),
+    ("/docs/api", "api-reference"),
+    ("/docs/api#directories-create", "api-reference-open"),
     ("/profile", "profile"),
 ];
 

@@ -4,6 +4,11 @@
 //! database; the command line is tested as the program that it is.
 
 mod api_keys;
+mod api_once;
+mod api_paging;
+mod api_rate;
+mod api_reference;
+mod api_versions;
 mod bad_input;
 mod command_line;
 mod csrf;
@@ -64,6 +69,8 @@ fn config(dir: &std::path::Path) -> Config {
         data_dir: Some(dir.to_owned()),
         listen: Some("127.0.0.1:0".into()),
         plain_http: Some(true),
+        // The clock stands still here, so an empty bucket would never fill; `api_rate` tests the limit.
+        api_rate_per_minute: Some(0),
         ..Layer::default()
     };
     layer.finish().expect("a configuration")

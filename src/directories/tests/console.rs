@@ -72,6 +72,10 @@ impl Gate for OpenGate {
         Box::pin(async move { Ok(key.id.chars().next().and_then(principal)) })
     }
 
+    fn newest_record(&self, _: Principal) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async { Ok(0) })
+    }
+
     fn denied(&self, _: Principal, _: String, _: String) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
@@ -161,7 +165,7 @@ impl Console {
         let mut routes = Routes::default();
         super::routes(&mut routes);
         let runner = Runner::new(kernel.clone());
-        let web = Web { kernel: kernel.clone(), gate: Arc::new(OpenGate), openapi: Arc::new(String::new()) };
+        let web = Web::new(kernel.clone(), Arc::new(OpenGate), &routes);
         let (shared, live) = (Data::new(runner.clone()), Data::new(Live::new(runner.clone())));
         let bound = web::bind(web, Arc::new(routes), move |state| {
             state.app_data(shared.clone()).app_data(live.clone());
