@@ -13,6 +13,7 @@ use crate::{
     audit::{self, Entry, Outcome},
     clock::{DAY, SECOND, Time},
     error::{Error, Result},
+    invitations,
     kernel::Kernel,
     principal::{AccountId, Principal},
     roles,
@@ -30,6 +31,9 @@ const KNOWN_BROWSERS_MAX: i64 = 20;
 struct Candidate {
     user: Option<User>,
     member: Option<(Member, Account)>,
+    /// `member` is what an invitation would make of them: they are in no account that they could enter, and come with
+    /// the link that changes it.
+    invitation: Option<Secret<String>>,
     /// The account whose log a failure belongs to.
     log_account: Option<AccountId>,
     is_known_browser: bool,
@@ -41,6 +45,7 @@ fn candidate(
     email_folded: &str,
     browser_hash: Option<&[u8]>,
     address: &Address,
+    invitation: Option<Secret<String>>,
     now: Time,
 ) -> Result<Candidate> {
     let user = users::find_by_email(connection, email_folded)?;
@@ -56,6 +61,13 @@ fn candidate(
         Some(account) => users::find_member(connection, user_id, account.id)?.map(|member| (member, account)),
         None => None,
     };
+    let has_way_in = member.as_ref().is_some_and(|(_, account)| account.is_active());
+    let prospect = match (&user, &invitation) {
+        (Some(user), Some(token)) if !has_way_in => invitations::prospect(connection, token, user, now)?,
+        _ => None,
+    };
+    let invitation = invitation.filter(|_| prospect.is_some());
+    let member = prospect.or(member);
     let log_account = match account_id {
         Some(id) => Some(id),
         // A stranger's failure belongs to nobody; where there is only one account, its auditor should see it.
@@ -69,7 +81,8 @@ fn candidate(
         None => false,
     };
     let subjects = subjects(email_folded, browser_hash.filter(|_| is_known_browser), address);
-    Ok(Candidate { user, member, log_account, is_known_browser, pause_left_us: pause(connection, &subjects, now)? })
+    let pause_left_us = pause(connection, &subjects, now)?;
+    Ok(Candidate { user, member, invitation, log_account, is_known_browser, pause_left_us })
 }
 
 fn subjects(email_folded: &str, known_browser: Option<&[u8]>, address: &Address) -> Vec<Subject> {
@@ -145,10 +158,11 @@ pub(super) async fn sign_in(
     let browser_hash = browser_token.as_ref().map(|token| secret::sha256(token.expose().as_bytes()));
     let found = {
         let (folded, address) = (folded.clone(), address.clone());
-        kernel
-            .db
-            .read(move |c| candidate(c, &folded, browser_hash.as_ref().map(|hash| hash.as_slice()), &address, now))
-            .await?
+        let invitation = invitations::token_in(&input.next);
+        let look = move |c: &Connection| {
+            candidate(c, &folded, browser_hash.as_ref().map(|hash| hash.as_slice()), &address, invitation, now)
+        };
+        kernel.db.read(look).await?
     };
     let throttled = |left_us| {
         metrics::counter!("bailiwick_sign_ins_total", "outcome" => "throttled").increment(1);
@@ -229,7 +243,12 @@ pub(super) async fn sign_in(
     let known_token = browser_token.filter(|_| known_browser.is_some());
     // The record names the user as the one who acted; the session's id is known once it exists.
     let principal = member.principal(&account, String::new(), address.ip, address.request_id.clone());
+    let invitation = found.invitation;
     let signed_in = audit::change(kernel, &principal, move |c| {
+        let mut entries = match &invitation {
+            Some(token) => invitations::accept_existing(c, token, &member.user.email, now)?.entries,
+            None => Vec::new(),
+        };
         // The comparison took its time: whoever was disabled or given a new password meanwhile does not get in.
         let current = users::find_member(c, &member.user.id, account.id)?;
         let is_same = current.is_some_and(|now| {
@@ -242,7 +261,10 @@ pub(super) async fn sign_in(
         if let Some(new) = &replacement {
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;
         }
-        begin(c, &member, &account, &origin, old_session.as_ref(), known_token, now)
+        let entrance = Entrance { method: "password", origin, old_session, known_token };
+        let (signed_in, more) = begin(c, &member, &account, entrance, now)?;
+        entries.extend(more);
+        Ok((SignedIn { has_joined: invitation.is_some(), ..signed_in }, entries))
     })
     .await?;
     Ok(Attempt::In(signed_in))
@@ -265,22 +287,39 @@ fn reset(connection: &Connection, counted: &[Subject]) -> Result<()> {
     Ok(())
 }
 
+/// How and from where somebody comes in.
+pub(super) struct Entrance {
+    /// What proved who they are, for the record.
+    pub(super) method: &'static str,
+    pub(super) origin: Origin,
+    /// The browser's present session.
+    pub(super) old_session: Option<Secret<String>>,
+    /// The token of a browser that is known to be theirs.
+    pub(super) known_token: Option<Secret<String>>,
+}
+
+impl Entrance {
+    /// Of a browser that nothing is known of.
+    pub(super) fn new(method: &'static str, origin: Origin) -> Self {
+        Self { method, origin, old_session: None, known_token: None }
+    }
+}
+
 /// Begins the session of somebody who proved who they are. The old one of this browser ends: a token that was known
 /// before sign-in must be worth nothing after it (HOSTILE W01).
-fn begin(
+pub(super) fn begin(
     connection: &Connection,
     member: &Member,
     account: &Account,
-    origin: &Origin,
-    old_session: Option<&Secret<String>>,
-    known_token: Option<Secret<String>>,
+    entrance: Entrance,
     now: Time,
 ) -> Result<(SignedIn, Vec<Entry>)> {
+    let Entrance { method, origin, old_session, known_token } = entrance;
     if let Some(token) = old_session {
-        sessions::end(connection, token)?;
+        sessions::end(connection, &token)?;
     }
     let user_id = &member.user.id;
-    let (session_token, session_id) = sessions::begin(connection, user_id, account.id, origin, now)?;
+    let (session_token, session_id) = sessions::begin(connection, user_id, account.id, &origin, now)?;
     users::note_sign_in(connection, user_id, now)?;
     let is_new_browser = known_token.is_none();
     let browser_token = known_token.unwrap_or_else(secret::random_token);
@@ -289,11 +328,11 @@ fn begin(
     queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
     let entry = Entry::new("audit.signed_in.v1")
         .subject(users::user_urn(&account.region, Some(account.id), user_id))
-        .detail("method", "password")
+        .detail("method", method)
         .detail("sessionId", session_id)
         .detail("newBrowser", is_new_browser)
         .detail("userAgent", &origin.user_agent);
-    Ok((SignedIn { session_token, browser_token }, vec![entry]))
+    Ok((SignedIn { session_token, browser_token, has_joined: false }, vec![entry]))
 }
 
 /// Ends the browser's session.
@@ -403,7 +442,7 @@ pub(super) async fn set_up(
             return Err(ended());
         }
         let (account, member, mut entries) = make_first(c, &first, &hash, now)?;
-        let (signed_in, more) = begin(c, &member, &account, &origin, None, None, now)?;
+        let (signed_in, more) = begin(c, &member, &account, Entrance::new("set-up", origin), now)?;
         entries.extend(more.into_iter().map(|entry| entry.account(account.id)));
         Ok((signed_in, entries))
     })

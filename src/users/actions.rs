@@ -94,8 +94,8 @@ pub fn check_administered(connection: &Connection, account: AccountId) -> Result
     ))
 }
 
-/// Makes a user a member of an account, or gives them another role there: for the command line, when whoever could do
-/// it in the console has left. Somebody disabled is let in again.
+/// Makes a user a member of an account, or gives them another role there: by an invitation, and for the command line, when
+/// whoever could do it in the console has left. Somebody disabled is let in again.
 pub fn grant(
     connection: &Connection,
     region: &str,
@@ -228,7 +228,15 @@ pub(super) struct ProfileInput {
 }
 
 /// The languages that exist.
-pub(super) const LOCALES: [(&str, &str); 1] = [("en", "English")];
+pub const LOCALES: [(&str, &str); 1] = [("en", "English")];
+
+/// Refuses a language that does not exist; empty is none in particular.
+pub fn check_locale(field: &str, locale: &str) -> Result<()> {
+    if locale.is_empty() || LOCALES.iter().any(|(code, _)| *code == locale) {
+        return Ok(());
+    }
+    Err(Error::field(field, "This language is not available."))
+}
 
 fn check_theme(theme: &str) -> Result<()> {
     if matches!(theme, "auto" | "light" | "dark") {

@@ -233,6 +233,12 @@ pub(super) fn set_profile(
     Ok(())
 }
 
+/// Sets the language that a user reads.
+pub fn set_locale(connection: &Connection, user_id: &str, locale: &str) -> Result<()> {
+    connection.prepare_cached("UPDATE user SET locale = ?2 WHERE id = ?1")?.execute(params![user_id, locale])?;
+    Ok(())
+}
+
 pub(super) fn set_password(connection: &Connection, user_id: &str, hash: &str, now: Time) -> Result<()> {
     connection.execute(
         "UPDATE user SET password_hash = ?2, password_changed_at = ?3 WHERE id = ?1",
