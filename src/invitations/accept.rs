@@ -30,7 +30,7 @@ const REFUSALS_MAX: i64 = 20;
 
 /// The one answer for every link that does not work.
 pub(super) fn dead() -> Error {
-    Error::NotFound("This invitation (it may have been used, revoked or replaced by a newer one, or its time is over)")
+    Error::NotFound("This invitation")
 }
 
 fn role_removed(invitation: &Invitation) -> Error {
