@@ -28,7 +28,7 @@ use crate::{
     directories::{self, Live, Runner},
     enforcement::{self, Dispatcher},
     error::{Error, Result},
-    identities,
+    identities, invitations,
     kernel::{BoxFuture, Kernel},
     notifications,
     principal::{Level, Permission, Principal, Service},
@@ -47,6 +47,7 @@ fn routes() -> Routes {
     accounts::routes(&mut routes);
     roles::routes(&mut routes);
     users::routes(&mut routes);
+    invitations::routes(&mut routes);
     api_keys::routes(&mut routes);
     sign_in::routes(&mut routes);
     identities::routes(&mut routes);
@@ -84,7 +85,11 @@ fn jobs(app: &App) {
         if let Err(error) = kernel.db.write(move |c| identities::retention::schedule_daily(c, now)).await {
             tracing::error!(error = %error.chain(), "old history is not going to be deleted: that could not be scheduled");
         }
+        if let Err(error) = kernel.db.write(move |c| invitations::schedule_expiry(c, now)).await {
+            tracing::error!(error = %error.chain(), "the end of invitations is not going to be recorded: that could not be scheduled");
+        }
         let mut jobs = directories::jobs(&runner);
+        jobs.push(invitations::job(&kernel));
         jobs.push(identities::retention::job(&kernel, accounts::history_days));
         if let Err(error) = schedule::start(kernel, jobs).await {
             tracing::error!(%error, "the schedule could not be started: nothing runs by itself");
@@ -364,7 +369,8 @@ const NEIGHBOURS: roles::Neighbours = roles::Neighbours {
         };
         let users = counted(users::count_by_role(c, account, role)?, "user", "users");
         let keys = counted(api_keys::count_by_role(c, account, role)?, "API key", "API keys");
-        Ok([users, keys].into_iter().flatten().collect())
+        let open = counted(invitations::count_open_by_role(c, account, role)?, "invitation", "invitations");
+        Ok([users, keys, open].into_iter().flatten().collect())
     },
     check_administered: users::check_administered,
     check_scope: identities::parts::check,

@@ -21,7 +21,7 @@
 //! | 3 | [`sessions`] | who is signed in from which browser |
 //! | 4 | [`accounts`] [`users`] [`roles`] | who may use this console |
 //! | 4 | [`identities`] | people, groups, members and their history |
-//! | 5 | [`api_keys`] | keys for programs |
+//! | 5 | [`api_keys`] [`invitations`] | keys for programs; how people become users |
 //! | 6 | [`directories`] | settings, runs, plans, apply |
 //! | 6 | [`sign_in`] | password, throttle, set-up, sign-out |
 //! | 7 | [`enforcement`] | acting on accounts, and the proof that it happened |
@@ -83,6 +83,7 @@ pub mod directories;
 pub mod enforcement;
 pub mod error;
 pub mod identities;
+pub mod invitations;
 pub mod kernel;
 pub mod notifications;
 pub mod principal;

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0011_roles.sql"),
     include_str!("../../migrations/0012_notifications.sql"),
     include_str!("../../migrations/0013_idempotency.sql"),
+    include_str!("../../migrations/0014_invitations.sql"),
 ];
 
 /// The schema this program knows.

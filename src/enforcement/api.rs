@@ -8,7 +8,7 @@ use super::{
     dispatcher::Dispatcher,
     model::{CreatedJson, Request, RequestJson, RequestState, Task, TaskInput, TaskJson, TaskState},
     never::{Protection, ProtectionJson},
-    queries::{self, TaskFilter},
+    queries::TaskFilter,
     rule::{Rule, RuleInput},
     rules_queries, sight,
 };

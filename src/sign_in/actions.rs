@@ -14,6 +14,7 @@ use crate::{
     clock::{DAY, SECOND, Time},
     config::Config,
     error::{Error, Result},
+    invitations,
     kernel::Kernel,
     notifications::{self, NewDevice},
     principal::{AccountId, Principal},
@@ -32,6 +33,9 @@ const KNOWN_BROWSERS_MAX: i64 = 20;
 struct Candidate {
     user: Option<User>,
     member: Option<(Member, Account)>,
+    /// `member` is what an invitation would make of them: they are in no account that they could enter, and come with
+    /// the link that changes it.
+    invitation: Option<Secret<String>>,
     /// The account whose log a failure belongs to.
     log_account: Option<AccountId>,
     is_known_browser: bool,
@@ -43,6 +47,7 @@ fn candidate(
     email_folded: &str,
     browser_hash: Option<&[u8]>,
     address: &Address,
+    invitation: Option<Secret<String>>,
     now: Time,
 ) -> Result<Candidate> {
     let user = users::find_by_email(connection, email_folded)?;
@@ -58,6 +63,13 @@ fn candidate(
         Some(account) => users::find_member(connection, user_id, account.id)?.map(|member| (member, account)),
         None => None,
     };
+    let has_way_in = member.as_ref().is_some_and(|(_, account)| account.is_active());
+    let prospect = match (&user, &invitation) {
+        (Some(user), Some(token)) if !has_way_in => invitations::prospect(connection, token, user, now)?,
+        _ => None,
+    };
+    let invitation = invitation.filter(|_| prospect.is_some());
+    let member = prospect.or(member);
     let log_account = match account_id {
         Some(id) => Some(id),
         // A stranger's failure belongs to nobody; where there is only one account, its auditor should see it.
@@ -71,7 +83,8 @@ fn candidate(
         None => false,
     };
     let subjects = subjects(email_folded, browser_hash.filter(|_| is_known_browser), address);
-    Ok(Candidate { user, member, log_account, is_known_browser, pause_left_us: pause(connection, &subjects, now)? })
+    let pause_left_us = pause(connection, &subjects, now)?;
+    Ok(Candidate { user, member, invitation, log_account, is_known_browser, pause_left_us })
 }
 
 fn subjects(email_folded: &str, known_browser: Option<&[u8]>, address: &Address) -> Vec<Subject> {
@@ -147,10 +160,11 @@ pub(super) async fn sign_in(
     let browser_hash = browser_token.as_ref().map(|token| secret::sha256(token.expose().as_bytes()));
     let found = {
         let (folded, address) = (folded.clone(), address.clone());
-        kernel
-            .db
-            .read(move |c| candidate(c, &folded, browser_hash.as_ref().map(|hash| hash.as_slice()), &address, now))
-            .await?
+        let invitation = invitations::token_in(&input.next);
+        let look = move |c: &Connection| {
+            candidate(c, &folded, browser_hash.as_ref().map(|hash| hash.as_slice()), &address, invitation, now)
+        };
+        kernel.db.read(look).await?
     };
     let throttled = |left_us| {
         metrics::counter!("bailiwick_sign_ins_total", "outcome" => "throttled").increment(1);
@@ -241,7 +255,12 @@ pub(super) async fn sign_in(
     let known_token = browser_token.filter(|_| known_browser.is_some());
     // The record names the user as the one who acted; the session's id is known once it exists.
     let principal = member.principal(&account, String::new(), address.ip, address.request_id.clone());
+    let invitation = found.invitation;
     let signed_in = audit::change(kernel, &principal, move |c| {
+        let mut entries = match &invitation {
+            Some(token) => invitations::accept_existing(c, token, &member.user.email, now)?.entries,
+            None => Vec::new(),
+        };
         // The comparison took its time: whoever was disabled or given a new password meanwhile does not get in.
         let current = users::find_member(c, &member.user.id, account.id)?;
         let is_same = current.is_some_and(|now| {
@@ -254,10 +273,10 @@ pub(super) async fn sign_in(
         if let Some(new) = &replacement {
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;
         }
-        let method = Method::Password;
-        let entrance =
-            Entrance { method, origin: &origin, old_session: old_session.as_ref(), known_token, config: &config };
-        begin(c, &member, &account, entrance, now)
+        let entrance = Entrance { method: Method::Password, origin, old_session, known_token };
+        let (signed_in, more) = begin(c, &member, &account, entrance, &config, now)?;
+        entries.extend(more);
+        Ok((SignedIn { has_joined: invitation.is_some(), ..signed_in }, entries))
     })
     .await?;
     Ok(Attempt::In(signed_in))
@@ -284,9 +303,11 @@ fn reset(connection: &Connection, counted: &[Subject]) -> Result<()> {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Method {
     Password,
-    /// The link that is used once: set-up, invitation.
-    Link,
-    /// They were signed in to another account.
+    /// The link of the first start.
+    SetUp,
+    /// The link of an invitation, or being signed in as whom it is for.
+    Invitation,
+    /// Being signed in to another account.
     Switch,
 }
 
@@ -294,21 +315,28 @@ impl Method {
     fn as_str(self) -> &'static str {
         match self {
             Self::Password => "password",
-            Self::Link => "link",
+            Self::SetUp => "set-up",
+            Self::Invitation => "invitation",
             Self::Switch => "switch",
         }
     }
 }
 
-/// The way in of somebody who proved who they are.
-pub(super) struct Entrance<'a> {
+/// How and from where somebody comes in.
+pub(super) struct Entrance {
     pub(super) method: Method,
-    pub(super) origin: &'a Origin,
-    /// This browser's session until now.
-    pub(super) old_session: Option<&'a Secret<String>>,
-    /// The cookie of a browser that has signed in before.
+    pub(super) origin: Origin,
+    /// The browser's session until now.
+    pub(super) old_session: Option<Secret<String>>,
+    /// The token of a browser that is known to be theirs.
     pub(super) known_token: Option<Secret<String>>,
-    pub(super) config: &'a Config,
+}
+
+impl Entrance {
+    /// Of a browser that nothing is known of.
+    pub(super) fn new(method: Method, origin: Origin) -> Self {
+        Self { method, origin, old_session: None, known_token: None }
+    }
 }
 
 /// Begins the session of somebody who proved who they are. The old one of this browser ends: a token that was known
@@ -317,15 +345,16 @@ pub(super) fn begin(
     connection: &Connection,
     member: &Member,
     account: &Account,
-    entrance: Entrance<'_>,
+    entrance: Entrance,
+    config: &Config,
     now: Time,
 ) -> Result<(SignedIn, Vec<Entry>)> {
-    let Entrance { method, origin, old_session, known_token, config } = entrance;
+    let Entrance { method, origin, old_session, known_token } = entrance;
     if let Some(token) = old_session {
-        sessions::end(connection, token)?;
+        sessions::end(connection, &token)?;
     }
     let user_id = &member.user.id;
-    let (session_token, session_id) = sessions::begin(connection, user_id, account.id, origin, now)?;
+    let (session_token, session_id) = sessions::begin(connection, user_id, account.id, &origin, now)?;
     users::note_sign_in(connection, user_id, now)?;
     let is_new_browser = known_token.is_none();
     let browser_token = known_token.unwrap_or_else(secret::random_token);
@@ -334,7 +363,7 @@ pub(super) fn begin(
     queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
     // The first sign-in of all is no news to whoever does it.
     if is_new_browser && matches!(method, Method::Password) && member.user.last_sign_in_at.is_some() {
-        tell_new_device(connection, config, member, origin, now)?;
+        tell_new_device(connection, config, member, &origin, now)?;
     }
     let entry = Entry::new("audit.signed_in.v1")
         .subject(users::user_urn(&account.region, Some(account.id), user_id))
@@ -343,12 +372,19 @@ pub(super) fn begin(
         .detail("sessionId", session_id)
         .detail("newBrowser", is_new_browser)
         .detail("userAgent", &origin.user_agent);
-    Ok((SignedIn { session_token, browser_token }, vec![entry]))
+    Ok((SignedIn { session_token, browser_token, has_joined: false }, vec![entry]))
 }
 
-/// Whether a browser has signed in as this user before.
-pub(super) fn is_known(c: &Connection, token: &Secret<String>, user_id: &str, now: Time) -> Result<bool> {
-    queries::is_known_browser(c, &secret::sha256(token.expose().as_bytes()), user_id, now)
+/// A browser's token, if it has signed in as this user before.
+pub(super) fn known(
+    c: &Connection,
+    token: Option<Secret<String>>,
+    user_id: &str,
+    now: Time,
+) -> Result<Option<Secret<String>>> {
+    let Some(token) = token else { return Ok(None) };
+    let hash = secret::sha256(token.expose().as_bytes());
+    Ok(queries::is_known_browser(c, &hash, user_id, now)?.then_some(token))
 }
 
 /// Mails a user that somebody signed in as them from a browser that was not seen before.
@@ -470,9 +506,8 @@ pub(super) async fn set_up(
             return Err(ended());
         }
         let (account, member, mut entries) = make_first(c, &first, &hash, now)?;
-        let method = Method::Link;
-        let entrance = Entrance { method, origin: &origin, old_session: None, known_token: None, config: &config };
-        let (signed_in, more) = begin(c, &member, &account, entrance, now)?;
+        let entrance = Entrance::new(Method::SetUp, origin);
+        let (signed_in, more) = begin(c, &member, &account, entrance, &config, now)?;
         entries.extend(more);
         Ok((signed_in, entries))
     })

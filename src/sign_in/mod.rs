@@ -5,10 +5,11 @@
 //! work, so that neither parallel requests nor a restart buy more guesses (HOSTILE A05); an unknown address and a wrong
 //! password get the same bytes after the same work (A17); nobody is locked out for good, and a browser that has signed
 //! in before keeps its own allowance while others guess (A04). What a stranger sees never says why; the audit log does,
-//! precisely.
+//! precisely. Accepting an invitation is signing in: there is one way to a session.
 
 mod actions;
 mod counter;
+mod invited;
 mod model;
 mod own_accounts;
 mod pages;
@@ -40,6 +41,8 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/reset-password", Permission::Public, recovery_pages::reset);
     routes.get("/verify-email", Permission::Public, recovery_pages::verify_form);
     routes.post("/verify-email", Permission::Public, recovery_pages::verify);
+    routes.post("/invitation", Permission::Public, invited::create_user);
+    routes.post("/invitation/join", Permission::OwnUser, invited::join);
     routes.get("/setup", Permission::Public, pages::setup_form);
     routes.post("/setup", Permission::Public, pages::setup);
 }

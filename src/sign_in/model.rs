@@ -27,6 +27,25 @@ pub(super) struct SetupInput {
     pub(super) password: Secret<String>,
 }
 
+/// What the form of an invitation sends, for somebody who has no user yet. The address and the role stand in the
+/// invitation and nowhere else (HOSTILE A22).
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewcomerInput {
+    pub(super) token: Secret<String>,
+    pub(super) name: String,
+    pub(super) password: Secret<String>,
+    #[serde(default)]
+    pub(super) locale: String,
+}
+
+/// What somebody sends who is signed in and joins.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JoinInput {
+    pub(super) token: Secret<String>,
+}
+
 /// The first account and its full-access user.
 #[derive(Debug, Clone)]
 pub struct FirstAccount {
@@ -41,6 +60,8 @@ pub(super) struct SignedIn {
     pub(super) session_token: Secret<String>,
     /// For the cookie that makes this browser known.
     pub(super) browser_token: Secret<String>,
+    /// An invitation was accepted on the way.
+    pub(super) has_joined: bool,
 }
 
 /// How an attempt to sign in ended.

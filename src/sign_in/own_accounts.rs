@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     actions::{self, Entrance, Method},
-    pages::{into_console, known_browser},
+    pages::{into_console, known_browser, old_session},
 };
 use crate::{
     accounts::{self, Account},
@@ -118,20 +118,16 @@ where
     let now = ctx.kernel.clock.now();
     let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
     let (config, known) = (ctx.kernel.config.clone(), known_browser(request));
-    let (old, out) = (ctx.session_token.clone(), signed_out(ctx));
+    let (old, out) = (old_session(request), signed_out(ctx));
     let signed_in = audit::change(&ctx.kernel, &ctx.principal, move |c| {
         let (found, account, mut entries) = find(c)?;
         // What was true when the page was asked for need not be true any more.
         let member = users::find_member(c, &found.user.id, account.id)?.filter(Member::is_enabled);
         let member = member.ok_or(Error::NotFound("This account"))?;
         accounts::check_active(c, account.id)?;
-        let (method, old_session) = (Method::Switch, old.as_deref());
-        let known_token = match known {
-            Some(token) if actions::is_known(c, &token, &member.user.id, now)? => Some(token),
-            _ => None,
-        };
-        let entrance = Entrance { method, origin: &origin, old_session, known_token, config: &config };
-        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, now)?;
+        let known_token = actions::known(c, known, &member.user.id, now)?;
+        let entrance = Entrance { old_session: old, known_token, ..Entrance::new(Method::Switch, origin) };
+        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &config, now)?;
         entries.push(out);
         entries.extend(begun);
         Ok((signed_in, entries))

@@ -52,6 +52,16 @@ pub(super) async fn form(ctx: Ctx, query: Query<NextQuery>) -> Result<HttpRespon
     html(&SignInPage { page: Page::new(&ctx, "Sign in", ""), email: String::new(), next, problem: String::new() })
 }
 
+/// What makes a browser known, if it says so.
+pub(super) fn known_browser(request: &HttpRequest) -> Option<Secret<String>> {
+    door::cookie(request, KNOWN_COOKIE).filter(|token| token.len() == 43).map(Secret::new)
+}
+
+/// The browser's present session. Whatever the cookie holds, valid or not: it ends with the next sign-in.
+pub(super) fn old_session(request: &HttpRequest) -> Option<Secret<String>> {
+    door::cookie(request, door::SESSION_COOKIE).map(Secret::new)
+}
+
 pub(super) async fn sign_in(
     ctx: Ctx,
     request: HttpRequest,
@@ -60,8 +70,7 @@ pub(super) async fn sign_in(
 ) -> Result<HttpResponse> {
     let next = after(&input.0.next);
     let browser_token = known_browser(&request);
-    // Whatever the cookie holds, valid or not: it ends here.
-    let old_session = door::cookie(&request, door::SESSION_COOKIE).map(Secret::new);
+    let old_session = old_session(&request);
     let attempt = actions::sign_in(&ctx.kernel, &passwords, &ctx.address, &input.0, old_session, browser_token).await?;
     let refused = |status, problem: String| {
         html_status(
@@ -75,6 +84,8 @@ pub(super) async fn sign_in(
         )
     };
     match attempt {
+        // The link that led here is used up.
+        Attempt::In(signed_in) if signed_in.has_joined => Ok(into_console("/", &signed_in)),
         Attempt::In(signed_in) => Ok(into_console(&next, &signed_in)),
         Attempt::Refused => {
             refused(StatusCode::UNPROCESSABLE_ENTITY, "E-mail or password is wrong. Check both and try again.".into())
@@ -98,11 +109,6 @@ pub(super) async fn sign_in(
     }
 }
 
-/// The token by which a browser is known, as it was sent.
-pub(super) fn known_browser(request: &HttpRequest) -> Option<Secret<String>> {
-    door::cookie(request, KNOWN_COOKIE).filter(|token| token.len() == 43).map(Secret::new)
-}
-
 /// The redirect that carries the new cookies.
 pub(super) fn into_console(next: &str, signed_in: &SignedIn) -> HttpResponse {
     let mut answer = redirect(next);
@@ -115,11 +121,20 @@ pub(super) fn into_console(next: &str, signed_in: &SignedIn) -> HttpResponse {
     answer
 }
 
-pub(super) async fn sign_out(ctx: Ctx) -> Result<HttpResponse> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignOutInput {
+    /// Where to go afterwards, for a page that somebody else should read; only paths of this console are believed.
+    #[serde(default)]
+    next: String,
+}
+
+pub(super) async fn sign_out(ctx: Ctx, input: Form<SignOutInput>) -> Result<HttpResponse> {
     if let Some(token) = &ctx.session_token {
         actions::sign_out(&ctx.kernel, &ctx.principal, token.as_ref().clone()).await?;
     }
-    let mut answer = redirect("/sign-in");
+    let next = if input.0.next.is_empty() { "/sign-in".to_owned() } else { after(&input.0.next) };
+    let mut answer = redirect(&next);
     if let Err(error) = answer.add_cookie(&door::removal(door::SESSION_COOKIE)) {
         tracing::error!(%error, "a cookie could not be removed");
     }

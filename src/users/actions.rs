@@ -94,8 +94,8 @@ pub fn check_administered(connection: &Connection, account: AccountId) -> Result
     ))
 }
 
-/// Makes a user a member of an account, or gives them another role there: for the command line, when whoever could do
-/// it in the console has left. Somebody disabled is let in again.
+/// Makes a user a member of an account, or gives them another role there: by an invitation, and for the command line, when
+/// whoever could do it in the console has left. Somebody disabled is let in again.
 pub fn grant(
     connection: &Connection,
     region: &str,

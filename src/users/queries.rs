@@ -235,6 +235,12 @@ pub(super) fn set_profile(
     Ok(())
 }
 
+/// Sets the language that a user reads.
+pub fn set_locale(connection: &Connection, user_id: &str, locale: &str) -> Result<()> {
+    connection.prepare_cached("UPDATE user SET locale = ?2 WHERE id = ?1")?.execute(params![user_id, locale])?;
+    Ok(())
+}
+
 pub(super) fn set_password(connection: &Connection, user_id: &str, hash: &str, now: Time) -> Result<()> {
     connection.execute(
         "UPDATE user SET password_hash = ?2, password_changed_at = ?3 WHERE id = ?1",
@@ -305,7 +311,8 @@ pub(super) fn set_email(
     Ok(updated > 0)
 }
 
-pub(super) fn set_verified(connection: &Connection, id: &str, now: Time) -> Result<()> {
+/// Takes a user's address as proved.
+pub fn set_verified(connection: &Connection, id: &str, now: Time) -> Result<()> {
     connection
         .prepare_cached("UPDATE user SET email_verified_at = coalesce(email_verified_at, ?2) WHERE id = ?1")?
         .execute(params![id, now])?;

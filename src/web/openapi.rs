@@ -11,7 +11,7 @@ use super::{
     input::{CURSOR_CHARS_MAX, QUERY_CHARS_MAX},
     paging,
 };
-use crate::principal::{Level, Permission, Service};
+use crate::principal::Permission;
 
 /// Text without control characters, as a pattern.
 const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
@@ -214,11 +214,9 @@ fn collection(path: &str) -> String {
 
 /// How a permission is written in the document.
 fn permission_text(permission: Permission) -> String {
-    let word = |value: &dyn Fn() -> Value| value().as_str().unwrap_or_default().to_owned();
     match permission {
-        Permission::Needs(service, level) => {
-            let (service, level): (Service, Level) = (service, level);
-            format!("{}: {}", word(&|| json_of(&service)), word(&|| json_of(&level)))
+        Permission::Needs(service, level) | Permission::InPart(service, level) => {
+            format!("{}: {}", service.as_str(), level.as_str())
         }
         Permission::Public => "none".into(),
         Permission::SignedIn => "any role".into(),

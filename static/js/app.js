@@ -3,6 +3,7 @@
 // Rules: no eval, no inline style, no HTML from strings (text only, by textContent), nothing sent to other hosts.
 // Times: <time datetime="…Z" data-format="full|date|time|relative"> is shown in the reader's zone; the title keeps UTC.
 // Copy: <button data-copy="#id"> or data-copy-text="…".       Files: <input type="file" data-file-into="#textarea">.
+// Links: <code data-from-here>/path</code> gets the address in front under which this browser reaches the console.
 // Ticks: <input type="checkbox" data-check-all="name"> ticks every box of that name in its form.
 // Swaps: [data-focus] in swapped content takes the focus if it was lost; [data-announce] is read out when it changes.
 
@@ -256,6 +257,9 @@
       banner(`The appliance could not answer (${status}${id ? `, request ${id}` : ""}). Reload the page to see what holds now.`);
     } else toast("That did not work. Reload the page and try again.", "danger");
   });
+
+  // ---- links that the server cannot complete, because it does not know its own address: <… data-from-here>/path</…>
+  for (const place of $$("[data-from-here]")) place.textContent = location.origin + place.textContent;
 
   // ---- start
 

@@ -67,7 +67,7 @@ async fn ids_that_cannot_be_are_not_found() {
     let app = TestApp::start();
     let key = app.key(app.account, "full-access");
     for id in ["0", "-1", "x", "%00", "%2e%2e%2f", "'%20OR%201=1", "%F0%9F%92%A9", &"9".repeat(3000), "a%0d%0ab"] {
-        for collection in ["apikeys", "users", "accounts", "logs", "roles"] {
+        for collection in ["apikeys", "users", "accounts", "logs", "roles", "invitations"] {
             for method in [Method::GET, Method::DELETE] {
                 let (status, _) = app.api(&key).send(method.clone(), &format!("/api/{collection}/{id}"), None).await;
                 assert!(matches!(status, 400 | 404 | 405), "{method} {collection}/{id}: {status}");

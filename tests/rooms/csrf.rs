@@ -71,6 +71,7 @@ async fn looking_at_every_page_changes_nothing() {
         UNION ALL SELECT 'm' || user_id || role_id FROM membership
         UNION ALL SELECT 's' || id || created_at FROM session
         UNION ALL SELECT 'k' || id || alias || role_id || is_enabled || allowed_ips || coalesce(expires_at, 0) FROM api_key
+        UNION ALL SELECT 'v' || id || state || hex(token_hash) FROM invitation
         UNION ALL SELECT 'a' || id || alias || state FROM account
         UNION ALL SELECT 'i' || coalesce(hex(setup_token_hash), '') FROM appliance)";
     let look = || -> String {

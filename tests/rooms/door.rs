@@ -22,9 +22,12 @@ const PUBLIC: &[(&str, &str)] = &[
     ("GET", "/reset-password"),
     ("POST", "/reset-password"), // with the token of a link
     ("GET", "/verify-email"),
-    ("POST", "/verify-email"), // likewise
-    ("GET", "/setup"),         // 404 unless the one-time link is open
-    ("POST", "/setup"),        // likewise
+    ("POST", "/verify-email"),      // likewise
+    ("GET", "/setup"),              // 404 unless the one-time link is open
+    ("POST", "/setup"),             // likewise
+    ("GET", "/invitation"),         // whoever is invited is a stranger yet; 404 without the token of an open link
+    ("POST", "/invitation"),        // likewise
+    ("POST", "/invitation/reject"), // likewise
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),          // from this machine only
@@ -150,6 +153,8 @@ async fn another_accounts_administrator_finds_nothing_of_ours() {
     // The first of our roles: the predefined ones are everybody's.
     let role = json!({"id": "a-desk", "name": "Desk", "services": {"audit": "read"}});
     assert_eq!(ours.post("/api/roles", &role).await.0, 201);
+    let invitation = json!({"email": "guest@acme.example", "roleId": "read-only"});
+    assert_eq!(ours.post("/api/invitations", &invitation).await.0, 201);
     let other = app.other_account("other", "root@other.example");
     let theirs = app.api(&app.key(other.id, "full-access"));
     let mut their_browser = app.signed_in_as("root@other.example").await;
@@ -182,6 +187,7 @@ async fn another_accounts_administrator_finds_nothing_of_ours() {
         checked += 1;
     }
     assert!(checked >= 8, "only {checked} routes were checked");
+    assert_eq!(app.count("SELECT count(*) FROM invitation WHERE state = 'invited' AND sent_count = 1"), 1);
     for (path, collection) in
         [("/api/users", "users"), ("/api/apikeys", "apikeys"), ("/api/accounts", "accounts"), ("/api/logs", "logs")]
     {

@@ -14,6 +14,7 @@ mod command_line;
 mod csrf;
 mod door;
 mod history;
+mod invitations;
 mod mail;
 mod profile;
 mod setup;
