@@ -6,7 +6,7 @@
 //!
 //! `If-Match` is compared with what `GET` of the item answers to the same principal. Between that and the change somebody
 //! else may change the item; so the account's newest audit record is noted before comparing, and the transaction of the
-//! change refuses when there is a newer one ([`super::ongoing`]). Then all is done again: compared, and carried out or
+//! change refuses when there is a newer one ([`super::Ongoing`]). Then all is done again: compared, and carried out or
 //! answered with 412. What is not on the record (progress of a run, a key's last use) is not guarded in that instant;
 //! nobody's change is lost by it.
 

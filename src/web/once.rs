@@ -4,7 +4,7 @@
 //! (it may hold a new API key's secret), the request as a keyed hash (it may hold a password).
 //!
 //! What happens when the process ends in the middle. The key is reserved before the handler begins; the transaction of the
-//! change marks the key ([`super::ongoing`]); the answer is stored last. So a repeat finds one of:
+//! change marks the key ([`super::Ongoing`]); the answer is stored last. So a repeat finds one of:
 //! - reserved, nothing changed: 409 for a minute, then the request is carried out;
 //! - changed, no answer: it is never carried out again. 409, and the message says that it was done and to look;
 //! - an answer: that answer.
