@@ -296,7 +296,7 @@ async fn detail_page(ctx: &Ctx, live: &Live, id: i64, probe: Option<ProbeView>) 
         .await?;
     let audit = serde_urlencoded::to_string([("subject", actions::subject(&ctx.principal, id))]).unwrap_or_default();
     Ok(DetailPage {
-        page: Page::new(ctx, directory.name.clone(), "directories").about(Some(id)),
+        page: Page::new(ctx, directory.name.clone(), "directories").named().about(Some(id)),
         health,
         guard: GuardView::new(&directory.guard),
         schedule: words::schedule(&directory.schedule),

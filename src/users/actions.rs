@@ -108,7 +108,7 @@ pub(super) struct ProfileInput {
 }
 
 /// The languages that exist.
-pub(super) const LOCALES: [(&str, &str); 1] = [("en", "English")];
+pub(super) const LOCALES: [(&str, &str); 2] = [("en", "English"), ("ja", "日本語")];
 
 fn check_theme(theme: &str) -> Result<()> {
     if matches!(theme, "auto" | "light" | "dark") {

@@ -7,7 +7,7 @@ use askama::Template;
 use serde_json::json;
 
 use super::page::Page;
-use crate::error::Error;
+use crate::{error::Error, language::Language};
 
 /// The id that the page shows and the log holds.
 #[derive(Clone)]
@@ -42,6 +42,7 @@ pub(super) struct Asked<'a> {
     pub is_get: bool,
     pub request_id: &'a str,
     pub theme: &'a str,
+    pub language: Language,
 }
 
 /// The whole answer for an error.
@@ -88,7 +89,7 @@ pub(super) fn answer(error: &Error, asked: &Asked<'_>) -> HttpResponse<BoxBody> 
         return HttpResponse::SeeOther().insert_header(("location", location)).finish();
     }
     let page = ErrorPage {
-        page: Page::bare(title(status), asked.theme),
+        page: Page::bare(title(status), asked.theme, asked.language),
         status: status.as_u16(),
         title: title(status),
         message: &message,

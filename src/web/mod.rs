@@ -22,7 +22,7 @@ mod tls;
 pub use context::{Address, Ctx, Gate, KeyPair, Stale, Surroundings, Web, read_api_key};
 pub use csv_export::csv_cell;
 pub use input::{Form, Json, PathId, Query};
-pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect, redirect_with};
+pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect, redirect_with, said};
 pub use paging::{Cursor, LIMIT_DEFAULT, ListQuery, Listing, PAGE_SIZE};
 pub use routes::{Entry, Routes, Surface};
 pub use serve::{Bound, ServeError, bind, run};
