@@ -99,6 +99,11 @@ impl Language {
         }
     }
 
+    /// What the browser script says, as a JSON object from English to this language; empty for English.
+    pub fn script(self) -> &'static str {
+        self.dictionary().map_or("", |dictionary| dictionary.script.as_str())
+    }
+
     /// A text of ours whose values are markup: elements at its outermost level are values, their content is left alone.
     /// The answer is markup again; what the dictionary says holds no character that markup knows.
     pub fn say_markup(self, html: &str) -> Cow<'_, str> {
@@ -186,7 +191,12 @@ struct Dictionary {
     fills: BTreeMap<String, Vec<Part>>,
     /// The most specific first.
     patterns: Vec<Pattern>,
+    /// The texts of the browser script, as JSON.
+    script: String,
 }
+
+/// The section of a language's file whose texts the browser script says.
+const SCRIPT: &str = "script";
 
 /// An entry of a language's file.
 #[derive(Deserialize)]
@@ -195,6 +205,14 @@ enum Translation {
     Text(String),
     /// A text with a count: its key is for many, `one` is the English for one.
     Counted { one: String, many: String },
+}
+
+impl Translation {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Counted { many: text, .. } => text,
+        }
+    }
 }
 
 /// How often a translation may contain translations.
@@ -211,6 +229,10 @@ impl Dictionary {
             }
         };
         let mut dictionary = Self::default();
+        if let Some(script) = sections.get(SCRIPT) {
+            let texts: BTreeMap<_, _> = script.iter().map(|(english, text)| (english, text.text())).collect();
+            dictionary.script = serde_json::to_string(&texts).unwrap_or_default();
+        }
         for (english, translation) in sections.into_values().flatten() {
             match translation {
                 Translation::Text(text) => dictionary.add(&english, &text),

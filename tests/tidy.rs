@@ -40,9 +40,9 @@ const BORROWED_TABLES: &[(&str, &str)] = &[
 const SQL_PIECES: &[&str] = &["columns", "conditions", "from", "marks", "narrowed", "order"];
 
 /// One text file of the repository, with its path from the root, written with `/`.
-struct TextFile {
-    path: String,
-    text: String,
+pub(crate) struct TextFile {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl TextFile {
@@ -70,12 +70,12 @@ impl TextFile {
     }
 
     /// The product lines as one text, for rules about things that span lines.
-    fn product_text(&self) -> String {
+    pub(crate) fn product_text(&self) -> String {
         self.product_lines().into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n")
     }
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -93,20 +93,20 @@ fn collect(folder: &Path, extension: &str, found: &mut Vec<TextFile>) {
 }
 
 /// Every file with this extension below a folder of the repository, by path.
-fn files(folder: &str, extension: &str) -> Vec<TextFile> {
+pub(crate) fn files(folder: &str, extension: &str) -> Vec<TextFile> {
     let mut found = Vec::new();
     collect(&root().join(folder), extension, &mut found);
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }
 
-fn sources() -> Vec<TextFile> {
+pub(crate) fn sources() -> Vec<TextFile> {
     let found = files("src", "rs");
     assert!(!found.is_empty(), "no source file found: the check is looking in the wrong place");
     found
 }
 
-fn pattern(text: &str) -> Regex {
+pub(crate) fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap()
 }
 
@@ -125,11 +125,11 @@ fn lines_matching<'a>(files: impl IntoIterator<Item = &'a TextFile>, wrong: &Reg
 }
 
 #[track_caller]
-fn assert_none(wrong: Vec<String>, rule: &str) {
+pub(crate) fn assert_none(wrong: Vec<String>, rule: &str) {
     assert!(wrong.is_empty(), "{rule}\n  {}\n", wrong.join("\n  "));
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text[..offset].matches('\n').count() + 1
 }
 

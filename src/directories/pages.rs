@@ -207,7 +207,7 @@ impl ProbeView {
         let abilities = report.abilities.iter().map(|ability| {
             let (code, word) = match ability.state {
                 AbilityState::Granted => ("granted", "Granted"),
-                AbilityState::Missing => ("off", "Missing"),
+                AbilityState::Missing => ("off", "Not granted"),
                 AbilityState::NotLicensed => ("off", "Not licensed"),
                 AbilityState::Unknown => ("skipped", "Unknown"),
             };

@@ -213,6 +213,11 @@ impl Page {
         self.language.fill(if is_one { one } else { many }, &[&grouped(count)])
     }
 
+    /// What the browser script says in the reader's language, as JSON; empty when that is what stands in it.
+    pub fn script_words(&self) -> &'static str {
+        self.language.script()
+    }
+
     /// Whether the reader's role has a level of a service: what they may not do is not offered. The route's own
     /// permission decides; this only hides.
     pub fn may(&self, service: &str, level: &str) -> bool {
