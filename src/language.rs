@@ -133,13 +133,18 @@ fn without_elements(html: &str) -> (String, Vec<&str>) {
     while let Some(start) = rest.find('<') {
         let (before, from) = rest.split_at(start);
         let (element, after) = from.split_at(element_length(from));
-        text.push_str(before);
+        push_plain(&mut text, before);
         text.extend(char::from_u32(FIRST_ELEMENT + u32::try_from(elements.len()).unwrap_or_default()));
         elements.push(element);
         rest = after;
     }
-    text.push_str(rest);
+    push_plain(&mut text, rest);
     (text.split_whitespace().collect::<Vec<_>>().join(" "), elements)
+}
+
+/// Text outside of elements; a character that would stand for one is left out.
+fn push_plain(text: &mut String, piece: &str) {
+    text.extend(piece.chars().filter(|c| !('\u{E000}'..='\u{F8FF}').contains(c)));
 }
 
 /// How many bytes the element takes that the text begins with. Our own templates wrote it, with `>` escaped in values.

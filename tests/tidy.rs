@@ -39,6 +39,9 @@ const BORROWED_TABLES: &[(&str, &str)] = &[
 /// Pieces of SQL that code chooses among literals; everything else in braces inside SQL must be a constant.
 const SQL_PIECES: &[&str] = &["columns", "conditions", "from", "marks", "narrowed", "order"];
 
+/// The one file that hands on markup which a template wrote: sentences with elements, put in another language's order.
+const PASSES_MARKUP: &str = "src/web/sentence.rs";
+
 /// One text file of the repository, with its path from the root, written with `/`.
 pub(crate) struct TextFile {
     pub(crate) path: String,
@@ -391,7 +394,8 @@ fn templates_escape_everything() {
         "A page shows text. What has to be markup is written as markup in a template.",
     );
     let by_hand = pattern(r#"filters::Safe\b|escape\s*=\s*"none"|HtmlSafe\b"#);
-    let pages: Vec<_> = sources().into_iter().filter(|f| !f.path.ends_with("tests.rs")).collect();
+    let pages: Vec<_> =
+        sources().into_iter().filter(|f| !f.path.ends_with("tests.rs") && f.path != PASSES_MARKUP).collect();
     assert_none(lines_matching(&pages, &by_hand), "Rust code builds no HTML and switches no escaping off.");
 }
 

@@ -16,14 +16,16 @@ mod page;
 mod paging;
 mod road;
 mod routes;
+mod sentence;
 mod serve;
 mod tls;
 
 pub use context::{Address, Ctx, Gate, KeyPair, Stale, Surroundings, Web, read_api_key};
 pub use csv_export::csv_cell;
 pub use input::{Form, Json, PathId, Query};
-pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect, redirect_with, said};
+pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect, redirect_with};
 pub use paging::{Cursor, LIMIT_DEFAULT, ListQuery, Listing, PAGE_SIZE};
 pub use routes::{Entry, Routes, Surface};
+pub use sentence::said;
 pub use serve::{Bound, ServeError, bind, run};
 pub use tls::{TlsError, certificate_fingerprint};

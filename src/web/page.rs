@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt::Display, sync::Arc};
 
 use actix_web::{HttpResponse, http::StatusCode};
-use askama::{Template, filters::Safe};
+use askama::Template;
 
 use super::{
     assets,
@@ -28,7 +28,7 @@ pub struct Page {
     pub theme: String,
     /// The language that the page is in, as in `<html lang>`.
     pub locale: String,
-    language: Language,
+    pub(super) language: Language,
     /// IANA name; empty means the browser's.
     pub time_zone: String,
     pub user: Option<PageUser>,
@@ -226,16 +226,6 @@ impl Page {
         let level: Option<Level> = serde_json::from_value(serde_json::Value::String(level.to_owned())).ok();
         matches!((service, level), (Some(service), Some(level)) if self.rights.allows(service, level))
     }
-}
-
-/// A sentence of a template with markup in it: `{% filter crate::web::said(page) %}Made by <bdi>…</bdi>.{% endfilter %}`
-/// is looked up as `Made by {}.`, so that a language can have its own order of words. The content of its elements is left
-/// alone. The text must be one: no condition inside, except within an element.
-#[askama::filter_fn]
-pub fn said(body: impl Display, _: &dyn askama::Values, page: &Page) -> askama::Result<Safe<String>> {
-    let html = body.to_string();
-    let said = page.language.say_markup(&html);
-    Ok(Safe(said.into_owned()))
 }
 
 fn counted(count: i64) -> String {

@@ -14,7 +14,7 @@ use super::driver::{Browser, end_group};
 use super::page_rules;
 
 /// Pages with an address of their own, and the name of their screenshot.
-const PAGES: &[(&str, &str)] = &[
+pub(super) const PAGES: &[(&str, &str)] = &[
     ("/", "overview"),
     ("/directories", "directories"),
     ("/directories/new", "directory-new"),
@@ -30,7 +30,7 @@ const PAGES: &[(&str, &str)] = &[
 ];
 
 /// Lists whose first entry is opened too: the list, and the name of the detail page's screenshot.
-const DETAILS: &[(&str, &str)] = &[
+pub(super) const DETAILS: &[(&str, &str)] = &[
     ("/directories", "directory"),
     ("/runs", "run"),
     ("/identities", "identity"),
@@ -42,7 +42,7 @@ const DETAILS: &[(&str, &str)] = &[
 const NOT_FOUND: &str = "/identities/0";
 
 /// A running `bailiwick demo`: a throw-away appliance with a sample directory that has been synced once.
-struct Demo {
+pub(super) struct Demo {
     process: Child,
     url: String,
     email: String,
@@ -51,7 +51,7 @@ struct Demo {
 
 impl Demo {
     /// Starts it on a free port and waits until it has printed how to sign in.
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_bailiwick"))
             .args(["demo", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -80,7 +80,7 @@ impl Demo {
         Self { process, url, email, password }
     }
 
-    fn at(&self, path: &str) -> String {
+    pub(super) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 }
@@ -91,7 +91,7 @@ impl Drop for Demo {
     }
 }
 
-async fn sign_in(browser: &Browser, demo: &Demo) {
+pub(super) async fn sign_in(browser: &Browser, demo: &Demo) {
     browser.goto(&demo.at("/sign-in")).await;
     browser.find("input[name=email]").await.enter(&demo.email).await;
     browser.find("input[name=password]").await.enter(&demo.password).await;
@@ -100,7 +100,7 @@ async fn sign_in(browser: &Browser, demo: &Demo) {
 }
 
 /// Looks at the page that is shown: its faults, and a screenshot named after page, width and scheme.
-async fn look(browser: &Browser, page: &str, width_px: u32, scheme: &str, faults: &mut Vec<String>) {
+pub(super) async fn look(browser: &Browser, page: &str, width_px: u32, scheme: &str, faults: &mut Vec<String>) {
     let view = format!("{page}-{width_px}-{scheme}");
     browser.screenshot(&view).await;
     faults.extend(page_rules::faults(browser).await.into_iter().map(|fault| format!("{view}: {fault}")));

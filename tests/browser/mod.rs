@@ -7,4 +7,5 @@
 mod console;
 pub mod driver;
 mod instrument;
+mod japanese;
 pub mod page_rules;

@@ -9,6 +9,7 @@ mod command_line;
 mod csrf;
 mod door;
 mod history;
+mod japanese;
 mod profile;
 mod setup;
 mod sign_in;
