@@ -209,7 +209,10 @@ const SCRIPT: &str = "script";
 enum Translation {
     Text(String),
     /// A text with a count: its key is for many, `one` is the English for one.
-    Counted { one: String, many: String },
+    Counted {
+        one: String,
+        many: String,
+    },
 }
 
 impl Translation {

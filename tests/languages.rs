@@ -11,9 +11,17 @@ use regex::Regex;
 use crate::tidy::{TextFile, assert_none, files, line_of, pattern, root, sources};
 
 /// Templates that are being written anew by now. They are translated when they have settled.
-const NOT_YET: &[&str] =
-    &["templates/sign_in/", "templates/users/", "templates/api_keys/", "templates/accounts/", "templates/roles/",
-      "templates/invitations/", "templates/mail/", "templates/settings/", "templates/docs/"];
+const NOT_YET: &[&str] = &[
+    "templates/sign_in/",
+    "templates/users/",
+    "templates/api_keys/",
+    "templates/accounts/",
+    "templates/roles/",
+    "templates/invitations/",
+    "templates/mail/",
+    "templates/settings/",
+    "templates/docs/",
+];
 
 /// Words that are the same in every language.
 const SAME_EVERYWHERE: &[&str] = &["Bailiwick", "CSV", "JSON", "DN"];
@@ -49,54 +57,124 @@ const NOT_SHOWN: &[(&str, &str)] = &[
 /// Texts in shown files that no page shows, or that only their parts are shown of.
 const NOT_SHOWN_TEXTS: &[&str] = &[
     // Columns of exports.
-    "request id", "subject type", "subject id",
+    "request id",
+    "subject type",
+    "subject id",
     // Reasons in the audit log, which is English.
-    "(not an e-mail address)", "there is no user with this address", "the password is wrong",
-    "the stored password hash cannot be read; reset the password", "the user is disabled",
-    "the user belongs to no account", "the account is suspended", "the current password was wrong",
+    "(not an e-mail address)",
+    "there is no user with this address",
+    "the password is wrong",
+    "the stored password hash cannot be read; reset the password",
+    "the user is disabled",
+    "the user belongs to no account",
+    "the account is suspended",
+    "the current password was wrong",
     // What only the log or the schedule's own record says.
-    "the directory is gone", "history kept in {} accounts as long as they say", "{} is not known",
+    "the directory is gone",
+    "history kept in {} accounts as long as they say",
+    "{} is not known",
     // What servers say, or is looked for in it.
-    "at line", "restricted to bind", "integrity checking", "transport encryption required",
+    "at line",
+    "restricted to bind",
+    "integrity checking",
+    "transport encryption required",
     "acceptsecuritycontext error, data",
     // Said to programs only.
     "The API key is missing or not valid.",
     // Parts of the protocol, in the words of their standard.
-    "unknown result", "LDAP result {} {}", "LDAP result {} {}: {}", "it is too long", "end of data",
-    "the end of a DirSync has no control", "a change that DirSync tells has no objectGUID",
-    "the end of a sync has no Sync Done control", "an entry of a sync has no Sync State control",
+    "unknown result",
+    "LDAP result {} {}",
+    "LDAP result {} {}: {}",
+    "it is too long",
+    "end of data",
+    "the end of a DirSync has no control",
+    "a change that DirSync tells has no objectGUID",
+    "the end of a sync has no Sync Done control",
+    "an entry of a sync has no Sync State control",
     // For programs and directories, not for people.
-    "https://<this appliance>", "CA;Reset Password;user", "no such user 000", "public, max-age=31536000, immutable",
+    "https://<this appliance>",
+    "CA;Reset Password;user",
+    "no such user 000",
+    "public, max-age=31536000, immutable",
     "dsacls \"{}\" /takeownership, then dsacls \"{}\" /G \"{}:LCRP\"",
     // Names of products and places.
-    "Windows 2000", "Windows Server 2003 interim", "Windows Server 2003", "Windows Server 2008",
-    "Windows Server 2008 R2", "Windows Server 2012", "Windows Server 2012 R2", "Windows Server 2016",
-    "Windows Server 2025", "English", "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia",
-    "Europe", "Indian", "Pacific",
+    "Windows 2000",
+    "Windows Server 2003 interim",
+    "Windows Server 2003",
+    "Windows Server 2008",
+    "Windows Server 2008 R2",
+    "Windows Server 2012",
+    "Windows Server 2012 R2",
+    "Windows Server 2016",
+    "Windows Server 2025",
+    "English",
+    "Africa",
+    "America",
+    "Antarctica",
+    "Arctic",
+    "Asia",
+    "Atlantic",
+    "Australia",
+    "Europe",
+    "Indian",
+    "Pacific",
     // Pieces of a text that has an entry as a whole.
-    "{} or more", "identity is", "identities are", "{} {} missing from {}", "{} {} of {} could not be taken over",
-    "more group", "more groups", "member added", "member removed", "object read", "domain local", "in progress",
-    "More than {}", ", {} of them in the site {}", ", none of them in the site {}, so that those of all sites are used",
+    "{} or more",
+    "identity is",
+    "identities are",
+    "{} {} missing from {}",
+    "{} {} of {} could not be taken over",
+    "more group",
+    "more groups",
+    "member added",
+    "member removed",
+    "object read",
+    "domain local",
+    "in progress",
+    "More than {}",
+    ", {} of them in the site {}",
+    ", none of them in the site {}, so that those of all sites are used",
     "{} {} not what the last applied run was read with, so the plan may come from the settings and not from the directory.",
-    "found by DNS{}{}", ", those of the site {} first", "objects read",
+    "found by DNS{}{}",
+    ", those of the site {} first",
+    "objects read",
 ];
 
 /// Entries for texts that code puts together from pieces, which therefore stand nowhere as a whole.
 const MADE_OF_PIECES: &[&str] = &[
     "DNS names {#} {} of {}, none of them in the site {}, so that those of all sites are used. In this order: {}.",
     "DNS names {#} {} of {}, {#} of them in the site {}. In this order: {}.",
-    "domain controller", "global catalog",
-    "found by DNS ({})", "found by DNS, those of the site {} first", "found by DNS ({}), those of the site {} first",
-    "built-in distribution", "built-in security", "domain local distribution", "domain local security",
-    "global distribution", "global security", "universal distribution", "universal security",
-    "Everybody below {} is on the protected list ({}).", "Members of {} are on the protected list ({}).",
+    "domain controller",
+    "global catalog",
+    "found by DNS ({})",
+    "found by DNS, those of the site {} first",
+    "found by DNS ({}), those of the site {} first",
+    "built-in distribution",
+    "built-in security",
+    "domain local distribution",
+    "domain local security",
+    "global distribution",
+    "global security",
+    "universal distribution",
+    "universal security",
+    "Everybody below {} is on the protected list ({}).",
+    "Members of {} are on the protected list ({}).",
     "This identity is on the protected list ({}).",
     "More than {#} computers and managed service accounts are hidden.",
-    "every {#} days", "every {#} hours", "every {#} minutes", "{#} d {#} h", "{#} h {#} min", "{#} min {#} s",
-    "{#} identities are missing from {}", "{#} identity is missing from {}",
-    "{#} objects of {} could not be taken over", "{#} object of {} could not be taken over",
-    "{#} objects read: {}.", "{#} object read: {}.",
-    "{#} or more {} were found.", "Must change password",
+    "every {#} days",
+    "every {#} hours",
+    "every {#} minutes",
+    "{#} d {#} h",
+    "{#} h {#} min",
+    "{#} min {#} s",
+    "{#} identities are missing from {}",
+    "{#} identity is missing from {}",
+    "{#} objects of {} could not be taken over",
+    "{#} object of {} could not be taken over",
+    "{#} objects read: {}.",
+    "{#} object read: {}.",
+    "{#} or more {} were found.",
+    "Must change password",
     "{} are not what the last applied run was read with, so the plan may come from the settings and not from the directory.",
     "{} is not what the last applied run was read with, so the plan may come from the settings and not from the directory.",
 ];
@@ -115,8 +193,7 @@ impl Entries {
     fn japanese() -> Self {
         let text = std::fs::read_to_string(root().join("locales/ja.toml")).unwrap();
         let sections: toml::Table = toml::from_str(&text).unwrap();
-        let mut entries =
-            Self { texts: BTreeMap::new(), ones: BTreeMap::new(), script: BTreeSet::new() };
+        let mut entries = Self { texts: BTreeMap::new(), ones: BTreeMap::new(), script: BTreeSet::new() };
         for (section, table) in sections {
             for (english, translation) in table.as_table().unwrap() {
                 let many = match translation.as_table() {
@@ -249,7 +326,9 @@ fn has_words(text: &str) -> bool {
 
 /// The parts of a template that readers would see in English whatever their language.
 fn untranslated(file: &TextFile) -> Vec<String> {
-    let attribute = pattern(r#"\s(title|aria-label|placeholder|alt|data-label|data-announce)="((?:[^"{]|\{\{.*?\}\}|\{%.*?%\})*)""#);
+    let attribute = pattern(
+        r#"\s(title|aria-label|placeholder|alt|data-label|data-announce)="((?:[^"{]|\{\{.*?\}\}|\{%.*?%\})*)""#,
+    );
     let code = pattern(r"(?s)\{\{.*?\}\}|\{%.*?%\}");
     let mut wrong = Vec::new();
     // Inside a sentence: how deep in its elements. And elements whose text is not language.
@@ -319,10 +398,24 @@ fn literal(argument: &str) -> Option<String> {
 
 /// Which arguments of the shared macros are texts of ours (templates/layout/macros.html says so).
 const MACRO_TEXTS: &[(&str, &[usize])] = &[
-    ("state", &[1]), ("pill", &[1]), ("badge", &[0]), ("kind", &[1]), ("kv", &[0]), ("kv_mono", &[0]),
-    ("kv_with", &[0]), ("cell", &[1]), ("notice", &[2]), ("empty", &[2, 3]), ("error_summary", &[0]),
-    ("field_error", &[1]), ("field", &[1, 4]), ("textarea", &[1, 4]), ("select", &[1, 3]), ("option", &[1]),
-    ("checkbox", &[1, 3]), ("radio", &[2, 4]),
+    ("state", &[1]),
+    ("pill", &[1]),
+    ("badge", &[0]),
+    ("kind", &[1]),
+    ("kv", &[0]),
+    ("kv_mono", &[0]),
+    ("kv_with", &[0]),
+    ("cell", &[1]),
+    ("notice", &[2]),
+    ("empty", &[2, 3]),
+    ("error_summary", &[0]),
+    ("field_error", &[1]),
+    ("field", &[1, 4]),
+    ("textarea", &[1, 4]),
+    ("select", &[1, 3]),
+    ("option", &[1]),
+    ("checkbox", &[1, 3]),
+    ("radio", &[2, 4]),
 ];
 
 /// The texts of a template that the dictionary is asked for by name.
@@ -399,9 +492,8 @@ fn every_text_of_a_template_has_an_entry() {
     let entries = Entries::japanese();
     let mut wrong = Vec::new();
     for shown in templates().iter().flat_map(template_texts) {
-        let is_counted = |one: &String| {
-            entries.ones.iter().any(|(many, known)| bare(many) == shown.text && bare(known) == *one)
-        };
+        let is_counted =
+            |one: &String| entries.ones.iter().any(|(many, known)| bare(many) == shown.text && bare(known) == *one);
         if !entries.has(&shown.text) || !shown.one.as_ref().is_none_or(is_counted) {
             wrong.push(format!("{}: {:?}", shown.place, shown.text));
         }
@@ -413,7 +505,10 @@ fn every_text_of_a_template_has_an_entry() {
 fn templates_are_read_as_they_are_meant() {
     let file = |text: &str| TextFile { path: "x.html".into(), text: text.into() };
     let texts = |text: &str| template_texts(&file(text)).into_iter().map(|shown| shown.text).collect::<Vec<_>>();
-    assert_eq!(texts(r#"<p title="{{ page.t("A b") }}">{{ page.t2("{} of {}", a, f(b, "c")) }}</p>"#), ["A b", "{} of {}"]);
+    assert_eq!(
+        texts(r#"<p title="{{ page.t("A b") }}">{{ page.t2("{} of {}", a, f(b, "c")) }}</p>"#),
+        ["A b", "{} of {}"]
+    );
     assert_eq!(texts(r#"{{ ui::field("name", "Name", value, self.error("name"), hint = "So.") }}"#), ["Name", "So."]);
     let sentence = r#"{% filter crate::web::said(page) %}By <b>{{ x }} <i>y</i></b>, {{ at }}.{% endfilter %}"#;
     assert_eq!(texts(sentence), ["By {}, {}."]);
@@ -433,14 +528,20 @@ fn unescaped(literal: &str) -> String {
 /// The string literals of a source file that read like something said to people, with their places bare.
 fn said_in_code(file: &TextFile) -> Vec<Shown> {
     let code = file.product_text();
-    let code = pattern(r#"#!?\[(?:[^\[\]"]|"(?:\\.|[^"\\])*"|\[[^\]]*\])*\]"#).replace_all(&code, |found: &regex::Captures<'_>| {
-        // Of attributes, the messages of errors are said to people.
-        if found[0].starts_with("#[error") { found[0].to_owned() } else { String::new() }
-    });
+    let code = pattern(r#"#!?\[(?:[^\[\]"]|"(?:\\.|[^"\\])*"|\[[^\]]*\])*\]"#).replace_all(
+        &code,
+        |found: &regex::Captures<'_>| {
+            // Of attributes, the messages of errors are said to people.
+            if found[0].starts_with("#[error") { found[0].to_owned() } else { String::new() }
+        },
+    );
     let string = pattern(r##"(?s)'(?:\\.|[^'\\])'|r#".*?"#|"((?:\\.|[^"\\])*)""##);
-    let for_the_log = pattern(r"(?:tracing::\w+!\([^;]*|(?:internal|caused|context)\(\s*(?:format!\(\s*)?|expect\(|EXPLAIN.*)$");
+    let for_the_log =
+        pattern(r"(?:tracing::\w+!\([^;]*|(?:internal|caused|context)\(\s*(?:format!\(\s*)?|expect\(|EXPLAIN.*)$");
     let sentence = pattern(r"^[A-Z“`{][^_/=]*[a-z’}”]{2,}.*(?: \S|\.)|[a-z]{2,}[,.]? [a-z]{2,}|^[A-Z][a-z]+$");
-    let statement = pattern(r"\b(?:SELECT|INSERT|UPDATE|DELETE|PRAGMA|JOIN|INDEXED|MATCH|AND|WHERE|BETWEEN)\b|\?\d|::|:\w+\b.*[<>]|[a-z]_[a-z]+, |^\{?\x22|; charset");
+    let statement = pattern(
+        r"\b(?:SELECT|INSERT|UPDATE|DELETE|PRAGMA|JOIN|INDEXED|MATCH|AND|WHERE|BETWEEN)\b|\?\d|::|:\w+\b.*[<>]|[a-z]_[a-z]+, |^\{?\x22|; charset",
+    );
     let mut shown = Vec::new();
     for found in string.captures_iter(&code) {
         let Some(text) = found.get(1) else { continue };
@@ -448,7 +549,11 @@ fn said_in_code(file: &TextFile) -> Vec<Shown> {
         let near = (0..4).find_map(|more| before.get(before.len().saturating_sub(300 + more)..)).unwrap_or(before);
         let text = unescaped(text.as_str());
         let is_word = text.chars().all(char::is_alphanumeric);
-        if !sentence.is_match(&text) || !is_word && !text.contains(' ') || statement.is_match(&text) || for_the_log.is_match(near) {
+        if !sentence.is_match(&text)
+            || !is_word && !text.contains(' ')
+            || statement.is_match(&text)
+            || for_the_log.is_match(near)
+        {
             continue;
         }
         let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
@@ -472,7 +577,8 @@ fn every_text_that_code_says_to_people_has_an_entry() {
             || NOT_SHOWN_TEXTS.contains(&shown.text.as_str());
         // With values in its places, as pages have it; what is joined to the end of a sentence may be nothing.
         // What begins with a place has a sentence before it.
-        let text = shown.text.strip_prefix("{} ").filter(|rest| rest.starts_with(char::is_uppercase)).unwrap_or(&shown.text);
+        let text =
+            shown.text.strip_prefix("{} ").filter(|rest| rest.starts_with(char::is_uppercase)).unwrap_or(&shown.text);
         let examples = [text.replace("{}", "7"), joined.replace_all(text, "$1").replace("{}", "7")];
         let is_said = entries.has(&shown.text)
             || !has_words(&examples[0])
@@ -503,7 +609,8 @@ fn all_literals() -> BTreeSet<String> {
 
 /// A name of the API as pages call it: `passwordChangedAt` is `Password changed at`, `timed-out` is `Timed out`.
 fn titled(name: &str) -> String {
-    let words = pattern("[A-Z]").replace_all(name, |found: &regex::Captures<'_>| format!(" {}", found[0].to_lowercase()));
+    let words =
+        pattern("[A-Z]").replace_all(name, |found: &regex::Captures<'_>| format!(" {}", found[0].to_lowercase()));
     let words = words.replace('-', " ");
     let Some(first) = words.chars().next() else { return words };
     first.to_uppercase().chain(words.chars().skip(1)).collect()
@@ -545,9 +652,9 @@ fn no_entry_is_without_a_text() {
             || templates.iter().any(|shown| shown.text == key || shown.one.as_ref() == Some(&key))
             || literals.iter().any(|literal| whole.is_match(literal) || Some(literal.as_str()) == counted)
     };
-    let unused = entries.keys().filter(|key| {
-        !entries.script.contains(*key) && !MADE_OF_PIECES.contains(&key.as_str()) && !is_said(key)
-    });
+    let unused = entries
+        .keys()
+        .filter(|key| !entries.script.contains(*key) && !MADE_OF_PIECES.contains(&key.as_str()) && !is_said(key));
     assert_none(unused.cloned().collect(), "Nothing says this any more: take it out of locales/ja.toml.");
     let stale = MADE_OF_PIECES.iter().filter(|text| !entries.keys().any(|key| key == **text) || is_said(text));
     assert_none(stale.map(ToString::to_string).collect(), "Take it off the list MADE_OF_PIECES.");

@@ -38,7 +38,8 @@ async fn the_japanese_pages_hold_the_page_rules_wide_and_narrow() {
             .script("return document.querySelector('main a[href^=\"/identities/\"]')?.getAttribute('href') || ''")
             .await;
         browser.goto(&demo.at("/identities")).await;
-        let first = browser.find("main tbody a[href^='/identities/']").await.attribute("href").await.unwrap_or_default();
+        let first =
+            browser.find("main tbody a[href^='/identities/']").await.attribute("href").await.unwrap_or_default();
         assert!(!first.is_empty(), "{identity}");
         let id = first.trim_start_matches("/identities/").to_owned();
         for (path, page) in [

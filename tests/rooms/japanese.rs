@@ -92,11 +92,30 @@ async fn no_english_is_left_on_the_pages_of_a_japanese_user() {
     let mut browser = japanese(&app).await;
     let mut left = Vec::new();
     for path in [
-        "/", "/directories", "/directories/1", "/directories/2", "/directories/new",
-        "/directories/new?kind=active-directory", "/directories/1/edit", "/directories/1/remove", "/runs", "/runs?state=failed",
-        "/runs?state=parked", "/runs/1", "/runs/2", "/identities", "/identities?q=nobody", "/identities?status=locked",
-        "/identities?asOf=2001-01-01T00:00:00Z", "/groups", "/groups?q=nothing", "/tasks", "/tasks/rules", "/logs",
-        "/logs?result=denied", "/tasks/new",
+        "/",
+        "/directories",
+        "/directories/1",
+        "/directories/2",
+        "/directories/new",
+        "/directories/new?kind=active-directory",
+        "/directories/1/edit",
+        "/directories/1/remove",
+        "/runs",
+        "/runs?state=failed",
+        "/runs?state=parked",
+        "/runs/1",
+        "/runs/2",
+        "/identities",
+        "/identities?q=nobody",
+        "/identities?status=locked",
+        "/identities?asOf=2001-01-01T00:00:00Z",
+        "/groups",
+        "/groups?q=nothing",
+        "/tasks",
+        "/tasks/rules",
+        "/logs",
+        "/logs?result=denied",
+        "/tasks/new",
     ] {
         let page = browser.page(path).await;
         assert_eq!(attribute(&page, "html", "lang").as_deref(), Some("ja"), "{path}");
