@@ -223,8 +223,14 @@ impl Translation {
     }
 }
 
-/// How often a translation may contain translations.
-const DEPTH_MAX: u8 = 4;
+/// How often a translation may contain translations, which lists do once for each of their words.
+const DEPTH_MAX: u8 = 10;
+
+/// Sentences of one text, and how many of its full stops may be tried for the end of one.
+const SENTENCES_MAX: usize = 8;
+
+/// Longer texts are none of ours.
+const BYTES_MAX: usize = 8_192;
 
 impl Dictionary {
     /// Reads a language's file. What cannot be read is missing, and then shown in English; a test reads the same file.
@@ -267,9 +273,9 @@ impl Dictionary {
         self.patterns.push(Pattern { pieces, is_number, weight, parts: parts(text) });
     }
 
-    /// The translation of a text: by itself, by the sentence it was made of, or sentence by sentence.
+    /// The translation of a text: by itself, by the sentence it was made of, sentence by sentence, or as a list.
     fn find<'a>(&'a self, text: &'a str, depth: u8) -> Option<Cow<'a, str>> {
-        if depth > DEPTH_MAX || text.is_empty() {
+        if depth > DEPTH_MAX || text.is_empty() || text.len() > BYTES_MAX {
             return None;
         }
         if let Some(exact) = self.exact.get(text) {
@@ -294,14 +300,28 @@ impl Dictionary {
         })
     }
 
-    /// The first sentence and the rest, each by itself.
+    /// The known sentences that a text begins with, and the rest as it is. A sentence is never looked for inside a
+    /// sentence: texts hold what servers say, and the work must not grow faster than they do.
     fn by_sentences(&self, text: &str, depth: u8) -> Option<String> {
-        text.match_indices(". ").find_map(|(at, end)| {
-            let (first, rest) = text.split_at_checked(at + end.len())?;
-            let first = self.find(first.trim_end(), depth + 1)?;
-            let rest = self.find(rest, depth + 1).unwrap_or(Cow::Borrowed(rest));
-            Some(format!("{first}{rest}"))
-        })
+        let sentence = |text: &str| match self.exact.get(text) {
+            Some(exact) => Some(exact.clone()),
+            None => self.by_pattern(text, |_| true, depth),
+        };
+        let (mut said, mut rest) = (String::new(), text);
+        for _ in 0..SENTENCES_MAX {
+            let first = rest.match_indices(". ").take(SENTENCES_MAX).find_map(|(at, _)| {
+                let (first, after) = rest.split_at_checked(at + 1)?;
+                Some((sentence(first)?, after.trim_start()))
+            });
+            let Some((first, after)) = first else { break };
+            said.push_str(&first);
+            rest = after;
+        }
+        if said.is_empty() {
+            return None;
+        }
+        said.push_str(&sentence(rest).unwrap_or_else(|| rest.to_owned()));
+        Some(said)
     }
 
     /// Words with commas (the last with an “and”) between them, of which each is known.
@@ -399,6 +419,8 @@ mod tests {
             ("2 groups", "2個のグループ"),
             ("Wait. At most 5 entries.", "お待ちください。5件までです。"),
             ("Missing, disabled", "未検出、無効"),
+            ("Missing, disabled, Missing, disabled, Missing and disabled", "未検出、無効、未検出、無効、未検出、無効"),
+            ("Wait. At most 5 entries. Hello there.", "お待ちください。5件までです。Hello there."),
         ];
         for (english, japanese) in cases {
             assert_eq!(say(english), japanese);
@@ -410,6 +432,16 @@ mod tests {
         for text in ["", "Hello", "At most many entries.", "Missing, hello", "Missing. ", "groups"] {
             assert_eq!(say(text), text);
         }
+    }
+
+    #[test]
+    fn a_text_that_a_hostile_server_wrote_takes_no_longer_than_it_is_long() {
+        let began = std::time::Instant::now();
+        for piece in ["a. ", "a, ", " and ", "Anna is a. ", "Wait. "] {
+            say(&piece.repeat(2_000));
+            Language::Japanese.say(&piece.repeat(8_000 / piece.len()));
+        }
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }
 
     #[test]
