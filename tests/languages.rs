@@ -12,15 +12,27 @@ use crate::tidy::{TextFile, assert_none, files, line_of, pattern, root, sources}
 
 /// Templates that are being written anew by now. They are translated when they have settled.
 const NOT_YET: &[&str] = &[
-    "templates/sign_in/",
-    "templates/users/",
-    "templates/api_keys/",
     "templates/accounts/",
-    "templates/roles/",
+    "templates/api_keys/",
+    "templates/docs/",
     "templates/invitations/",
     "templates/mail/",
+    "templates/notifications/",
+    "templates/roles/",
     "templates/settings/",
-    "templates/docs/",
+    "templates/sign_in/",
+    "templates/users/",
+];
+
+/// The same of rooms: what they say today has entries, what is added to them meanwhile is still to get them.
+const NOT_YET_SAID: &[&str] = &[
+    "src/accounts/",
+    "src/api_keys/",
+    "src/invitations/",
+    "src/notifications/",
+    "src/roles/",
+    "src/sign_in/",
+    "src/users/",
 ];
 
 /// Words that are the same in every language.
@@ -573,7 +585,8 @@ fn every_text_that_code_says_to_people_has_an_entry() {
     let joined = pattern(r"([\w.:)])\{\}");
     let mut wrong = Vec::new();
     for shown in all_said_in_code() {
-        let is_not_shown = NOT_SHOWN.iter().any(|(path, _)| shown.place.starts_with(path))
+        let is_not_shown = NOT_YET_SAID.iter().any(|path| shown.place.starts_with(path))
+            || NOT_SHOWN.iter().any(|(path, _)| shown.place.starts_with(path))
             || NOT_SHOWN_TEXTS.contains(&shown.text.as_str());
         // With values in its places, as pages have it; what is joined to the end of a sentence may be nothing.
         // What begins with a place has a sentence before it.
