@@ -12,6 +12,7 @@
 //! | 0 | [`secret`] | values that do not print, the master key, sealing |
 //! | 0 | [`principal`] | who acts, and what they may |
 //! | 0 | [`db`] | SQLite: one writer with two lanes, many readers, migrations |
+//! | 0 | [`language`] | the languages of the console: the dictionary, and how a text is found in it |
 //! | 0 | [`web`] | the request road: routes with permissions, CSRF, pages, errors, TLS |
 //! | 0 | [`kernel`] | the parts above in one hand |
 //! | 1 | [`audit`] | the one way to change anything, and the chained log |
@@ -85,6 +86,7 @@ pub mod error;
 pub mod identities;
 pub mod invitations;
 pub mod kernel;
+pub mod language;
 pub mod notifications;
 pub mod principal;
 pub mod roles;

@@ -375,6 +375,15 @@ impl Principal {
         }
     }
 
+    /// The same, reading another language than English: a stranger has no profile that says it.
+    #[must_use]
+    pub fn reading(self, language: crate::language::Language) -> Self {
+        match Arc::try_unwrap(self.0) {
+            Ok(parts) => Self::new(PrincipalParts { locale: language.code().into(), ..parts }),
+            Err(shared) => Self(shared),
+        }
+    }
+
     /// Their URN, as the audit log records it.
     pub fn urn(&self) -> String {
         let kind = match self.kind {

@@ -10,6 +10,8 @@ mod browser;
 #[expect(dead_code, reason = "the benchmark is built on the same fixtures and uses what the tests do not")]
 mod fixtures;
 #[cfg(test)]
+mod languages;
+#[cfg(test)]
 mod real;
 #[cfg(test)]
 mod rooms;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::error::{Error, Result};
 
 /// The languages that exist: code and own name.
-pub const LOCALES: [(&str, &str); 1] = [("en", "English")];
+pub const LOCALES: [(&str, &str); 2] = [("en", "English"), ("ja", "日本語")];
 
 pub fn check_locale(field: &str, locale: &str) -> Result<()> {
     if LOCALES.iter().any(|(code, _)| *code == locale) {

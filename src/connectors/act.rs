@@ -65,16 +65,16 @@ impl Action {
         }
     }
 
-    /// As a heading begins, before a name.
+    /// As a heading, with a place for whom it is about.
     pub fn heading(self) -> &'static str {
         match self {
-            Self::Disable => "Disable",
-            Self::Enable => "Enable",
-            Self::ForceSignOut => "Force sign-out of",
-            Self::ForcePasswordReset => "Force password reset of",
-            Self::CancelPasswordReset => "Cancel password reset of",
-            Self::Unlock => "Unlock",
-            Self::Contain => "Contain",
+            Self::Disable => "Disable {}",
+            Self::Enable => "Enable {}",
+            Self::ForceSignOut => "Force sign-out of {}",
+            Self::ForcePasswordReset => "Force password reset of {}",
+            Self::CancelPasswordReset => "Cancel password reset of {}",
+            Self::Unlock => "Unlock {}",
+            Self::Contain => "Contain {}",
         }
     }
 

@@ -191,7 +191,7 @@ impl ProbeView {
         let abilities = report.abilities.iter().map(|ability| {
             let (code, word) = match ability.state {
                 AbilityState::Granted => ("granted", "Granted"),
-                AbilityState::Missing => ("off", "Missing"),
+                AbilityState::Missing => ("off", "Not granted"),
                 AbilityState::NotLicensed => ("off", "Not licensed"),
                 AbilityState::Unknown => ("skipped", "Unknown"),
             };
@@ -280,7 +280,7 @@ async fn detail_page(ctx: &Ctx, live: &Live, id: i64, probe: Option<ProbeView>) 
         .await?;
     let audit = serde_urlencoded::to_string([("subject", actions::subject(&ctx.principal, id))]).unwrap_or_default();
     Ok(DetailPage {
-        page: Page::new(ctx, directory.name.clone(), "directories").about(Some(id)),
+        page: Page::new(ctx, directory.name.clone(), "directories").named().about(Some(id)),
         health,
         guard: GuardView::new(&directory.guard),
         schedule: words::schedule(&directory.schedule),

@@ -255,6 +255,11 @@ impl ChangeView {
         self.row.kind == "changed"
     }
 
+    /// Whether the field is an attribute of the directory, by its own name.
+    fn is_raw(&self) -> bool {
+        self.row.field.as_deref().is_some_and(|field| field.starts_with("attributes."))
+    }
+
     fn member(&self) -> &str {
         self.row.member_name.as_deref().unwrap_or_default()
     }

@@ -37,16 +37,16 @@ pub fn stale_since(directory: &Directory, now: Time) -> Option<Time> {
 fn stale(connection: &Connection, directory: &Directory, from: Time) -> Result<Stale> {
     let page = format!("/directories/{}", directory.id);
     let (why, since, href, action) = if let Some(run) = review::parked_run(connection, directory)? {
-        ("a plan waits for approval", None, format!("/runs/{}", run.id), "Review the plan")
+        ("A plan waits for approval.", None, format!("/runs/{}", run.id), "Review the plan")
     } else {
         let newest = queries::list_runs(connection, directory.account_id, Some(directory.id), i64::MAX, 1)?.pop();
         let failing = queries::failing_since(connection, directory.id, directory.applied_run_id.unwrap_or_default())?;
         match (newest, failing) {
             (Some(run), Some(since)) if run.state == RunState::Failed => {
-                ("every run has failed since", Some(since), format!("/runs/{}", run.id), "See why")
+                ("Every run has failed.", Some(since), format!("/runs/{}", run.id), "See why")
             }
-            _ if directory.schedule.paused => ("the schedule is paused", None, page, "Open the directory"),
-            _ => ("no run has been applied since", None, page, "Open the directory"),
+            _ if directory.schedule.paused => ("The schedule is paused.", None, page, "Open the directory"),
+            _ => ("No run has been applied since.", None, page, "Open the directory"),
         }
     };
     Ok(Stale { directory: directory.id, name: directory.name.clone(), from, why, since, href, action })

@@ -45,7 +45,7 @@ pub struct Notable {
 fn about(request: &Request) -> String {
     let count = request.counts.total();
     let noun = if count == 1 { "identity" } else { "identities" };
-    format!("{} {} {noun}", request.action.heading(), crate::web::grouped(count))
+    request.action.heading().replace("{}", &format!("{} {noun}", crate::web::grouped(count)))
 }
 
 /// How many requests wait for approval.

@@ -109,17 +109,18 @@ pub(super) async fn list(ctx: Ctx, query: Query<ListPageQuery>) -> Result<HttpRe
             Ok(rows)
         })
         .await?;
+    let tasks = Page::new(&ctx, "Tasks", "tasks");
     let listing = Listing::cut(found, PAGE_SIZE, |(request, _)| request.id).map(|(request, one)| {
         let name = one.map(|task| task.name).unwrap_or_default();
         let about = match request.counts.total() {
             1 => name,
-            count => format!("{name} and {} more", grouped(count - 1)),
+            count => tasks.t2("{} and {} more", name, grouped(count - 1)),
         };
         Row { about, by: by(&ctx, &request.requested_by), summary: summary(&request), request }
     });
     let link = |cursor: &str| href("/tasks", &[("state", &chosen_state), ("cursor", cursor)]);
     let page = ListPage {
-        page: Page::new(&ctx, "Tasks", "tasks"),
+        page: tasks,
         is_live: listing.rows.iter().any(|row| row.request.finished_at.is_none()),
         rows: listing.rows,
         states: RequestState::ALL,
@@ -168,10 +169,9 @@ impl RequestPage {
     fn heading(&self) -> String {
         let about = match (self.rows.first(), self.request.counts.total()) {
             (Some(one), 1) => one.task.name.clone(),
-            (_, 1) => "one identity".to_owned(),
-            (_, count) => format!("{} identities", grouped(count)),
+            (_, count) => self.page.n(count, "{} identity", "{} identities"),
         };
-        format!("{} {about}", self.request.action.heading())
+        self.page.t1(self.request.action.heading(), about)
     }
 
     fn total(&self) -> i64 {
@@ -275,6 +275,7 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
         reason_error: typed.reason_error,
     };
     page.page.title = page.heading();
+    page.page = page.page.named();
     Ok(page)
 }
 
@@ -421,14 +422,14 @@ impl NewPage {
     fn about(&self) -> String {
         match self.targets.as_slice() {
             [one] => one.identity.name().to_owned(),
-            many => format!("{} identities", many.len()),
+            many => self.page.n(many.len(), "{} identity", "{} identities"),
         }
     }
 
     fn heading(&self) -> String {
         match self.action {
-            Some(action) => format!("{} {}", action.heading(), self.about()),
-            None => format!("Act on {}", self.about()),
+            Some(action) => self.page.t1(action.heading(), self.about()),
+            None => self.page.t1("Act on {}", self.about()),
         }
     }
 }
@@ -581,6 +582,7 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
         back,
     };
     page.page.title = page.heading();
+    page.page = page.page.named();
     Ok(page)
 }
 
@@ -617,6 +619,7 @@ pub(super) async fn create(ctx: Ctx, form: Form<NewForm>, dispatcher: Data<Dispa
 #[derive(Template)]
 #[template(path = "enforcement/of_identity.html")]
 struct OfIdentity {
+    page: Page,
     rows: Vec<Task>,
     has_more: bool,
 }
@@ -637,5 +640,5 @@ pub(super) async fn of_identity(ctx: Ctx, id: PathId<i64>) -> Result<HttpRespons
         })
         .await?;
     let listing = Listing::cut(rows, BESIDE, |task| task.id);
-    html(&OfIdentity { has_more: listing.next.is_some(), rows: listing.rows })
+    html(&OfIdentity { page: Page::new(&ctx, "Tasks", "tasks"), has_more: listing.next.is_some(), rows: listing.rows })
 }

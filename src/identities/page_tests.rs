@@ -305,7 +305,7 @@ async fn pages_show_the_past_say_so_and_lead_back() {
     let answer = pages::identity(place.ctx(OURS), PathId(2), then(&first)).await.expect("a page");
     assert_eq!(answer.status(), 404);
     let html = body(answer).await;
-    assert!(texts(&html, ".empty p")[0].contains("it was first seen on 3 Mar 2026, 09:02 UTC"), "{html}");
+    assert!(texts(&html, ".empty p")[0].contains("It was first seen on 3 Mar 2026, 09:02 UTC"), "{html}");
     assert!(matches!(pages::identity(place.ctx(THEIRS), PathId(2), then(&first)).await, Err(Error::NotFound(_))));
 }
 
@@ -360,5 +360,5 @@ async fn the_page_of_a_tombstone_says_since_when_and_keeps_its_history() {
     let later = Query(pages::HistoryQuery { before: None, as_of: Some(place.minute(6)) });
     let answer = pages::identity(place.ctx(OURS), PathId(1), later).await.expect("a page");
     assert_eq!(answer.status(), 404);
-    assert!(texts(&body(answer).await, ".empty p")[0].contains("it was removed on 3 Mar 2026, 09:05 UTC"));
+    assert!(texts(&body(answer).await, ".empty p")[0].contains("It was removed on 3 Mar 2026, 09:05 UTC"));
 }

@@ -573,7 +573,7 @@ pub(super) async fn identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<Histor
         None => identity.fields.manager.clone().map(|raw| (String::new(), raw)),
     };
     html(&IdentityPage {
-        page: Page::new(&ctx, identity.name(), "identities").about(Some(identity.directory_id)),
+        page: Page::new(&ctx, identity.name(), "identities").named().about(Some(identity.directory_id)),
         dn: first_text(identity.fields.attributes.get("dn")),
         manager,
         attributes: attributes(&identity.fields.attributes),
@@ -735,7 +735,7 @@ pub(super) async fn group(ctx: Ctx, id: PathId<ObjectId>, query: Query<GroupPage
     let on = |fields: &[(&str, &str)]| href(&path, &[fields, &[("asOf", then.as_str())]].concat());
     let effective = if view == View::Effective { "true" } else { "" };
     html(&GroupPage {
-        page: Page::new(&ctx, group.name.clone(), "groups").about(Some(group.directory_id)),
+        page: Page::new(&ctx, group.name.clone(), "groups").named().about(Some(group.directory_id)),
         dn: first_text(group.fields.attributes.get("dn")),
         view,
         attributes: if view == View::Attributes { attributes(&group.fields.attributes) } else { Vec::new() },

@@ -85,8 +85,8 @@ impl AbsentPage {
         self.first_listed_at.is_some_and(|first| first > self.at)
     }
 
-    fn noun(&self) -> &'static str {
-        self.subject.as_str()
+    fn is_identity(&self) -> bool {
+        self.subject == SubjectType::Identity
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) fn absent(ctx: &Ctx, found: Absent) -> Result<HttpResponse> {
         SubjectType::Group => ("Groups", "groups"),
     };
     let page = AbsentPage {
-        page: Page::new(ctx, found.name.clone(), section).about(Some(found.directory_id)),
+        page: Page::new(ctx, found.name.clone(), section).named().about(Some(found.directory_id)),
         name: found.name,
         subject: found.subject,
         list: list.to_owned(),
@@ -154,10 +154,6 @@ struct ComparePage {
 impl ComparePage {
     fn is_group(&self) -> bool {
         self.subject == SubjectType::Group
-    }
-
-    fn noun(&self) -> &'static str {
-        self.subject.as_str()
     }
 
     fn is_same(&self) -> bool {

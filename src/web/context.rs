@@ -71,9 +71,9 @@ pub struct Stale {
     pub name: String,
     /// The data is of this moment.
     pub from: Time,
-    /// Goes on after "Data of … is from …:".
+    /// A sentence after "Data of … is from ….".
     pub why: &'static str,
-    /// Ends `why`, when it begins at a moment of its own.
+    /// Every run has failed since then, which is said instead of `why`.
     pub since: Option<Time>,
     /// Where to see more, and what the link says.
     pub href: String,

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    language::Language,
     principal::{Permission, Principal},
     secret::{self, Secret},
 };
@@ -102,8 +103,12 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
     }
     let region = &web.kernel.config.region;
     let is_stranger = asked.is_none();
-    let principal =
-        asked.unwrap_or_else(|| Principal::stranger(region, Some(address.ip), Some(address.request_id.clone())));
+    let principal = asked.unwrap_or_else(|| {
+        Principal::stranger(region, Some(address.ip), Some(address.request_id.clone()))
+            .reading(accepted_language(request.request()))
+    });
+    // For the error page, should it come to that.
+    request.extensions_mut().insert(Language::of(&principal.locale));
     if !principal.allows(permission) {
         if is_stranger {
             return Err(Error::Unauthenticated);
@@ -229,6 +234,12 @@ pub fn local_path(text: &str) -> Option<String> {
 /// A cookie's value as sent.
 pub fn cookie(request: &HttpRequest, name: &str) -> Option<String> {
     request.cookie(name).map(|cookie| cookie.value().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// The language that the browser asks for.
+pub(super) fn accepted_language(request: &HttpRequest) -> Language {
+    let header = request.headers().get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    Language::accepted(header.unwrap_or_default())
 }
 
 fn is_fragment(request: &ServiceRequest) -> bool {

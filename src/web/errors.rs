@@ -12,7 +12,7 @@ use askama::Template;
 use serde_json::json;
 
 use super::page::Page;
-use crate::error::Error;
+use crate::{error::Error, language::Language};
 
 /// The id that the page shows and the log holds.
 #[derive(Clone)]
@@ -47,6 +47,7 @@ pub(super) struct Asked<'a> {
     pub is_get: bool,
     pub request_id: &'a str,
     pub theme: &'a str,
+    pub language: Language,
 }
 
 /// The whole answer for an error.
@@ -99,7 +100,7 @@ pub(super) fn answer(error: &Error, asked: &Asked<'_>) -> HttpResponse<BoxBody> 
         return HttpResponse::SeeOther().insert_header(("location", location)).finish();
     }
     let page = ErrorPage {
-        page: Page::bare(title(status), asked.theme),
+        page: Page::bare(title(status), asked.theme, asked.language),
         status: status.as_u16(),
         title: title(status),
         message: &message,
@@ -120,8 +121,15 @@ pub(super) fn written(response: ServiceResponse<BoxBody>) -> ServiceResponse<Box
         return response;
     }
     let id = response.request().extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
-    let asked =
-        Asked { is_api: true, is_fragment: false, path_and_query: "", is_get: false, request_id: &id, theme: "auto" };
+    let asked = Asked {
+        is_api: true,
+        is_fragment: false,
+        path_and_query: "",
+        is_get: false,
+        request_id: &id,
+        theme: "auto",
+        language: Language::English,
+    };
     let made = of_response(response.response(), &asked);
     let (request, _) = response.into_parts();
     ServiceResponse::new(request, made)

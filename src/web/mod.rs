@@ -25,6 +25,7 @@ mod rate;
 mod reference;
 mod road;
 mod routes;
+mod sentence;
 mod serve;
 mod steps;
 mod tls;
@@ -38,6 +39,7 @@ pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect
 pub use paging::{Cursor, LIMIT_DEFAULT, ListQuery, Listing, PAGE_SIZE};
 pub use reference::page as reference;
 pub use routes::{Entry, Routes, Surface};
+pub use sentence::said;
 pub use serve::{Bound, ServeError, bind, run};
 pub use steps::StepView;
 pub use tls::{TlsError, certificate_fingerprint};

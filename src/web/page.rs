@@ -1,6 +1,6 @@
 //! What every page has: title, navigation, the reader, the CSRF token; and how a template becomes an answer.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt::Display, sync::Arc};
 
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    language::Language,
     principal::{Level, Permission, Rights, Service},
 };
 
@@ -26,7 +27,9 @@ pub struct Page {
     pub section: &'static str,
     pub csrf: String,
     pub theme: String,
+    /// The language that the page is in, as in `<html lang>`.
     pub locale: String,
+    pub(super) language: Language,
     /// IANA name; empty means the browser's.
     pub time_zone: String,
     pub user: Option<PageUser>,
@@ -42,6 +45,8 @@ pub struct Page {
     surroundings: Arc<Surroundings>,
     /// The one directory that the page is about.
     about: Option<i64>,
+    /// The title is what somebody named something, or in the reader's language already.
+    is_named: bool,
 }
 
 #[derive(Clone)]
@@ -58,17 +63,42 @@ pub struct Flash {
     pub text: String,
 }
 
+/// A text as templates hand it over: askama lends what a variable holds and gives what a function answers.
+pub trait Text<'a> {
+    fn text(self) -> Cow<'a, str>;
+}
+
+impl<'a, T: AsRef<str> + ?Sized> Text<'a> for &'a T {
+    fn text(self) -> Cow<'a, str> {
+        Cow::Borrowed(self.as_ref())
+    }
+}
+
+impl<'a> Text<'a> for String {
+    fn text(self) -> Cow<'a, str> {
+        Cow::Owned(self)
+    }
+}
+
+impl<'a> Text<'a> for Cow<'a, str> {
+    fn text(self) -> Cow<'a, str> {
+        self
+    }
+}
+
 impl Page {
     /// For a signed-in reader (or a stranger on a public page).
     pub fn new(ctx: &Ctx, title: impl Into<String>, section: &'static str) -> Self {
         let principal = &ctx.principal;
         let is_user = principal.session_id.is_some();
+        let language = Language::of(&principal.locale);
         Self {
             title: title.into(),
             section,
             csrf: ctx.csrf.clone(),
             theme: principal.theme.clone(),
-            locale: principal.locale.clone(),
+            locale: language.code().into(),
+            language,
             time_zone: principal.time_zone.clone(),
             user: is_user.then(|| PageUser { name: principal.name.clone(), email: principal.email.clone() }),
             account_alias: principal.account_alias.clone(),
@@ -80,17 +110,19 @@ impl Page {
             is_part: principal.scope.is_some(),
             surroundings: ctx.surroundings.clone(),
             about: None,
+            is_named: false,
         }
     }
 
     /// Without a reader: error pages.
-    pub(super) fn bare(title: &str, theme: &str) -> Self {
+    pub(super) fn bare(title: &str, theme: &str, language: Language) -> Self {
         Self {
             title: title.to_owned(),
             section: "",
             csrf: String::new(),
             theme: theme.to_owned(),
-            locale: "en".into(),
+            locale: language.code().into(),
+            language,
             time_zone: String::new(),
             user: None,
             account_alias: String::new(),
@@ -102,7 +134,20 @@ impl Page {
             is_owner: false,
             surroundings: Arc::default(),
             about: None,
+            is_named: false,
         }
+    }
+
+    /// Says that the title is a name, and no text of ours.
+    #[must_use]
+    pub fn named(mut self) -> Self {
+        self.is_named = true;
+        self
+    }
+
+    /// The title as the reader sees it.
+    pub fn title(&self) -> Cow<'_, str> {
+        if self.is_named { Cow::Borrowed(&self.title) } else { self.t(self.title.as_str()) }
     }
 
     /// Says that the page shows data of one directory only.
@@ -144,6 +189,42 @@ impl Page {
     /// The address of a static file, with its content's hash so that browsers may keep it for ever.
     pub fn asset(&self, path: &str) -> String {
         assets::versioned(path)
+    }
+
+    /// A text of ours in the reader's language; how it is found, [`crate::language`] says. Never for what people or
+    /// directories named.
+    pub fn t<'a>(&self, text: impl Text<'a>) -> Cow<'a, str> {
+        match text.text() {
+            Cow::Borrowed(text) => self.language.say(text),
+            Cow::Owned(text) => Cow::Owned(self.language.say(&text).into_owned()),
+        }
+    }
+
+    /// A text of ours with a value in its place `{}`.
+    pub fn t1(&self, text: &str, value: impl Display) -> String {
+        self.language.fill(text, &[&value])
+    }
+
+    /// The same with two values.
+    pub fn t2(&self, text: &str, first: impl Display, second: impl Display) -> String {
+        self.language.fill(text, &[&first, &second])
+    }
+
+    /// The same with three values.
+    pub fn t3(&self, text: &str, first: impl Display, second: impl Display, third: impl Display) -> String {
+        self.language.fill(text, &[&first, &second, &third])
+    }
+
+    /// A text of ours with a count: English has a form for one and one for all others, and that is the key.
+    pub fn n(&self, count: impl TryInto<i64>, one: &str, many: &str) -> String {
+        let count = count.try_into().unwrap_or(i64::MAX);
+        let is_one = self.language == Language::English && count == 1;
+        self.language.fill(if is_one { one } else { many }, &[&grouped(count)])
+    }
+
+    /// What the browser script says in the reader's language, as JSON; empty when that is what stands in it.
+    pub fn script_words(&self) -> &'static str {
+        self.language.script()
     }
 
     /// Whether the reader's role has a level of a service: what they may not do is not offered. The route's own

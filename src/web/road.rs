@@ -15,8 +15,10 @@ use actix_web::{
 
 use super::{
     context::Ctx,
+    door,
     errors::{self, Asked, RequestId},
 };
+use crate::language::Language;
 
 pub(super) async fn travel(
     request: ServiceRequest,
@@ -42,6 +44,7 @@ pub(super) async fn travel(
     if is_bare && !status.is_redirection() && !status.is_success() {
         let theme =
             http_request.extensions().get::<Ctx>().map_or_else(|| "auto".into(), |ctx| ctx.principal.theme.clone());
+        let language = http_request.extensions().get::<Language>().copied();
         let asked = Asked {
             is_api,
             is_fragment,
@@ -49,6 +52,7 @@ pub(super) async fn travel(
             is_get: method == Method::GET,
             request_id: &id,
             theme: &theme,
+            language: language.unwrap_or_else(|| door::accepted_language(&http_request)),
         };
         let made = errors::of_response(response.response(), &asked);
         response = ServiceResponse::new(http_request.clone(), made);

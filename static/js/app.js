@@ -2,6 +2,7 @@
 //
 // Rules: no eval, no inline style, no HTML from strings (text only, by textContent), nothing sent to other hosts.
 // Times: <time datetime="…Z" data-format="full|date|time|relative"> is shown in the reader's zone; the title keeps UTC.
+// Words: what is said here goes through t(); each has an entry in the section [script] of every locales/*.toml.
 // Copy: <button data-copy="#id"> or data-copy-text="…".       Files: <input type="file" data-file-into="#textarea">.
 // Links: <code data-from-here>/path</code> gets the address in front under which this browser reaches the console.
 // Ticks: <input type="checkbox" data-check-all="name"> ticks every box of that name in its form.
@@ -14,6 +15,13 @@
   root.dataset.js = ""; // lets the style sheet show what needs a script
   const $ = (selector, from = document) => from.querySelector(selector);
   const $$ = (selector, from = document) => Array.from(from.querySelectorAll(selector));
+
+  // ---- the reader's language: the server sends what is said here, by its English; English itself needs nothing
+
+  const words = (() => {
+    try { return JSON.parse(document.body.dataset.words || "{}"); } catch { return {}; }
+  })();
+  const t = (text, value = "") => (words[text] || text).replace("{}", () => value);
 
   // ---- times
 
@@ -87,7 +95,7 @@
     const close = document.createElement("button");
     close.type = "button";
     close.className = "btn btn--quiet btn--small";
-    close.textContent = "Close";
+    close.textContent = t("Close");
     close.addEventListener("click", () => box.remove());
     box.append(icon(tone), words, close);
     // The same failure, polled every second, must not fill the screen.
@@ -144,14 +152,14 @@
       await navigator.clipboard.writeText(text.trim());
       const label = $("[data-copy-label]", button) || button;
       const before = label.textContent;
-      label.textContent = "Copied";
+      label.textContent = t("Copied");
       setTimeout(() => { label.textContent = before; }, 2000);
-      toast("Copied to the clipboard.");
+      toast(t("Copied to the clipboard."));
     } catch {
       // No permission, or plain HTTP: select the value so that Ctrl+C works.
       if (source?.select) source.select();
       else if (source) getSelection()?.selectAllChildren(source);
-      toast("The browser did not allow copying. The value is selected: press Ctrl+C.", "danger");
+      toast(t("The browser did not allow copying. The value is selected: press Ctrl+C."), "danger");
     }
   });
 
@@ -164,7 +172,7 @@
     const target = $(input.dataset.fileInto);
     const file = input.files?.[0];
     if (!target || !file) return;
-    if (file.size > fileBytesMax) { toast(`${file.name} is too large: a certificate file is at most 256 KiB.`, "danger"); return; }
+    if (file.size > fileBytesMax) { toast(t("{} is too large: a certificate file is at most 256 KiB.", file.name), "danger"); return; }
     target.value = await file.text();
     target.dispatchEvent(new Event("input", { bubbles: true }));
   });
@@ -243,19 +251,19 @@
   });
 
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) clearBanner(); });
-  document.addEventListener("htmx:sendError", () => banner("The appliance does not answer. What you see may be old; this page tries again."));
-  document.addEventListener("htmx:timeout", () => banner("The appliance takes too long to answer. What you see may be old."));
+  document.addEventListener("htmx:sendError", () => banner(t("The appliance does not answer. What you see may be old; this page tries again.")));
+  document.addEventListener("htmx:timeout", () => banner(t("The appliance takes too long to answer. What you see may be old.")));
   document.addEventListener("htmx:responseError", (event) => {
     const { status } = event.detail.xhr;
     const here = location.pathname + location.search;
-    if (status === 401) banner("Your session has ended.", { href: `/sign-in?next=${encodeURIComponent(here)}`, text: "Sign in again." });
-    else if (status === 403) toast("You are not allowed to do that.", "danger");
-    else if (status === 404) toast("That is not there any more. Reload the page.", "danger");
-    else if (status === 429) toast("Too many requests. Wait a moment and try again.", "danger");
+    if (status === 401) banner(t("Your session has ended."), { href: `/sign-in?next=${encodeURIComponent(here)}`, text: t("Sign in again.") });
+    else if (status === 403) toast(t("You are not allowed to do that."), "danger");
+    else if (status === 404) toast(t("That is not there any more. Reload the page."), "danger");
+    else if (status === 429) toast(t("Too many requests. Wait a moment and try again."), "danger");
     else if (status >= 500) {
       const id = event.detail.xhr.getResponseHeader("X-Request-Id");
-      banner(`The appliance could not answer (${status}${id ? `, request ${id}` : ""}). Reload the page to see what holds now.`);
-    } else toast("That did not work. Reload the page and try again.", "danger");
+      banner(t("The appliance could not answer ({}). Reload the page to see what holds now.", id ? `${status}, ${id}` : String(status)));
+    } else toast(t("That did not work. Reload the page and try again."), "danger");
   });
 
   // ---- links that the server cannot complete, because it does not know its own address: <… data-from-here>/path</…>

@@ -14,7 +14,7 @@ use super::driver::{Browser, end_group};
 use super::page_rules;
 
 /// Pages with an address of their own, and the name of their screenshot.
-const PAGES: &[(&str, &str)] = &[
+pub(super) const PAGES: &[(&str, &str)] = &[
     ("/", "overview"),
     ("/directories", "directories"),
     ("/directories/new", "directory-new"),
@@ -33,7 +33,7 @@ const PAGES: &[(&str, &str)] = &[
 ];
 
 /// Lists whose first entry is opened too: the list, and the name of the detail page's screenshot.
-const DETAILS: &[(&str, &str)] = &[
+pub(super) const DETAILS: &[(&str, &str)] = &[
     ("/directories", "directory"),
     ("/runs", "run"),
     ("/identities", "identity"),

@@ -8,5 +8,6 @@ mod console;
 pub mod driver;
 mod instrument;
 mod invitations;
+mod japanese;
 mod mail;
 pub mod page_rules;

@@ -15,6 +15,7 @@ mod csrf;
 mod door;
 mod history;
 mod invitations;
+mod japanese;
 mod mail;
 mod profile;
 mod setup;

@@ -38,7 +38,7 @@ async fn a_copy_older_than_twice_its_interval_says_so_and_why_wherever_it_is_sho
     {
         let banner = text(&browser.page(path).await, ".stale");
         assert!(banner.starts_with("Data of Staff is from 3 Mar 2026, 08:30 UTC"), "{path}: {banner}");
-        assert!(banner.contains("no run has been applied since"), "{path}: {banner}");
+        assert!(banner.contains("No run has been applied since"), "{path}: {banner}");
     }
     for path in ["/identities?directory=2", "/directories/2", "/api-keys", "/profile"] {
         assert_eq!(text(&browser.page(path).await, ".stale"), "", "{path} shows nothing of it");
@@ -50,16 +50,16 @@ async fn a_copy_older_than_twice_its_interval_says_so_and_why_wherever_it_is_sho
     );
     assert!(api.get("/api/directories/2").await.1["staleSince"].is_null(), "by hand only is never late");
     app.sql("UPDATE directory SET schedule = '{\"full\": {\"every\": \"1h\"}, \"paused\": true}' WHERE id = 1");
-    assert!(text(&browser.page("/groups").await, ".stale").contains("the schedule is paused"));
+    assert!(text(&browser.page("/groups").await, ".stale").contains("The schedule is paused"));
     app.sql(
         "INSERT INTO run (id, account_id, directory_id, mode, requested_by, state, settings_hash, started_at, finished_at)
          SELECT 3, id, 1, 'full', 'urn:x:service/scheduler', 'failed', '', unixepoch('2026-03-03T09:30:00Z') * 1000000, 0 FROM account",
     );
     let banner = text(&browser.page("/groups").await, ".stale");
-    assert!(banner.contains("every run has failed since 3 Mar 2026, 09:30 UTC"), "{banner}");
+    assert!(banner.contains("Every run has failed since 3 Mar 2026, 09:30 UTC"), "{banner}");
     app.sql("UPDATE run SET state = 'parked', reason = 'Many.' WHERE id = 3");
     let page = browser.page("/groups").await;
-    assert!(text(&page, ".stale").contains("a plan waits for approval"), "{}", text(&page, ".stale"));
+    assert!(text(&page, ".stale").contains("A plan waits for approval"), "{}", text(&page, ".stale"));
     assert_eq!(super::attribute(&page, ".stale a", "href").as_deref(), Some("/runs/3"));
     assert!(text(&page, ".nav__count").contains("1 waiting for approval"));
     assert_eq!(api.get("/api/directories/1").await.1["parkedRunId"], "3");

@@ -142,7 +142,7 @@ impl Client {
         let addresses = match self.resolve(endpoint).await {
             Ok(addresses) => {
                 let texts: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-                let message = format!("{} is {}.", endpoint.host, texts.join(", "));
+                let message = format!("{} has the address {}.", endpoint.host, texts.join(", "));
                 steps.push(step("name-resolution", target, StepState::Ok, message, None));
                 addresses
             }

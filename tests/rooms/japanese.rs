@@ -1,0 +1,183 @@
+//! The console speaks the reader's language: a user's by the profile, a stranger's by the browser.
+
+use regex::Regex;
+use reqwest::header;
+use scraper::Html;
+
+use super::{Browser, EMAIL, PASSWORD, TestApp, attribute, text};
+
+/// Words that stay as they are: names of products, parts and standards, identifiers and units.
+const NAMES: &str = r"(?x)\b(?:
+    Bailiwick|API|AWS|LDAPS?|OpenLDAP|Active|Directory|StartTLS|TLS|DNS?|UPN|URN|CA|SHA|RFC|CSV|JSON|ID|UTC|IP|PEM|DNs?|
+    Syncrepl|syncrepl|syncprov|DirSync|NTP|SID|OU|CN|RID|cron|Ctrl|ida|acme|example|com|ldaps?|ldap|dc1?|ad|Ida|Marlow|
+    Staff|Archive|Locked|Missing|English|Windows|Kerberos|krbtgt|Administrators?|Domain|Enterprise|Admins|
+    nsAccountLock|loginDisabled|loginShell|pwdAccountLockedTime|pwdReset|TRUE|usr|sbin|nologin|reader|cn|dc|DC|Services|
+    EXAMPLE|objectGUID|entryUUID|inetOrgPerson|groupOfNames|groupOfUniqueNames|posixAccount|posixGroup|Europe|Berlin|
+    member|uniqueMember|memberUid|objectClass|person|uid|mail|displayName|givenName|sn|employeeNumber|departmentNumber|
+    title|manager|user|bailiwick|audit|verify|urn|identity|identities|default|full|read|v1|MiB|KiB|Version|directory|
+    session|auth|account|service|scheduler|Oslo|Mar|PATH|Europe
+)\b";
+
+/// The texts of a page that a reader sees or hears and that hold words of English.
+fn english_left_on(page: &str) -> Vec<String> {
+    let names = Regex::new(NAMES).unwrap();
+    let words = Regex::new(r"[A-Za-z]{3,}").unwrap();
+    let document = Html::parse_document(page);
+    let mut left = Vec::new();
+    let mut look = |text: &str| {
+        if words.is_match(&names.replace_all(text, "")) {
+            left.push(text.trim().to_owned());
+        }
+    };
+    for node in document.tree.nodes() {
+        if let Some(text) = node.value().as_text() {
+            // Names and texts of people and directories, code, ids; and times, which the script writes.
+            let is_data = node.ancestors().filter_map(|up| up.value().as_element()).any(|element| {
+                ["bdi", "code", "time", "script", "style", "option", "kbd", "del", "ins"].contains(&element.name())
+                    && (element.name() != "option" || element.attr("value").is_some_and(|value| value.contains('/')))
+                    || element.attr("translate") == Some("no")
+                    || element.classes().any(|class| class == "mono")
+            });
+            if !is_data {
+                look(text);
+            }
+        }
+        if let Some(element) = node.value().as_element() {
+            for name in ["title", "aria-label", "placeholder", "alt", "data-label", "data-announce"] {
+                let is_sample = element.classes().any(|class| class == "input--mono" || class == "trunc");
+                if let Some(value) = element.attr(name).filter(|_| !is_sample) {
+                    look(value);
+                }
+            }
+        }
+    }
+    left
+}
+
+/// Two directories with runs of each state, one of them failing, and objects whose names are words of the dictionary.
+fn app() -> TestApp {
+    let app = TestApp::start();
+    app.sql(
+        "INSERT INTO directory (id, account_id, kind, name, settings, read_credentials, schedule, guard, applied_run_id,
+                                applied_at, identity_count, group_count, created_at, updated_at)
+         SELECT 1, id, 'openldap', 'Locked', '{\"servers\": [\"ldaps://ldap.example.com\"], \"baseDns\": [\"dc=example\"]}',
+                zeroblob(0), '{\"full\": {\"every\": \"1h\"}, \"delta\": {\"every\": \"5m\"}}', '{}', 1,
+                unixepoch('2026-03-01T08:30:00Z') * 1000000, 3, 1, 0, 0 FROM account
+         UNION ALL SELECT 2, id, 'active-directory', 'Missing', '{}', zeroblob(0), '{}', '{}', NULL, NULL, 0, 0, 0, 0 FROM account;
+         INSERT INTO run (id, account_id, directory_id, mode, requested_by, state, settings_hash, added, missing, started_at,
+                          planned_at, apply_at, finished_at)
+         SELECT 1, id, 1, 'full', 'urn:x:service/scheduler', 'applied', '', 4, 1, unixepoch('2026-03-01T08:29:30Z') * 1000000,
+                unixepoch('2026-03-01T08:30:00Z') * 1000000, unixepoch('2026-03-01T08:30:00Z') * 1000000,
+                unixepoch('2026-03-01T08:30:12Z') * 1000000 FROM account;
+         INSERT INTO run (id, account_id, directory_id, mode, requested_by, state, settings_hash, reason, next_step, failure_kind,
+                          started_at, finished_at)
+         SELECT 2, id, 1, 'delta', 'urn:x:service/live', 'failed', '',
+                'ldaps://ldap.example.com closed the connection in the middle.',
+                'Check that the LDAP server is running and that no firewall cuts long connections, then run again.', 'connection-lost',
+                unixepoch('2026-03-03T08:30:00Z') * 1000000, unixepoch('2026-03-03T08:31:04Z') * 1000000 FROM account",
+    );
+    app
+}
+
+async fn japanese(app: &TestApp) -> Browser {
+    let mut browser = app.signed_in().await;
+    let fields = [("name", "Ida Marlow"), ("locale", "ja"), ("timeZone", ""), ("theme", "auto")];
+    assert_eq!(browser.post("/profile", &fields).await.status(), 303);
+    browser
+}
+
+#[tokio::test]
+async fn no_english_is_left_on_the_pages_of_a_japanese_user() {
+    let app = app();
+    let mut browser = japanese(&app).await;
+    let mut left = Vec::new();
+    for path in [
+        "/",
+        "/directories",
+        "/directories/1",
+        "/directories/2",
+        "/directories/new",
+        "/directories/new?kind=active-directory",
+        "/directories/1/edit",
+        "/directories/1/remove",
+        "/runs",
+        "/runs?state=failed",
+        "/runs?state=parked",
+        "/runs/1",
+        "/runs/2",
+        "/identities",
+        "/identities?q=nobody",
+        "/identities?status=locked",
+        "/identities?asOf=2001-01-01T00:00:00Z",
+        "/groups",
+        "/groups?q=nothing",
+        "/tasks",
+        "/tasks/rules",
+        "/logs",
+        "/logs?result=denied",
+        "/tasks/new",
+    ] {
+        let page = browser.page(path).await;
+        assert_eq!(attribute(&page, "html", "lang").as_deref(), Some("ja"), "{path}");
+        left.extend(english_left_on(&page).into_iter().map(|text| format!("{path}: {text}")));
+    }
+    let answer = browser.get("/runs/999").await;
+    assert_eq!(answer.status(), 404);
+    let page = answer.text().await.expect("a page");
+    assert_eq!(text(&page, "h1"), "見つかりません");
+    left.extend(english_left_on(&page).into_iter().map(|text| format!("/runs/999: {text}")));
+    let page = browser.page("/logs?type=audit.user_updated.v1").await;
+    let page = browser.page(&attribute(&page, "tbody th a", "href").expect("a record")).await;
+    assert!(text(&page, "h1").contains("ユーザーの更新"), "{page}");
+    assert!(left.is_empty(), "{} texts:\n  {}", left.len(), left.join("\n  "));
+}
+
+#[tokio::test]
+async fn what_people_named_is_not_translated() {
+    let app = app();
+    let mut browser = japanese(&app).await;
+    let page = browser.page("/directories").await;
+    assert!(text(&page, "tbody th").contains("Locked"), "{page}");
+    let page = browser.page("/directories/1").await;
+    assert_eq!((text(&page, "h1"), text(&page, "title")), ("Locked".into(), "Locked · Bailiwick".into()));
+    let page = browser.page("/runs/1").await;
+    assert_eq!(text(&page, "h1"), "Locked の実行");
+    let page = browser.page("/runs").await;
+    assert!(text(&page, "#f-directory").contains("Locked"), "{page}");
+}
+
+#[tokio::test]
+async fn a_message_and_a_fault_are_japanese_and_the_record_of_them_is_english() {
+    let app = app();
+    let mut browser = japanese(&app).await;
+    assert!(text(&browser.page("/profile").await, ".notice").contains("プロファイルを保存しました。"));
+    let answer = browser.post("/directories/1/remove", &[("confirm", "Lock")]).await;
+    assert_eq!(answer.status(), 422);
+    let page = answer.text().await.expect("a page");
+    assert_eq!(text(&page, "#confirm-error"), "ディレクトリの名前と一致しません。何も削除されていません。");
+    let api = app.api(&app.key(app.account, "read-only"));
+    let (_, run) = api.get("/api/runs/2").await;
+    assert!(run["reason"].as_str().is_some_and(|reason| reason.contains("closed the connection")), "{run}");
+    let page = browser.page("/runs/2").await;
+    assert!(page.contains("ldaps://ldap.example.com が途中で接続を閉じました。"), "{page}");
+}
+
+#[tokio::test]
+async fn a_stranger_is_answered_in_the_language_of_the_browser() {
+    let app = TestApp::start();
+    let browser = app.browser();
+    for (accepted, lang, title) in [
+        ("ja,en;q=0.8", "ja", "サインイン · Bailiwick"),
+        ("en-US,ja;q=0.3", "en", "Sign in · Bailiwick"),
+        ("de", "en", "Sign in · Bailiwick"),
+    ] {
+        let request = browser.http.get(format!("{}/sign-in", browser.base)).header(header::ACCEPT_LANGUAGE, accepted);
+        let page = request.send().await.expect("an answer").text().await.expect("a page");
+        assert_eq!(attribute(&page, "html", "lang").as_deref(), Some(lang), "{accepted}");
+        assert_eq!(text(&page, "title"), title);
+        let request = browser.http.get(format!("{}/nowhere", browser.base)).header(header::ACCEPT_LANGUAGE, accepted);
+        let page = request.send().await.expect("an answer").text().await.expect("a page");
+        assert_eq!(attribute(&page, "html", "lang").as_deref(), Some(lang), "{accepted}");
+    }
+    assert_eq!(app.browser().sign_in(EMAIL, PASSWORD).await.status(), 303, "the profile's language holds from here on");
+}
