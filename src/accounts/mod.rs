@@ -1,19 +1,23 @@
 //! Accounts: the appliance itself, its tenants, and the one-time link that makes the first of them.
 //!
-//! Owns `appliance` and `account`. Invariants: the appliance's row is made once and fixes the region and which master
+//! Owns `appliance`, `account` and `contact`. Invariants: the appliance's row is made once and fixes the region and which master
 //! key belongs to this database; an account's id has twelve random digits and never changes; a set-up link works only
 //! while there is no account, and once (HOSTILE R12). It must never know users: `sign_in` makes the first one in the
 //! same transaction.
 
 mod api;
+mod contacts;
 mod model;
 mod queries;
+mod regional;
 #[cfg(test)]
 mod tests;
 
+pub use contacts::{ContactList, Contacts, begin_contacts, contacts};
 use model::UpdateInput;
 pub use model::{Account, AccountState, check_alias};
 pub use queries::{count, find, find_by_alias, history_days, list};
+pub use regional::{LOCALES, check_locale, check_time_zone, time_zones};
 use rusqlite::Connection;
 
 use crate::{
@@ -152,4 +156,5 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
     routes.api::<api::__path_modify, _, _>(Permission::Needs(Service::Settings, Level::Full), api::modify);
+    contacts::routes(routes);
 }

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0009_identities.sql"),
     include_str!("../../migrations/0010_enforcement.sql"),
     include_str!("../../migrations/0011_roles.sql"),
+    include_str!("../../migrations/0015_contacts.sql"),
 ];
 
 /// The schema this program knows.
