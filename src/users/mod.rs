@@ -18,6 +18,7 @@ mod queries;
 mod tests;
 
 pub use actions::{check_administered, create, end_all_sessions, grant, set_password};
+pub use member_pages::Neighbours;
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
 pub use queries::{accounts_of, count_by_role, find_by_email, find_member, note_activity, note_sign_in, replace_hash};

@@ -88,8 +88,9 @@ async fn enter(kind: DoorKind, permission: Permission, request: &mut ServiceRequ
             return Err(Error::Unauthenticated);
         }
         let (method, path) = (request.method().to_string(), request.path().to_owned());
+        let why = principal.why_refused(permission);
         web.gate.denied(principal, method, path).await;
-        return Err(Error::Forbidden("Your role does not allow this. Ask an administrator of this account.".into()));
+        return Err(Error::Forbidden(why.into()));
     }
     let session = cookie(request.request(), SESSION_COOKIE).filter(|_| kind == DoorKind::Page && !is_stranger);
     let browser = cookie(request.request(), BROWSER_COOKIE).filter(|token| token.len() == 43);
