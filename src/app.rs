@@ -88,7 +88,11 @@ fn jobs(app: &App) {
         if let Err(error) = kernel.db.write(move |c| invitations::schedule_expiry(c, now)).await {
             tracing::error!(error = %error.chain(), "the end of invitations is not going to be recorded: that could not be scheduled");
         }
+        if let Err(error) = kernel.db.write(move |c| api_keys::schedule_daily(c, now)).await {
+            tracing::error!(error = %error.chain(), "nobody is going to be told of keys that expire: that could not be scheduled");
+        }
         let mut jobs = directories::jobs(&runner);
+        jobs.push(api_keys::job(&kernel));
         jobs.push(invitations::job(&kernel));
         jobs.push(identities::retention::job(&kernel, accounts::history_days));
         if let Err(error) = schedule::start(kernel, jobs).await {
@@ -238,6 +242,7 @@ impl App {
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
         let (neighbours, asking) = (Data::new(NEIGHBOURS), Data::new(users::Asking::default()));
+        let of_members = Data::new(MEMBER_NEIGHBOURS);
         let bound = web::bind(web, self.routes.clone(), move |state| {
             state
                 .app_data(passwords.clone())
@@ -245,7 +250,8 @@ impl App {
                 .app_data(live.clone())
                 .app_data(dispatcher.clone())
                 .app_data(neighbours.clone())
-                .app_data(asking.clone());
+                .app_data(asking.clone())
+                .app_data(of_members.clone());
         })?;
         jobs(self);
         Ok(bound)
@@ -379,6 +385,9 @@ const NEIGHBOURS: roles::Neighbours = roles::Neighbours {
         Ok(roles::ScopeChoices { directories, groups })
     },
 };
+
+/// What users have to ask.
+const MEMBER_NEIGHBOURS: users::Neighbours = users::Neighbours { keys_of: api_keys::count_by_answerer };
 
 /// The gate: who is behind a session cookie or an API key. Everything is read again on every request, so that what is
 /// taken from somebody is gone with their next one.

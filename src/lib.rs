@@ -9,6 +9,7 @@
 //! | 0 | [`error`] | the one error of requests, and its status |
 //! | 0 | [`config`] | TOML, environment and flags, checked |
 //! | 0 | [`clock`] | the time, passed in |
+//! | 0 | [`email`] | what an e-mail address looks like |
 //! | 0 | [`secret`] | values that do not print, the master key, sealing |
 //! | 0 | [`principal`] | who acts, and what they may |
 //! | 0 | [`db`] | SQLite: one writer with two lanes, many readers, migrations |
@@ -81,6 +82,7 @@ pub mod dashboard;
 pub mod db;
 pub mod demo;
 pub mod directories;
+pub mod email;
 pub mod enforcement;
 pub mod error;
 pub mod identities;

@@ -411,6 +411,20 @@ impl Principal {
             Permission::InPart(service, level) => self.rights.allows(service, level),
         }
     }
+
+    /// What somebody is told whom [`allows`](Self::allows) refuses.
+    pub fn why_refused(&self, permission: Permission) -> &'static str {
+        match (self.kind, permission) {
+            (
+                PrincipalKind::ApiKey,
+                Permission::Needs(Service::Identity, level) | Permission::InPart(Service::Identity, level),
+            ) if level > Level::Read => {
+                "An API key changes users, roles, keys and identity providers only when its role says so, somebody with full access gave it leave, and the account lets its keys do so."
+            }
+            (_, Permission::Owner) => "Only the owner of this appliance may do this.",
+            _ => "Your role does not allow this. Ask an administrator of this account.",
+        }
+    }
 }
 
 #[cfg(test)]

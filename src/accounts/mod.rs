@@ -1,13 +1,15 @@
 //! Accounts: the appliance itself, its tenants, and the one-time link that makes the first of them.
 //!
-//! Owns `appliance` and `account`. Invariants: nothing of a suspended account works, from the next request, task and run
-//! on; a deleted one can be brought back for 30 days and is then gone with everything it owned; the appliance's row is made once and fixes the region and which master
+//! Owns `appliance`, `account` and `contact`. Invariants: nothing of a suspended account works, from the next request, task
+//! and run on; a deleted one can be brought back for 30 days and is then gone with everything it owned; the appliance's
+//! row is made once and fixes the region and which master
 //! key belongs to this database; an account's id has twelve random digits and never changes; a set-up link works only
 //! while there is no account, and once (HOSTILE R12). It must never know users: `sign_in` makes the first one in the
 //! same transaction.
 
 mod actions;
 mod api;
+mod contacts;
 mod model;
 mod owner_pages;
 mod pages;
@@ -17,6 +19,7 @@ mod regional;
 mod tests;
 
 pub use actions::{GRACE_US, Purge, ask_to_restore, purge_due, restore};
+pub use contacts::{ContactList, Contacts, begin_contacts, contacts};
 pub use model::{Account, AccountState, check_alias};
 pub use queries::{count, count_by_maker, find, find_by_alias, history_days, list, per_user, set_maker, suspended};
 pub use regional::{LOCALES, check_locale, check_time_zone, time_zones};
@@ -169,4 +172,5 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
     routes.api::<api::__path_modify, _, _>(full, api::modify);
     routes.api::<api::__path_remove, _, _>(full, api::remove);
+    contacts::routes(routes);
 }

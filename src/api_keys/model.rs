@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, Serialize};
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Deserializer};
 
 use crate::{
+    accounts,
     clock::{DAY, Time},
     error::{Error, FieldError, Result},
-    principal::{AccountId, urn},
+    principal::{AccountId, Level, Rights, Service, urn},
 };
 
 /// How long a key lives when nothing is said.
@@ -16,29 +17,132 @@ pub(super) const LIFETIME_DEFAULT_US: i64 = 365 * DAY;
 /// Later than this is "never" by another name.
 const LIFETIME_MAX_US: i64 = 5 * 365 * DAY;
 const ALLOWED_MAX: usize = 64;
+/// Its end is told so many days before, the last warning first. A key that never had so long to live is not warned of it.
+const WARNINGS_DAYS: [i64; 2] = [7, 30];
+/// Lets a secret scanner recognise what it found.
+pub(super) const SECRET_PREFIX: &str = "bwk_";
 
-/// A key as stored; the secret's hash stays in the table.
+/// Whether a key may change users, roles, keys and identity providers where its role says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Administers {
+    No,
+    /// While the account's setting lets its keys.
+    IfAllowed,
+    /// Said on the machine itself: whoever has that has everything.
+    Always,
+}
+
+impl Administers {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::IfAllowed => "if-allowed",
+            Self::Always => "always",
+        }
+    }
+
+    /// What cannot be read is no.
+    pub(super) fn parse(text: &str) -> Self {
+        [Self::IfAllowed, Self::Always].into_iter().find(|known| known.as_str() == text).unwrap_or(Self::No)
+    }
+}
+
+/// What of a role's rights a key has: without leave to administer, it may only look at what administration is about.
+pub(super) fn held_by_key(rights: Rights, may_administer: bool) -> Rights {
+    match may_administer {
+        true => rights,
+        false => rights.with(Service::Identity, rights.level(Service::Identity).min(Level::Read)),
+    }
+}
+
+/// The secret before the present one.
+#[derive(Debug, Clone)]
+pub struct PreviousSecret {
+    pub start: String,
+    /// Works until then.
+    pub ends_at: Time,
+    /// When it was last used, since it is the previous one.
+    pub used_at: Option<Time>,
+}
+
+/// A key as stored; the hashes of its secrets stay in the table.
 #[derive(Debug, Clone)]
 pub struct ApiKey {
     pub id: String,
     pub account_id: AccountId,
     pub alias: String,
     pub description: String,
+    pub locale: String,
+    /// IANA name; empty means UTC.
+    pub time_zone: String,
     pub role_id: String,
+    pub administers: Administers,
+    /// The first characters of its secret, with the prefix.
+    ///
+    /// Why not an id that says what it is: an id stands in URNs, cursors and programs' settings and never alone, and the
+    /// first characters of ours are a time. What people find in a log or a file is a secret, so that is what can be
+    /// recognised: 24 of its 256 bits.
+    pub secret_start: String,
+    pub previous: Option<PreviousSecret>,
     pub is_enabled: bool,
     pub allowed_ips: Vec<IpAddr>,
     pub allowed_cidrs: Vec<IpNet>,
     pub created_at: Time,
-    pub expires_at: Option<Time>,
-    pub last_activity_at: Option<Time>,
-    /// The user who made it; `None` when it was made at the command line.
+    /// The user who made it, also by way of another key; `None`: made at the command line.
     pub made_by: Option<String>,
+    /// The user without whom it does not work: who made it, or took it over. `None`: it needs none.
+    pub answered_by: Option<String>,
+    pub expires_at: Option<Time>,
+    /// The last warning about this expiry, in days before it.
+    pub warned_days: Option<i64>,
+    pub last_activity_at: Option<Time>,
+    pub last_address: Option<String>,
+}
+
+/// How a key stands, as the API writes it and people read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Active,
+    /// It works, and its end was told.
+    ExpiresSoon,
+    Locked,
+    Expired,
+    /// Whoever answered for it was disabled or has left.
+    Orphaned,
+}
+
+impl State {
+    pub const ALL: [Self; 5] = [Self::Active, Self::ExpiresSoon, Self::Locked, Self::Expired, Self::Orphaned];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::ExpiresSoon => "expires-soon",
+            Self::Locked => "locked",
+            Self::Expired => "expired",
+            Self::Orphaned => "orphaned",
+        }
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::ExpiresSoon => "Expires soon",
+            Self::Locked => "Locked out",
+            Self::Expired => "Expired",
+            Self::Orphaned => "Orphaned",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
 }
 
 impl ApiKey {
     /// The key's URN.
     pub fn urn(&self, region: &str) -> String {
-        urn("identity", region, Some(self.account_id), "api-key", &self.id)
+        key_urn(region, self.account_id, &self.id)
     }
 
     pub fn is_expired(&self, now: Time) -> bool {
@@ -53,13 +157,27 @@ impl ApiKey {
             || self.allowed_cidrs.iter().any(|net| net.contains(&address))
     }
 
-    /// `active`, `locked` or `expired`.
-    pub fn state(&self, now: Time) -> &'static str {
+    /// The warning that belongs to this moment, in days before the end.
+    pub(super) fn warning(&self, now: Time) -> Option<i64> {
+        let expires_at = self.expires_at.filter(|at| *at > now)?;
+        let (left, life) = (expires_at.since(now), expires_at.since(self.created_at));
+        WARNINGS_DAYS.into_iter().find(|days| left <= days * DAY && life > days * DAY)
+    }
+
+    /// How it stands; `is_orphaned`: nobody answers for it who has to.
+    pub(super) fn state(&self, now: Time, is_orphaned: bool) -> State {
         match (self.is_enabled, self.is_expired(now)) {
-            (false, _) => "locked",
-            (true, true) => "expired",
-            (true, false) => "active",
+            (false, _) => State::Locked,
+            (true, true) => State::Expired,
+            (true, false) if is_orphaned => State::Orphaned,
+            (true, false) if self.warning(now).is_some() => State::ExpiresSoon,
+            (true, false) => State::Active,
         }
+    }
+
+    /// The secret before this one, while it works.
+    pub fn previous(&self, now: Time) -> Option<&PreviousSecret> {
+        self.previous.as_ref().filter(|previous| previous.ends_at > now)
     }
 
     /// What the audit log compares.
@@ -67,58 +185,22 @@ impl ApiKey {
         serde_json::json!({
             "alias": self.alias,
             "description": self.description,
+            "locale": self.locale,
+            "timeZone": self.time_zone,
             "roleId": self.role_id,
+            "mayAdminister": self.administers.as_str(),
             "enabled": self.is_enabled,
             "allowedIPs": self.allowed_ips,
             "allowedCIDRs": self.allowed_cidrs,
             "expiresAt": self.expires_at,
+            "answeredBy": self.answered_by,
         })
     }
 }
 
-/// A key as the API writes it.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct KeyView {
-    id: String,
-    alias: String,
-    description: String,
-    role_id: String,
-    #[serde(rename = "allowedIPs")]
-    #[schema(value_type = Vec<String>)]
-    allowed_ips: Vec<IpAddr>,
-    #[serde(rename = "allowedCIDRs")]
-    #[schema(value_type = Vec<String>)]
-    allowed_cidrs: Vec<IpNet>,
-    /// `null`: never.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
-    enabled: bool,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_activity: Option<Time>,
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Time,
-    /// Only in the answer that made the key; it cannot be shown again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) secret: Option<String>,
-}
-
-impl From<ApiKey> for KeyView {
-    fn from(key: ApiKey) -> Self {
-        Self {
-            id: key.id,
-            alias: key.alias,
-            description: key.description,
-            role_id: key.role_id,
-            allowed_ips: key.allowed_ips,
-            allowed_cidrs: key.allowed_cidrs,
-            expires_at: key.expires_at,
-            enabled: key.is_enabled,
-            last_activity: key.last_activity_at,
-            created_at: key.created_at,
-            secret: None,
-        }
-    }
+/// The URN of a key, also of one that does not exist.
+pub(super) fn key_urn(region: &str, account: AccountId, id: &str) -> String {
+    urn("identity", region, Some(account), "api-key", id)
 }
 
 /// When a key is to end.
@@ -162,6 +244,16 @@ pub struct KeyInput {
     pub expires_at: Expiry,
     /// `false` locks the key out.
     pub enabled: Option<bool>,
+    /// The language of what it is answered.
+    pub locale: Option<String>,
+    /// IANA name; empty means UTC.
+    pub time_zone: Option<String>,
+    /// Whether it may change users, roles, keys and identity providers where its role says so, and while the account's
+    /// setting lets its keys. No key can set it: a user with full access does, in the console.
+    pub may_administer: Option<bool>,
+    /// `true`: from now on the caller answers for it. Without somebody who does, and may enter the account, a key that a
+    /// user made does not work.
+    pub take_over: Option<bool>,
 }
 
 /// What is left of an input once every field was checked.
@@ -173,6 +265,27 @@ pub(super) struct Checked {
     pub(super) allowed_cidrs: Option<Vec<IpNet>>,
     pub(super) expiry: Expiry,
     pub(super) is_enabled: Option<bool>,
+    pub(super) locale: Option<String>,
+    pub(super) time_zone: Option<String>,
+    pub(super) may_administer: Option<bool>,
+    pub(super) takes_over: bool,
+}
+
+impl Checked {
+    /// Whether nothing is asked for but to lock the key out.
+    pub(super) fn is_lock_out(&self) -> bool {
+        self.is_enabled == Some(false)
+            && self.alias.is_none()
+            && self.description.is_none()
+            && self.role_id.is_none()
+            && self.allowed_ips.is_none()
+            && self.allowed_cidrs.is_none()
+            && self.expiry == Expiry::Unsaid
+            && self.locale.is_none()
+            && self.time_zone.is_none()
+            && self.may_administer.is_none()
+            && !self.takes_over
+    }
 }
 
 impl KeyInput {
@@ -196,7 +309,7 @@ impl KeyInput {
         });
         let allowed_cidrs = self.allowed_cidrs.map(|list| {
             read_list(&list, "allowedCIDRs", "a network such as 10.0.0.0/24 or 2001:db8::/48", &mut wrong, |text| {
-                text.parse::<IpNet>().ok().map(|net| net.trunc())
+                text.parse::<IpNet>().ok().map(unmapped)
             })
         });
         if let Expiry::At(at) = self.expires_at {
@@ -204,6 +317,16 @@ impl KeyInput {
                 wrong.push(FieldError::new("expiresAt", "This is in the past."));
             } else if at.since(now) > LIFETIME_MAX_US {
                 wrong.push(FieldError::new("expiresAt", "At most five years from now."));
+            }
+        }
+        for checked in [
+            self.locale.as_deref().map(|locale| accounts::check_locale("locale", locale)),
+            self.time_zone.as_deref().map(|zone| accounts::check_time_zone("timeZone", zone)),
+        ] {
+            match checked {
+                Some(Err(Error::Invalid(fields))) => wrong.extend(fields),
+                Some(Err(other)) => return Err(other),
+                _ => {}
             }
         }
         if !wrong.is_empty() {
@@ -217,8 +340,21 @@ impl KeyInput {
             allowed_cidrs,
             expiry: self.expires_at,
             is_enabled: self.enabled,
+            locale: self.locale,
+            time_zone: self.time_zone,
+            may_administer: self.may_administer,
+            takes_over: self.take_over == Some(true),
         })
     }
+}
+
+/// A network as its addresses are compared: an IPv4-mapped one (`::ffff:10.0.0.0/104`) is the IPv4 network that it names.
+fn unmapped(net: IpNet) -> IpNet {
+    let mapped = match net {
+        IpNet::V6(net) if net.prefix_len() >= 96 => net.addr().to_ipv4_mapped(),
+        _ => None,
+    };
+    mapped.and_then(|ip| Ipv4Net::new(ip, net.prefix_len() - 96).ok()).map_or(net, IpNet::V4).trunc()
 }
 
 fn read_list<T: PartialEq>(

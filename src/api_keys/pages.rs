@@ -1,38 +1,35 @@
-//! The keys for people: list, create, edit, lock out, remove; and the page that shows a secret once.
+//! The keys for people: list, create, edit, lock out, rotate, take over, remove; and the page that shows a secret once.
 
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    actions,
-    model::{ApiKey, Expiry, KeyInput},
+    actions::{self, CreatedKey},
+    api::KeyQuery,
+    model::{Administers, ApiKey, Expiry, KeyInput, PreviousSecret, State},
     queries,
+    rotation::{self, OVERLAP_HOURS_DEFAULT, RotateInput},
+    standing::{self, Answerer, Standing},
 };
 use crate::{
+    accounts,
     clock::{DAY, Time},
     error::{Error, FieldError, Result},
-    principal::{Level, Rights},
+    principal::PrincipalKind,
     roles::{self, Role},
-    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, html, html_status, redirect_with},
+    users,
+    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with},
 };
+
+/// From so many keys on a list is worth searching.
+const FILTERED_FROM: usize = 8;
 
 /// A key as a row of the list.
 struct Row {
-    key: ApiKey,
+    standing: Standing,
     role: String,
-    state: &'static str,
     allowed: Vec<String>,
-}
-
-impl Row {
-    fn state_label(&self) -> &'static str {
-        match self.state {
-            "locked" => "Locked out",
-            "expired" => "Expired",
-            _ => "Active",
-        }
-    }
 }
 
 fn allowed(key: &ApiKey) -> Vec<String> {
@@ -41,49 +38,78 @@ fn allowed(key: &ApiKey) -> Vec<String> {
 }
 
 #[derive(Template)]
-#[template(path = "api_keys/list.html")]
+#[template(path = "api_keys/list.html", blocks = ["results"])]
 struct ListPage {
     page: Page,
     rows: Vec<Row>,
+    query: KeyQuery,
+    /// Offers to search and to narrow.
+    is_long: bool,
+    is_filtered: bool,
+    states: [State; 5],
+    lets_keys_administer: bool,
+    /// This reader may change that.
+    may_set: bool,
     first_href: String,
     next_href: String,
 }
 
-#[derive(Deserialize)]
-pub(super) struct PageQuery {
-    cursor: Option<String>,
+impl ListPage {
+    fn typed(&self) -> &str {
+        self.query.q.as_deref().unwrap_or_default()
+    }
+
+    fn is_state(&self, state: &str) -> bool {
+        self.query.state.as_deref().unwrap_or_default() == state
+    }
 }
 
-pub(super) async fn list(ctx: Ctx, query: Query<PageQuery>) -> Result<HttpResponse> {
-    let account = ctx.principal.account()?;
-    let query = ListQuery { limit: None, cursor: query.0.cursor };
-    let before = query.position::<String>()?;
-    let is_first = before.is_none();
-    let now = ctx.kernel.clock.now();
-    let rows = ctx
+fn is_full_user(ctx: &Ctx) -> bool {
+    ctx.principal.kind == PrincipalKind::User && actions::has_everything(&ctx.principal)
+}
+
+pub(super) async fn list(ctx: Ctx, query: Query<KeyQuery>) -> Result<HttpResponse> {
+    let (account, now) = (ctx.principal.account()?, ctx.kernel.clock.now());
+    let query = query.0;
+    let filter = query.filter()?;
+    let page = ListQuery { limit: None, cursor: query.cursor.clone() };
+    let before = page.position::<String>()?;
+    let (rows, count, lets_keys_administer) = ctx
         .kernel
         .db
         .read(move |c| {
-            let row = |key: ApiKey| {
-                let role = roles::held(c, account, &key.role_id)?.name;
-                Ok(Row { role, state: key.state(now), allowed: allowed(&key), key })
+            let row = |standing: Standing| {
+                let role = roles::held(c, account, &standing.key.role_id)?.name;
+                Ok(Row { role, allowed: allowed(&standing.key), standing })
             };
-            let keys = queries::list(c, account, before.as_deref(), PAGE_SIZE + 1)?;
-            keys.into_iter().map(row).collect::<Result<Vec<_>>>()
+            let keys = standing::list(c, account, &filter, before.as_deref(), PAGE_SIZE + 1, now)?;
+            let rows = keys.into_iter().map(row).collect::<Result<Vec<_>>>()?;
+            Ok((rows, queries::count(c, account)?, queries::lets_keys_administer(c, account)?))
         })
         .await?;
-    let listing = Listing::cut(rows, PAGE_SIZE, |row| row.key.id.clone());
-    html(&ListPage {
+    let Listing { rows, next } = Listing::cut(rows, PAGE_SIZE, |row| row.standing.key.id.clone());
+    let given = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (q, state) = (given(&query.q), given(&query.state));
+    let link = |cursor: &str| href("/api-keys", &[("q", &q), ("state", &state), ("cursor", cursor)]);
+    let is_filtered = !q.trim().is_empty() || !state.is_empty();
+    let template = ListPage {
         page: Page::new(&ctx, "API keys", "api-keys"),
-        rows: listing.rows,
-        first_href: if is_first { String::new() } else { "/api-keys".into() },
-        next_href: listing.next.map(|cursor| format!("/api-keys?cursor={cursor}")).unwrap_or_default(),
-    })
+        rows,
+        is_long: is_filtered || count >= FILTERED_FROM,
+        is_filtered,
+        states: State::ALL,
+        lets_keys_administer,
+        may_set: is_full_user(&ctx),
+        first_href: query.cursor.as_ref().map(|_| link("")).unwrap_or_default(),
+        next_href: next.map(|cursor| link(&cursor)).unwrap_or_default(),
+        query,
+    };
+    if ctx.is_fragment { html(&template.as_results()) } else { html(&template) }
 }
 
 /// What the form sends, for new keys and old ones.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct KeyForm {
     alias: String,
     #[serde(default)]
@@ -95,9 +121,29 @@ pub(super) struct KeyForm {
     allowed: String,
     /// Days from now, `never`, or `keep`.
     expires: String,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    /// Ticked or not.
+    may_administer: Option<String>,
+    /// The box above was there to be ticked.
+    offers_leave: Option<String>,
 }
 
 impl KeyForm {
+    fn of(key: &ApiKey) -> Self {
+        Self {
+            alias: key.alias.clone(),
+            description: key.description.clone(),
+            role: key.role_id.clone(),
+            allowed: allowed(key).join("\n"),
+            expires: "keep".into(),
+            locale: Some(key.locale.clone()),
+            time_zone: Some(key.time_zone.clone()),
+            may_administer: (key.administers != Administers::No).then(|| "on".to_owned()),
+            offers_leave: None,
+        }
+    }
+
     /// The same input that the API takes.
     fn input(&self, now: Time) -> Result<KeyInput> {
         let lines = self.allowed.split(['\n', ',', ' ']).map(str::trim).filter(|line| !line.is_empty());
@@ -117,9 +163,25 @@ impl KeyForm {
             allowed_ips: Some(ips.into_iter().map(str::to_owned).collect()),
             allowed_cidrs: Some(cidrs.into_iter().map(str::to_owned).collect()),
             expires_at,
-            enabled: None,
+            locale: self.locale.clone(),
+            time_zone: self.time_zone.clone(),
+            may_administer: self.offers_leave.is_some().then(|| self.may_administer.is_some()),
+            ..KeyInput::default()
         })
     }
+}
+
+/// A key that is looked at, with what stands around it.
+struct Shown {
+    standing: Standing,
+    urn: String,
+    /// Who made it, by name; empty: the command line.
+    made_by: String,
+    previous: Option<PreviousSecret>,
+    /// This reader may change it: it holds no more than they do.
+    is_open: bool,
+    /// This reader answers for it.
+    is_own: bool,
 }
 
 #[derive(Template)]
@@ -128,10 +190,14 @@ struct FormPage {
     page: Page,
     form: KeyForm,
     /// The key that is edited; `None` for a new one.
-    key: Option<ApiKey>,
-    state: &'static str,
+    shown: Option<Shown>,
     roles: Vec<Role>,
+    locales: &'static [(&'static str, &'static str)],
+    time_zones: &'static [String],
     may_never: bool,
+    /// This reader may give it leave to administer.
+    offers_leave: bool,
+    lets_keys_administer: bool,
     errors: Vec<FieldError>,
 }
 
@@ -143,38 +209,88 @@ impl FormPage {
             .find(|error| fields.contains(&error.field.as_str()))
             .map_or("", |error| error.message.as_str())
     }
+
+    fn is_open(&self) -> bool {
+        self.shown.as_ref().is_none_or(|shown| shown.is_open)
+    }
+
+    fn is_locale(&self, code: &str) -> bool {
+        self.form.locale.as_deref().unwrap_or("en") == code
+    }
+
+    fn is_zone(&self, zone: &str) -> bool {
+        self.form.time_zone.as_deref().unwrap_or_default() == zone
+    }
 }
 
-async fn form_page(ctx: &Ctx, form: KeyForm, key: Option<ApiKey>, errors: Vec<FieldError>) -> Result<HttpResponse> {
+/// Everything about a key that its page shows.
+async fn shown(ctx: &Ctx, id: String) -> Result<Shown> {
+    let (who, account, now) = (ctx.principal.clone(), ctx.principal.account()?, ctx.kernel.clock.now());
+    ctx.kernel
+        .db
+        .read(move |c| {
+            let standing = Standing::find(c, account, &id, now)?.ok_or(Error::NotFound("This API key"))?;
+            let key = &standing.key;
+            let made_by = match &key.made_by {
+                None => String::new(),
+                Some(user) => match users::find_member(c, user, account)? {
+                    Some(member) => member.user.name,
+                    None => "somebody who has left".to_owned(),
+                },
+            };
+            let is_open = roles::check_grant(&who, &roles::held(c, account, &key.role_id)?).is_ok();
+            let is_own = key.answered_by.as_ref() == Some(&who.id);
+            Ok(Shown {
+                urn: key.urn(&who.region),
+                made_by,
+                previous: key.previous(now).cloned(),
+                is_open,
+                is_own,
+                standing,
+            })
+        })
+        .await
+}
+
+async fn form_page(ctx: &Ctx, form: KeyForm, shown: Option<Shown>, errors: Vec<FieldError>) -> Result<HttpResponse> {
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    let title = match &key {
-        Some(key) => format!("API key “{}”", key.alias),
+    let title = match &shown {
+        Some(shown) => format!("API key “{}”", shown.standing.key.alias),
         None => "Create an API key".into(),
     };
-    let who = ctx.principal.clone();
-    let roles = ctx.kernel.db.read(move |c| roles::grantable(c, &who)).await?;
+    let (who, account, chosen) = (ctx.principal.clone(), ctx.principal.account()?, form.role.clone());
+    let (mut roles, lets_keys_administer) = ctx
+        .kernel
+        .db
+        .read(move |c| {
+            let mut roles = roles::grantable(c, &who)?;
+            // The one it has is shown, also to those who cannot give it.
+            if !chosen.is_empty() && !roles.iter().any(|role| role.id == chosen) {
+                roles.extend(roles::find(c, account, &chosen)?);
+            }
+            Ok((roles, queries::lets_keys_administer(c, account)?))
+        })
+        .await?;
+    roles.sort_by_key(|role| !role.is_predefined);
     html_status(
         status,
         &FormPage {
             page: Page::new(ctx, title, "api-keys"),
             form,
-            state: key.as_ref().map_or("", |key| key.state(ctx.kernel.clock.now())),
-            key,
+            shown,
             roles,
-            may_never: ctx.principal.rights.includes(&Rights::all(Level::Full)),
+            locales: &accounts::LOCALES,
+            time_zones: accounts::time_zones(),
+            may_never: actions::has_everything(&ctx.principal),
+            offers_leave: is_full_user(ctx),
+            lets_keys_administer,
             errors,
         },
     )
 }
 
 pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
-    let form = KeyForm {
-        alias: String::new(),
-        description: String::new(),
-        role: roles::READ_ONLY.into(),
-        allowed: String::new(),
-        expires: "365".into(),
-    };
+    let form = KeyForm { role: roles::READ_ONLY.into(), expires: "365".into(), ..KeyForm::default() };
     form_page(&ctx, form, None, Vec::new()).await
 }
 
@@ -182,52 +298,44 @@ pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
 #[template(path = "api_keys/created.html")]
 struct CreatedPage {
     page: Page,
-    alias: String,
+    id: String,
     /// The whole key, `id:secret`: this answer is the only place where it ever stands.
     whole: String,
+    /// The old secret, when it works on.
+    previous: Option<PreviousSecret>,
     base: String,
 }
 
 /// Answers with the secret itself and not with a redirect: a redirect would have to keep it somewhere.
+fn secret_page(ctx: &Ctx, title: String, created: &CreatedKey) -> Result<HttpResponse> {
+    let base = match &ctx.kernel.config.base_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => "https://<this appliance>".into(),
+    };
+    html(&CreatedPage {
+        page: Page::new(ctx, title, "api-keys"),
+        id: created.key.id.clone(),
+        whole: format!("{}:{}", created.key.id, created.secret.expose()),
+        previous: created.key.previous(ctx.kernel.clock.now()).cloned(),
+        base,
+    })
+}
+
 pub(super) async fn create(ctx: Ctx, form: Form<KeyForm>) -> Result<HttpResponse> {
     let made = match form.0.input(ctx.kernel.clock.now()) {
         Ok(input) => actions::create(&ctx.kernel, &ctx.principal, input).await,
         Err(error) => Err(error),
     };
     match made {
-        Ok(created) => {
-            let base = match &ctx.kernel.config.base_url {
-                Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-                None => "https://<this appliance>".into(),
-            };
-            html(&CreatedPage {
-                page: Page::new(&ctx, format!("API key “{}” created", created.key.alias), "api-keys"),
-                whole: format!("{}:{}", created.key.id, created.secret.expose()),
-                alias: created.key.alias,
-                base,
-            })
-        }
+        Ok(created) => secret_page(&ctx, format!("API key “{}” created", created.key.alias), &created),
         Err(Error::Invalid(errors)) => form_page(&ctx, form.0, None, errors).await,
         Err(other) => Err(other),
     }
 }
 
-async fn get(ctx: &Ctx, id: String) -> Result<ApiKey> {
-    let account = ctx.principal.account()?;
-    let key = ctx.kernel.db.read(move |c| queries::find(c, account, &id)).await?;
-    key.ok_or(Error::NotFound("This API key"))
-}
-
 pub(super) async fn edit(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
-    let key = get(&ctx, id.0).await?;
-    let form = KeyForm {
-        alias: key.alias.clone(),
-        description: key.description.clone(),
-        role: key.role_id.clone(),
-        allowed: allowed(&key).join("\n"),
-        expires: "keep".into(),
-    };
-    form_page(&ctx, form, Some(key), Vec::new()).await
+    let shown = shown(&ctx, id.0).await?;
+    form_page(&ctx, KeyForm::of(&shown.standing.key), Some(shown), Vec::new()).await
 }
 
 pub(super) async fn update(ctx: Ctx, id: PathId<String>, form: Form<KeyForm>) -> Result<HttpResponse> {
@@ -238,29 +346,105 @@ pub(super) async fn update(ctx: Ctx, id: PathId<String>, form: Form<KeyForm>) ->
     match updated {
         Ok(_) => Ok(redirect_with("/api-keys", "success", "The key was saved.")),
         Err(Error::Invalid(errors)) => {
-            let key = get(&ctx, id.0).await?;
-            form_page(&ctx, form.0, Some(key), errors).await
+            let shown = shown(&ctx, id.0).await?;
+            form_page(&ctx, form.0, Some(shown), errors).await
         }
         Err(other) => Err(other),
     }
 }
 
-async fn enable(ctx: &Ctx, id: String, is_enabled: bool) -> Result<()> {
-    let input = KeyInput { enabled: Some(is_enabled), ..KeyInput::default() };
+async fn change(ctx: &Ctx, id: String, input: KeyInput) -> Result<()> {
     actions::update(&ctx.kernel, &ctx.principal, id, input).await.map(|_| ())
 }
 
 pub(super) async fn lock_out(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
-    enable(&ctx, id.0, false).await?;
+    change(&ctx, id.0, KeyInput { enabled: Some(false), ..KeyInput::default() }).await?;
     Ok(redirect_with("/api-keys", "success", "The key is locked out: it is refused from now on."))
 }
 
 pub(super) async fn unlock(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
-    enable(&ctx, id.0, true).await?;
-    Ok(redirect_with("/api-keys", "success", "The key works again."))
+    change(&ctx, id.0, KeyInput { enabled: Some(true), ..KeyInput::default() }).await?;
+    Ok(redirect_with("/api-keys", "success", "The key is not locked out any more."))
+}
+
+/// `POST /api-keys/{id}/take-over`.
+pub(super) async fn take_over(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let path = format!("/api-keys/{}", id.0);
+    change(&ctx, id.0, KeyInput { take_over: Some(true), ..KeyInput::default() }).await?;
+    Ok(redirect_with(
+        &path,
+        "success",
+        "You answer for this key now. Who had it before may know its secret: rotate it.",
+    ))
+}
+
+#[derive(Template)]
+#[template(path = "api_keys/rotate.html")]
+struct RotatePage {
+    page: Page,
+    key: ApiKey,
+    previous: Option<PreviousSecret>,
+    chosen: String,
+}
+
+impl RotatePage {
+    fn is_chosen(&self, hours: &str) -> bool {
+        self.chosen == hours
+    }
+}
+
+/// `GET /api-keys/{id}/rotate`.
+pub(super) async fn confirm_rotation(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let Shown { standing, previous, is_open, .. } = shown(&ctx, id.0).await?;
+    if !is_open {
+        return Err(Error::Forbidden("This key holds more rights than you do.".into()));
+    }
+    html(&RotatePage {
+        page: Page::new(&ctx, format!("Rotate “{}”", standing.key.alias), "api-keys"),
+        key: standing.key,
+        previous,
+        chosen: OVERLAP_HOURS_DEFAULT.to_string(),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotateForm {
+    overlap: i64,
+}
+
+/// `POST /api-keys/{id}/rotate`.
+pub(super) async fn rotate(ctx: Ctx, id: PathId<String>, form: Form<RotateForm>) -> Result<HttpResponse> {
+    let input = RotateInput { overlap_hours: Some(form.0.overlap) };
+    let rotated = rotation::rotate(&ctx.kernel, &ctx.principal, id.0, input).await?;
+    secret_page(&ctx, format!("New secret of “{}”", rotated.key.alias), &rotated)
+}
+
+/// `POST /api-keys/{id}/end-old-secret`.
+pub(super) async fn end_previous(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let path = format!("/api-keys/{}", id.0);
+    rotation::end_previous(&ctx.kernel, &ctx.principal, id.0).await?;
+    Ok(redirect_with(&path, "success", "The old secret is refused from now on."))
 }
 
 pub(super) async fn remove(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     actions::remove(&ctx.kernel, &ctx.principal, id.0).await?;
     Ok(redirect_with("/api-keys", "success", "The key was removed."))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct SettingForm {
+    keys_may_administer: Option<String>,
+}
+
+/// `POST /api-keys/setting`.
+pub(super) async fn set_setting(ctx: Ctx, form: Form<SettingForm>) -> Result<HttpResponse> {
+    let lets = form.0.keys_may_administer.is_some();
+    actions::let_keys_administer(&ctx.kernel, &ctx.principal, lets).await?;
+    let said = match lets {
+        true => "Keys that were given leave may administer this account now.",
+        false => "No key made in the console or through the API administers this account any more.",
+    };
+    Ok(redirect_with("/api-keys", "success", said))
 }

@@ -1,7 +1,11 @@
 //! Where a key may be used from, and that lists walk an index.
 
 use super::*;
-use crate::{clock::Time, db::Db, principal::AccountId};
+use crate::{
+    clock::{DAY, Time},
+    db::Db,
+    principal::{AccountId, Rights},
+};
 
 fn key(ips: &[&str], cidrs: &[&str]) -> ApiKey {
     ApiKey {
@@ -9,14 +13,22 @@ fn key(ips: &[&str], cidrs: &[&str]) -> ApiKey {
         account_id: AccountId::new(AccountId::MIN).expect("an id"),
         alias: "a".into(),
         description: String::new(),
+        locale: "en".into(),
+        time_zone: String::new(),
         role_id: "read-only".into(),
+        administers: Administers::No,
+        secret_start: "bwk_abcd".into(),
+        previous: None,
         is_enabled: true,
         allowed_ips: ips.iter().map(|ip| ip.parse().expect("an address")).collect(),
         allowed_cidrs: cidrs.iter().map(|net| net.parse().expect("a network")).collect(),
         created_at: Time(0),
-        expires_at: Some(Time(100)),
-        last_activity_at: None,
         made_by: None,
+        answered_by: None,
+        expires_at: Some(Time(100)),
+        warned_days: None,
+        last_activity_at: None,
+        last_address: None,
     }
 }
 
@@ -40,10 +52,42 @@ fn a_list_of_addresses_lets_in_what_it_names_and_nothing_else() {
 
 #[test]
 fn a_key_expires_at_its_moment() {
-    assert_eq!(key(&[], &[]).state(Time(99)), "active");
-    assert_eq!(key(&[], &[]).state(Time(100)), "expired");
-    assert_eq!(ApiKey { is_enabled: false, ..key(&[], &[]) }.state(Time(100)), "locked");
-    assert_eq!(ApiKey { expires_at: None, ..key(&[], &[]) }.state(Time(i64::MAX)), "active");
+    assert_eq!(key(&[], &[]).state(Time(99), false), State::Active);
+    assert_eq!(key(&[], &[]).state(Time(99), true), State::Orphaned);
+    assert_eq!(key(&[], &[]).state(Time(100), true), State::Expired);
+    assert_eq!(ApiKey { is_enabled: false, ..key(&[], &[]) }.state(Time(100), true), State::Locked);
+    assert_eq!(ApiKey { expires_at: None, ..key(&[], &[]) }.state(Time(i64::MAX), false), State::Active);
+}
+
+#[test]
+fn the_end_is_told_30_and_7_days_before_of_keys_that_had_longer_to_live() {
+    for (life, left, expected) in [
+        (365, 31, None),
+        (365, 30, Some(30)),
+        (365, 8, Some(30)),
+        (365, 7, Some(7)),
+        (365, 0, None),
+        (30, 30, None),
+        (30, 8, None),
+        (30, 7, Some(7)),
+        (7, 7, None),
+        (7, 1, None),
+    ] {
+        let key = ApiKey { expires_at: Some(Time(life * DAY)), ..key(&[], &[]) };
+        assert_eq!(key.warning(Time((life - left) * DAY)), expected, "{left} of {life} days left");
+    }
+    assert_eq!(ApiKey { expires_at: None, ..key(&[], &[]) }.warning(Time(0)), None);
+}
+
+#[test]
+fn without_leave_a_key_has_of_identity_no_more_than_read() {
+    for level in Level::ALL {
+        let role = Rights::all(Level::Full).with(Service::Identity, level);
+        let held = model::held_by_key(role, false);
+        assert_eq!(held.level(Service::Identity), level.min(Level::Read));
+        assert_eq!(held.with(Service::Identity, level), role, "nothing else is taken");
+        assert_eq!(model::held_by_key(role, true), role);
+    }
 }
 
 #[test]
@@ -54,6 +98,8 @@ fn every_query_walks_an_index() {
         for sql in [
             "SELECT alias FROM api_key WHERE account_id = 1 AND id < '~' ORDER BY id DESC LIMIT 3",
             "SELECT alias FROM api_key WHERE id = 'x'",
+            "SELECT count(*) FROM api_key WHERE account_id = 1 AND answered_by = 'x'",
+            "SELECT alias FROM api_key WHERE expires_at > 1 AND expires_at <= 2 AND is_enabled = 1 ORDER BY expires_at",
         ] {
             let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             let plan: Vec<String> = statement.query_map([], |row| row.get(3))?.collect::<rusqlite::Result<_>>()?;

@@ -5,14 +5,18 @@
 
 use rusqlite::Connection;
 
-use super::{model::ApiKey, queries};
+use super::{
+    model::{Administers, ApiKey, held_by_key},
+    queries::{self, StoredKey},
+    standing::answerer,
+};
 use crate::{
     accounts::{self, Account},
     audit::{self, Entry, Flood, Outcome},
     clock::{MINUTE, Time},
     error::Result,
     kernel::Kernel,
-    principal::{Principal, PrincipalKind, PrincipalParts},
+    principal::{Principal, PrincipalKind, PrincipalParts, Rights},
     roles::{self, Role},
     secret,
     web::{Address, KeyPair},
@@ -34,34 +38,59 @@ enum Verdict {
         key: Box<ApiKey>,
         reason: &'static str,
     },
-    Valid {
-        key: Box<ApiKey>,
-        role: Box<Role>,
-        account: Box<Account>,
-    },
+    Valid(Box<Valid>),
+}
+
+/// Everything that makes a principal of a key.
+struct Valid {
+    key: ApiKey,
+    role: Role,
+    /// Those of the role that a key has.
+    rights: Rights,
+    account: Account,
+    /// Who was shown the secret that was sent.
+    shown_to: String,
+    is_previous: bool,
 }
 
 fn judge(connection: &Connection, sent: &KeyPair, address: &Address, now: Time) -> Result<Verdict> {
     let sent_hash = secret::sha256(sent.secret.expose().as_bytes());
-    let Some((key, hash)) = queries::find_with_secret(connection, &sent.id)? else {
-        // The same comparison as for a key that exists.
-        let _ = secret::equal(&sent_hash, &[0; 32]);
-        return Ok(Verdict::Unknown);
-    };
-    let is_right = secret::equal(&sent_hash, &hash);
+    let found = queries::find_with_secrets(connection, &sent.id)?;
+    // The same two comparisons whether there is such a key, and whether it has two secrets or one (HOSTILE R06).
+    let nothing = [0; 32];
+    let hash = found.as_ref().map_or(&nothing[..], |stored| &stored.secret.hash);
+    let older = found.as_ref().and_then(|stored| stored.previous.as_ref());
+    let is_present = secret::equal(&sent_hash, hash);
+    let is_older = secret::equal(&sent_hash, older.map_or(&nothing[..], |older| &older.hash));
+    let Some(StoredKey { key, secret, previous }) = found else { return Ok(Verdict::Unknown) };
     let account = accounts::find(connection, key.account_id)?;
-    let reason = match (&account, is_right) {
-        (_, false) => "the secret is wrong",
+    let answerer = answerer(connection, key.account_id, key.answered_by.as_deref())?;
+    let shown_to = match (is_present, previous) {
+        (false, Some(older)) if is_older => older.shown_to,
+        _ => secret.shown_to,
+    };
+    let is_previous = is_older && !is_present;
+    let reason = match account {
+        _ if !is_present && !is_older => "the secret is wrong",
+        _ if is_previous && key.previous(now).is_none() => "the secret was replaced by a new one",
         _ if !key.is_enabled => "the key is locked out",
         _ if key.is_expired(now) => "the key has expired",
         _ if !key.allows(address.ip) => "the key may not be used from this address",
-        (None, true) => "the account does not exist",
-        (Some(account), true) if !account.is_active() => "the account is suspended",
-        (Some(account), true) => {
-            let account = Box::new(account.clone());
-            let role = Box::new(roles::held(connection, account.id, &key.role_id)?);
-            return Ok(Verdict::Valid { key: Box::new(key), role, account });
-        }
+        None => "the account does not exist",
+        Some(account) if !account.is_active() => "the account is suspended",
+        Some(account) => match answerer.refusal() {
+            Some(reason) => reason,
+            None => {
+                let role = roles::held(connection, account.id, &key.role_id)?;
+                let may_administer = match key.administers {
+                    Administers::No => false,
+                    Administers::IfAllowed => queries::lets_keys_administer(connection, account.id)?,
+                    Administers::Always => true,
+                };
+                let rights = held_by_key(role.rights, may_administer);
+                return Ok(Verdict::Valid(Box::new(Valid { key, role, rights, account, shown_to, is_previous })));
+            }
+        },
     };
     Ok(Verdict::Refused { key: Box::new(key), reason })
 }
@@ -82,16 +111,18 @@ impl Keys {
                 self.record_refusal(kernel, &key, reason, &address, now).await?;
                 Ok(None)
             }
-            Verdict::Valid { key, role, account } => {
-                let is_due = key.last_activity_at.is_none_or(|at| now.since(at) >= TOUCH_EVERY_US || at > now);
-                if is_due {
-                    let (id, address) = (key.id.clone(), address.ip.to_string());
+            Verdict::Valid(valid) => {
+                if is_note_due(&valid, now) {
+                    let (id, address) = (valid.key.id.clone(), address.ip.to_string());
+                    let is_previous = valid.is_previous;
                     // Not waited for: the request must not be slowed down by a note about itself.
-                    if let Err(error) = kernel.db.bulk_queued(move |c| queries::note_activity(c, &id, &address, now)) {
+                    let noted =
+                        kernel.db.bulk_queued(move |c| queries::note_activity(c, &id, &address, is_previous, now));
+                    if let Err(error) = noted {
                         tracing::warn!(%error, "a key's last use could not be noted");
                     }
                 }
-                Ok(Some(principal(&key, &role, &account, &address)))
+                Ok(Some(principal(*valid, &address)))
             }
         }
     }
@@ -120,25 +151,33 @@ impl Keys {
     }
 }
 
-fn principal(key: &ApiKey, role: &Role, account: &Account, address: &Address) -> Principal {
+/// Whether the last note about the use of a key, or of the secret that was sent, is old enough for another.
+fn is_note_due(valid: &Valid, now: Time) -> bool {
+    let is_old = |at: Option<Time>| at.is_none_or(|at| now.since(at) >= TOUCH_EVERY_US || at > now);
+    is_old(valid.key.last_activity_at)
+        || valid.is_previous && is_old(valid.key.previous.as_ref().and_then(|previous| previous.used_at))
+}
+
+fn principal(valid: Valid, address: &Address) -> Principal {
+    let Valid { key, role, rights, account, shown_to, is_previous: _ } = valid;
     Principal::new(PrincipalParts {
         kind: PrincipalKind::ApiKey,
         account: Some(account.id),
-        account_alias: account.alias.clone(),
-        region: account.region.clone(),
-        id: key.id.clone(),
-        person: key.made_by.clone().unwrap_or_else(|| key.id.clone()),
-        name: key.alias.clone(),
+        account_alias: account.alias,
+        region: account.region,
+        id: key.id,
+        person: shown_to,
+        name: key.alias,
         email: String::new(),
-        role_id: key.role_id.clone(),
-        rights: role.rights,
-        scope: role.scope.clone(),
+        role_id: key.role_id,
+        rights,
+        scope: role.scope,
         is_owner: false,
         session_id: None,
         address: Some(address.ip),
         request_id: Some(address.request_id.clone()),
-        time_zone: String::new(),
+        time_zone: key.time_zone,
         theme: "auto".into(),
-        locale: "en".into(),
+        locale: key.locale,
     })
 }

@@ -90,6 +90,9 @@ enum Admin {
         expires_in_days: i64,
         #[arg(long)]
         never_expires: bool,
+        /// Let it change users, roles, keys and identity providers where its role says so. full-access always may.
+        #[arg(long)]
+        may_administer: bool,
     },
     /// List the API keys of an account: id, state, role, alias.
     ListApiKeys {
@@ -370,7 +373,7 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
     let app = open(config)?;
     let now = app.kernel.clock.now();
     match admin {
-        Admin::CreateApiKey { account, role, alias, description, expires_in_days, never_expires } => {
+        Admin::CreateApiKey { account, role, alias, description, expires_in_days, never_expires, may_administer } => {
             let account = find_account(&app, &account)?;
             check_role(&app, account.id, &role)?;
             let expires_at =
@@ -380,6 +383,7 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
                 description: Some(description),
                 role_id: Some(role),
                 expires_at,
+                may_administer: may_administer.then_some(true),
                 ..KeyInput::default()
             };
             let created = api_keys::create_blocking(&app.kernel, &principal(&app, Some(account.id)), input)?;
@@ -387,8 +391,9 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
         }
         Admin::ListApiKeys { account } => {
             let account = find_account(&app, &account)?;
-            for key in app.kernel.db.read_blocking(|c| api_keys::list_all(c, account.id))? {
-                say(&format!("{}  {:<8}  {:<12}  {}", key.id, key.state(now), key.role_id, key.alias));
+            for standing in app.kernel.db.read_blocking(|c| api_keys::list_all(c, account.id, now))? {
+                let (key, state) = (standing.key, standing.state.as_str());
+                say(&format!("{}  {state:<12}  {:<12}  {}", key.id, key.role_id, key.alias));
             }
         }
         Admin::ResetPassword { email, password_stdin } => {

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use askama::Template;
 
 use crate::{
+    api_keys,
     clock::Time,
     directories::{self, Run, Standing},
     enforcement::{self, Notable, Why},
@@ -171,6 +172,17 @@ fn about_request(notable: Notable) -> Attention {
     }
 }
 
+fn about_keys(notable: api_keys::Notable) -> Attention {
+    Attention {
+        tone: if notable.is_urgent { "warning" } else { "info" },
+        title: notable.title,
+        text: notable.text,
+        since: None,
+        href: notable.href,
+        action: "Look at it",
+    }
+}
+
 pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let may_read = ctx.principal.allows(Permission::Needs(Service::Directories, Level::Read));
@@ -178,6 +190,11 @@ pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
     let now = ctx.kernel.clock.now();
     let notable = match sees_tasks {
         true => ctx.kernel.db.read(move |c| enforcement::notable(c, account, now)).await?,
+        false => Vec::new(),
+    };
+    let sees_keys = ctx.principal.allows(Permission::Needs(Service::Identity, Level::Read));
+    let keys = match sees_keys {
+        true => ctx.kernel.db.read(move |c| api_keys::notable(c, account, now)).await?,
         false => Vec::new(),
     };
     let (directories, runs, locked) = if may_read {
@@ -208,7 +225,12 @@ pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
     let template = OverviewPage {
         page: Page::new(&ctx, "Overview", "overview"),
         may_read,
-        attention: notable.into_iter().map(about_request).chain(directories.iter().flat_map(attention)).collect(),
+        attention: notable
+            .into_iter()
+            .map(about_request)
+            .chain(directories.iter().flat_map(attention))
+            .chain(keys.into_iter().map(about_keys))
+            .collect(),
         identities: grouped(sum(|line| line.standing.directory.identity_count)),
         groups: grouped(sum(|line| line.standing.directory.group_count)),
         missing: up_to(missing, COUNT_MAX),

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0012_notifications.sql"),
     include_str!("../../migrations/0013_idempotency.sql"),
     include_str!("../../migrations/0014_invitations.sql"),
+    include_str!("../../migrations/0015_contacts.sql"),
 ];
 
 /// The schema this program knows.

@@ -428,6 +428,7 @@ fn make_first(
     let new = NewUser { email: first.email.clone(), name: first.name.clone() };
     let (user, user_entry) = users::create(connection, &account, &new, roles::FULL_ACCESS, hash, now)?;
     accounts::set_maker(connection, account.id, &user.id)?;
+    accounts::begin_contacts(connection, account.id, &user.email)?;
     let entries = vec![account.created(), user_entry];
     let member = users::find_member(connection, &user.id, account.id)?
         .ok_or_else(|| Error::internal("the first user is no member of the first account"))?;

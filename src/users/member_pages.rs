@@ -1,6 +1,6 @@
 //! The users of an account for people: list with filters, one user, role and state, sign-out, removal.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use askama::Template;
 use serde::Deserialize;
 
@@ -13,8 +13,11 @@ use super::{
 };
 use crate::{
     error::{Error, FieldError, Result},
+    principal::AccountId,
     roles::{self, Role},
-    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with},
+    web::{
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, grouped, href, html, html_status, redirect_with,
+    },
 };
 
 #[derive(Template)]
@@ -207,12 +210,36 @@ pub(super) async fn reset_link(ctx: Ctx, id: PathId<String>) -> Result<HttpRespo
 struct RemovePage {
     page: Page,
     member: Member,
+    /// API keys that stop with them.
+    keys: i64,
+}
+
+impl RemovePage {
+    fn counted_keys(&self) -> String {
+        match self.keys {
+            1 => "1 API key".to_owned(),
+            keys => format!("{} API keys", grouped(keys)),
+        }
+    }
+}
+
+/// What users have to ask of a room above; `app` fills it in.
+#[derive(Clone, Copy)]
+pub struct Neighbours {
+    /// How many API keys of an account a user answers for.
+    pub keys_of: fn(&rusqlite::Connection, AccountId, &str) -> Result<i64>,
 }
 
 /// `GET /users/{id}/remove`.
-pub(super) async fn confirm_removal(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+pub(super) async fn confirm_removal(
+    ctx: Ctx,
+    id: PathId<String>,
+    neighbours: Data<Neighbours>,
+) -> Result<HttpResponse> {
+    let (account, user, keys_of) = (ctx.principal.account()?, id.0.clone(), neighbours.keys_of);
     let member = find(&ctx, id.0).await?;
-    html(&RemovePage { page: Page::new(&ctx, format!("Remove {}", member.user.name), "users"), member })
+    let keys = ctx.kernel.db.read(move |c| keys_of(c, account, &user)).await?;
+    html(&RemovePage { page: Page::new(&ctx, format!("Remove {}", member.user.name), "users"), member, keys })
 }
 
 /// `POST /users/{id}/remove`.

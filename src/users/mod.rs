@@ -19,6 +19,7 @@ mod recovery;
 mod tests;
 
 pub use actions::{check_administered, create, end_all_sessions, grant, join, set_password};
+pub use member_pages::Neighbours;
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
 pub use queries::{

@@ -1,11 +1,11 @@
-//! What a user is; the rules for names and e-mail addresses.
+//! What a user is; the rule for names.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization as _;
 
 use super::passwords::PasswordHash;
+pub use crate::email::{check as check_email, fold as fold_email};
 use crate::{
     accounts::Account,
     clock::Time,
@@ -162,31 +162,6 @@ pub struct MemberInput {
 /// A user's URN as seen from one account.
 pub fn user_urn(region: &str, account: Option<AccountId>, id: &str) -> String {
     urn("identity", region, account, "user", id)
-}
-
-/// The form in which e-mail addresses are compared: NFKC, lower-cased. Two that fold to the same are one user.
-pub fn fold_email(email: &str) -> String {
-    email.trim().nfkc().flat_map(char::to_lowercase).collect()
-}
-
-/// An address that mail could be sent to, at most 254 characters (RFC 5321 §4.5.3.1); answers it trimmed. Whether it
-/// exists only a mail can tell.
-pub fn check_email(field: &str, email: &str) -> Result<String> {
-    let email = email.trim();
-    let is_fine = email.len() <= 254
-        && !email
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"' | ',' | ';' | '\\'))
-        && email.rsplit_once('@').is_some_and(|(local, domain)| {
-            (1..=64).contains(&local.len())
-                && !local.contains('@')
-                && domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
-        });
-    if is_fine {
-        Ok(email.to_owned())
-    } else {
-        Err(Error::field(field, "Enter a complete address, such as name@example.org."))
-    }
 }
 
 /// A person's name: 1 to 100 characters on one line; answers it trimmed.

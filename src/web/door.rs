@@ -114,11 +114,9 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
             return Err(Error::Unauthenticated);
         }
         let (method, path) = (request.method().to_string(), request.path().to_owned());
+        let why = principal.why_refused(permission);
         web.gate.denied(principal, method, path).await;
-        return Err(Error::Forbidden(match permission {
-            Permission::Owner => "Only the owner of this appliance may do this.".into(),
-            _ => "Your role does not allow this. Ask an administrator of this account.".into(),
-        }));
+        return Err(Error::Forbidden(why.into()));
     }
     if kind == DoorKind::Api {
         check_query(request, &passage.query)?;

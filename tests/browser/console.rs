@@ -29,6 +29,8 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("/settings/mail", "settings-mail"),
     ("/docs/api", "api-reference"),
     ("/docs/api#directories-create", "api-reference-open"),
+    ("/api-keys/new", "api-key-new"),
+    ("/settings/contacts", "contacts"),
     ("/profile", "profile"),
 ];
 
@@ -440,4 +442,36 @@ async fn the_lists_work_without_javascript() {
         let rows = browser.find_all(&format!("main tbody a[href^='{list}/']")).await;
         assert!(!rows.is_empty(), "{list} shows no entry without JavaScript");
     }
+}
+
+/// Opens a page in both widths and schemes and looks at it.
+async fn look_at(browser: &Browser, demo: &Demo, path: &str, page: &str, faults: &mut Vec<String>) {
+    for (width_px, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+        browser.resize(width_px, 900).await;
+        browser.prefer_dark(is_dark).await;
+        browser.goto(&demo.at(path)).await;
+        look(browser, page, width_px, if is_dark { "dark" } else { "light" }, faults).await;
+    }
+}
+
+/// A key from its making to its second secret; the pages of an old one, and the list.
+#[tokio::test]
+async fn a_key_is_made_and_rotated() {
+    let demo = Demo::start();
+    let browser = Browser::start().await;
+    sign_in(&browser, &demo).await;
+    let mut faults = Vec::new();
+    browser.goto(&demo.at("/api-keys/new")).await;
+    browser.find("input[name=alias]").await.enter("ticket-bot").await;
+    browser.find("main form button.btn--primary").await.click().await;
+    let patience = Duration::from_secs(30);
+    browser.wait_until("document.querySelector('#secret') !== null", patience).await;
+    browser.screenshot("api-key-created").await;
+    look_at(&browser, &demo, "/api-keys", "api-keys-one", &mut faults).await;
+    let key = browser.find("main tbody a[href^='/api-keys/']").await.attribute("href").await.unwrap_or_default();
+    look_at(&browser, &demo, &format!("{key}/rotate"), "api-key-rotate", &mut faults).await;
+    browser.find("main form button.btn--primary").await.click().await;
+    browser.wait_until("document.querySelector('#secret') !== null", patience).await;
+    look_at(&browser, &demo, &key, "api-key", &mut faults).await;
+    assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
 }

@@ -3,6 +3,7 @@
 //! One file per room or rule. The appliance runs in this process, so that a test can set its clock and look into its
 //! database; the command line is tested as the program that it is.
 
+mod api_key_life;
 mod api_keys;
 mod api_once;
 mod api_paging;
@@ -11,6 +12,7 @@ mod api_reference;
 mod api_versions;
 mod bad_input;
 mod command_line;
+mod contacts;
 mod csrf;
 mod door;
 mod history;
@@ -81,6 +83,12 @@ fn config(dir: &std::path::Path) -> Config {
 impl TestApp {
     pub fn start() -> Self {
         let mut app = Self::start_empty();
+        app.account = app.add_first();
+        app
+    }
+
+    /// The first account with its full-access user.
+    pub fn add_first(&self) -> AccountId {
         let machine = Principal::command_line("default", None, "root");
         let first = FirstAccount {
             alias: "acme".into(),
@@ -88,8 +96,7 @@ impl TestApp {
             name: "Ida Marlow".into(),
             password: Secret::new(PASSWORD.into()),
         };
-        app.account = off(|| first_account(&app.app.kernel, &machine, &first)).expect("an account");
-        app
+        off(|| first_account(&self.app.kernel, &machine, &first)).expect("an account")
     }
 
     /// Without any account.

@@ -1,0 +1,137 @@
+//! How keys stand: who answers for each, and whether it works because of that.
+//!
+//! A key that a user made goes with that user (HOSTILE R07): who was disabled or has left may still know its secret. Another
+//! administrator who takes it over answers for it from then on. Owns what "orphaned" means; nothing here changes anything.
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+
+use super::{
+    model::{ApiKey, State},
+    queries,
+};
+use crate::{clock::Time, error::Result, principal::AccountId, users};
+
+/// Who answers for a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answerer {
+    /// Made at the command line: it needs nobody.
+    Machine,
+    /// Somebody who may enter the account, by name.
+    Present(String),
+    Disabled(String),
+    /// Not a member of the account any more.
+    Gone,
+}
+
+impl Answerer {
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Disabled(_) | Self::Gone)
+    }
+
+    /// Why a key of theirs is refused, for the audit log.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Machine | Self::Present(_) => None,
+            Self::Disabled(_) => Some("the user who answers for the key is disabled"),
+            Self::Gone => Some("the user who answers for the key has left the account"),
+        }
+    }
+
+    /// In plain words, after "This key does not work: ".
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Machine | Self::Present(_) => String::new(),
+            Self::Disabled(name) => format!("{name}, who answers for it, is disabled."),
+            Self::Gone => "whoever answered for it is not in this account any more.".to_owned(),
+        }
+    }
+}
+
+/// A user as the one who answers for keys.
+pub(super) fn answerer(connection: &Connection, account: AccountId, user: Option<&str>) -> Result<Answerer> {
+    let Some(user) = user else { return Ok(Answerer::Machine) };
+    Ok(match users::find_member(connection, user, account)? {
+        None => Answerer::Gone,
+        Some(member) if member.is_enabled() => Answerer::Present(member.user.name),
+        Some(member) => Answerer::Disabled(member.user.name),
+    })
+}
+
+/// A key, who answers for it, and how it stands because of both.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub key: ApiKey,
+    pub answerer: Answerer,
+    pub state: State,
+}
+
+impl Standing {
+    pub(super) fn of(connection: &Connection, key: ApiKey, now: Time) -> Result<Self> {
+        let answerer = answerer(connection, key.account_id, key.answered_by.as_deref())?;
+        Ok(Self { state: key.state(now, answerer.is_missing()), answerer, key })
+    }
+
+    pub(super) fn find(connection: &Connection, account: AccountId, id: &str, now: Time) -> Result<Option<Self>> {
+        queries::find(connection, account, id)?.map(|key| Self::of(connection, key, now)).transpose()
+    }
+}
+
+/// What a list of keys is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KeyFilter {
+    /// Part of an alias or description in any case, or the beginning of an id or of a secret.
+    pub(super) q: String,
+    pub(super) state: Option<State>,
+}
+
+impl KeyFilter {
+    fn takes(&self, key: &ApiKey) -> bool {
+        let asked = self.q.trim();
+        let folded = asked.to_lowercase();
+        let begins = |text: &str| text.starts_with(asked);
+        asked.is_empty()
+            || key.alias.to_lowercase().contains(&folded)
+            || key.description.to_lowercase().contains(&folded)
+            || begins(&key.id)
+            || begins(&key.secret_start)
+            || key.previous.as_ref().is_some_and(|previous| begins(&previous.start))
+    }
+}
+
+/// Keys of an account, the newest first, before id `before`, up to `limit`.
+pub(super) fn list(
+    connection: &Connection,
+    account: AccountId,
+    filter: &KeyFilter,
+    before: Option<&str>,
+    limit: usize,
+    now: Time,
+) -> Result<Vec<Standing>> {
+    let mut known: HashMap<String, Answerer> = HashMap::new();
+    queries::list(connection, account, before, limit, |key| {
+        if !filter.takes(&key) {
+            return Ok(None);
+        }
+        let answerer = match &key.answered_by {
+            None => Answerer::Machine,
+            Some(user) => match known.get(user) {
+                Some(answerer) => answerer.clone(),
+                None => {
+                    let answerer = answerer(connection, account, Some(user))?;
+                    known.insert(user.clone(), answerer.clone());
+                    answerer
+                }
+            },
+        };
+        let state = key.state(now, answerer.is_missing());
+        let is_wanted = filter.state.is_none_or(|wanted| wanted == state);
+        Ok(is_wanted.then_some(Standing { key, answerer, state }))
+    })
+}
+
+/// All keys of an account, for the command line.
+pub fn list_all(connection: &Connection, account: AccountId, now: Time) -> Result<Vec<Standing>> {
+    list(connection, account, &KeyFilter::default(), None, usize::MAX, now)
+}
