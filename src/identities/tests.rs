@@ -637,7 +637,7 @@ fn a_history_holds_only_what_was_applied() {
     let planned = place.store(1, plan);
     let kinds = |place: &Place| -> Vec<(i64, String)> {
         place
-            .read(|c| history::history(c, &Sight::whole(account(OURS)), 1, FOREVER, 10))
+            .read(|c| history::history(c, &Sight::whole(account(OURS)), 1, 1, FOREVER, 10))
             .into_iter()
             .map(|row| (row.run_id, row.kind))
             .collect()
@@ -654,7 +654,7 @@ fn a_history_holds_only_what_was_applied() {
     let joined: Vec<bool> = events.iter().map(|event| event.joined).collect();
     assert_eq!(joined, [false, true]);
     let group: Vec<(String, Option<String>)> = place
-        .read(|c| history::history(c, &Sight::whole(account(OURS)), 501, FOREVER, 10))
+        .read(|c| history::history(c, &Sight::whole(account(OURS)), 1, 501, FOREVER, 10))
         .into_iter()
         .map(|row| (row.kind, row.member_name))
         .collect();
