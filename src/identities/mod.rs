@@ -19,6 +19,8 @@ mod nesting;
 mod page_tests;
 mod pages;
 pub mod parts;
+#[cfg(test)]
+mod parts_tests;
 pub mod past;
 mod past_lists;
 mod past_pages;

@@ -374,6 +374,12 @@ fn directory_of(connection: &Connection, group: ObjectId) -> Result<Option<i64>>
         .optional()?)
 }
 
+/// Whether a group is one of a directory and no tombstone, which has no members to be seen through it.
+fn is_there(connection: &Connection, directory: i64, group: ObjectId) -> Result<bool> {
+    let sql = "SELECT 1 FROM directory_group WHERE id = ?1 AND directory_id = ?2 AND removed_at IS NULL";
+    Ok(connection.prepare_cached(sql)?.exists(params![group, directory])?)
+}
+
 /// The directories of an account. Whatever a scope names: what belongs to another account is in nobody's part.
 fn own(connection: &Connection, account: AccountId) -> Result<BTreeSet<i64>> {
     let mut statement =
@@ -509,7 +515,7 @@ fn difference(
     }
     let mut inside: HashSet<ObjectId> = HashSet::new();
     for group in &scope.groups {
-        if directory_of(connection, *group)? == Some(directory) {
+        if is_there(connection, directory, *group)? {
             for group in nesting::inside(connection, *group)? {
                 inside.insert(group);
                 let mut members =
