@@ -498,6 +498,8 @@ mod long {
     /// What a page may take; a program that is built for debugging takes several times as long.
     const LIMIT_MS: f64 = if cfg!(debug_assertions) { 400.0 } else { 100.0 };
     const MOST: ObjectId = 900_001;
+    /// Everybody whose name comes last: a list passes by all others.
+    const LAST: ObjectId = 900_002;
 
     fn dn(id: i64) -> String {
         let unit = match id {
@@ -529,6 +531,8 @@ mod long {
         }
         let all: Vec<ObjectId> = (1..=20_000).map(|id| id * 5 - 1).collect();
         plan.group_of(MOST, group_fields(MOST, "cn=most,ou=bergen,dc=x"), &all);
+        let last: Vec<ObjectId> = (1..=PEOPLE).filter(|id| id % 4 == 3).collect();
+        plan.group_of(LAST, group_fields(LAST, "cn=last,ou=bergen,dc=x"), &last);
         place.apply(1, plan);
         place.see_from_the_start();
         place
@@ -557,6 +561,7 @@ mod long {
             ("500 of a unit", unit(1, "ou=stord,dc=x"), 500),
             ("20,000 of a unit", unit(1, "ou=oslo,dc=x"), 20_000),
             ("20,000 of a group", group, 20_000),
+            ("25,000 at the end", Scope { groups: vec![LAST], ..Scope::default() }, 25_000),
             ("a whole directory", whole, PEOPLE),
         ];
         let timed = |what: &str, place: &Place, scope: &Scope| {
@@ -573,7 +578,11 @@ mod long {
             };
             let all = Filter::default();
             let at = |name: String| Some(queries::Position::Name(name, 0));
-            p99(&place, &format!("{what}, any page"), |c, i| list(c, &all, at(format!("rosa family{}", i * 97))));
+            p99(&place, &format!("{what}, any page"), |c, i| list(c, &all, at(format!("bo family{}", i * 97))));
+            p99(&place, &format!("{what}, first page"), |c, _| list(c, &all, None));
+            p99(&place, &format!("{what}, search of a name"), |c, _| {
+                list(c, &Filter { q: "anna".into(), ..Filter::default() }, None)
+            });
             p99(&place, &format!("{what}, last page"), |c, _| list(c, &all, at("tom family99990".into())));
             p99(&place, &format!("{what}, search"), |c, i| {
                 list(c, &Filter { q: format!("family{}", i * 7), ..Filter::default() }, None)
