@@ -12,7 +12,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     kernel::Kernel,
-    principal::{Level, Principal, PrincipalKind, Rights},
+    principal::{Level, Principal, PrincipalKind, Rights, urn},
     roles,
     secret::{self, Secret},
 };
@@ -100,7 +100,8 @@ fn insert(connection: &Connection, principal: &Principal, input: KeyInput, now: 
 /// Makes a key in the principal's account.
 pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: KeyInput) -> Result<CreatedKey> {
     let (who, now) = (principal.clone(), kernel.clock.now());
-    audit::change(kernel, principal, move |c| {
+    let attempt = Entry::new("audit.api_key_created.v1").detail("roleId", &input.role_id);
+    audit::attempt(kernel, principal, attempt, move |c| {
         let (created, entry) = insert(c, &who, input, now)?;
         Ok((created, vec![entry]))
     })
@@ -121,7 +122,10 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, id: String, i
     let (account, now) = (principal.account()?, kernel.clock.now());
     let input = input.check(now)?;
     let who = principal.clone();
-    audit::change(kernel, principal, move |c| {
+    let attempt = Entry::new("audit.api_key_updated.v1")
+        .subject(urn("identity", &principal.region, Some(account), "api-key", &id))
+        .detail("roleId", &input.role_id);
+    audit::attempt(kernel, principal, attempt, move |c| {
         let before = queries::find(c, account, &id)?.ok_or(Error::NotFound("This API key"))?;
         let mut key = before.clone();
         let locks_only = input.is_enabled == Some(false)

@@ -250,7 +250,9 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
     let may = |permission| ctx.principal.allows(permission);
     let may_act = may(Permission::InPart(Service::Enforcement, Level::Operate));
     let is_awaiting = request.state == RequestState::AwaitingApproval;
-    let can_decide = is_awaiting && may(Permission::Needs(Service::Approvals, Level::Operate)) && rule::is_other(&ctx.principal, &request);
+    let can_decide = is_awaiting
+        && may(Permission::Needs(Service::Approvals, Level::Operate))
+        && rule::is_other(&ctx.principal, &request);
     let mut page = RequestPage {
         page: Page::new(ctx, "", "tasks"),
         summary: summary(&request),

@@ -123,9 +123,10 @@ impl Model {
         }
         scope.directories.contains(&directory)
             || (*state < 2
-                && scope.units.iter().any(|unit| {
-                    unit.directory == directory && place.ends_with(&format!(",{}", plain(&unit.dn)))
-                }))
+                && scope
+                    .units
+                    .iter()
+                    .any(|unit| unit.directory == directory && place.ends_with(&format!(",{}", plain(&unit.dn)))))
             || scope.groups.iter().any(|group| self.inside(*group).contains(&id))
     }
 
@@ -152,7 +153,8 @@ impl Model {
         let mut plan = Plan::default();
         let mut touched = BTreeSet::new();
         for (what, which, other) in steps {
-            let all: Vec<ObjectId> = PEOPLE.iter().chain(&GROUPS).copied().filter(|id| directory_of(*id) == 1).collect();
+            let all: Vec<ObjectId> =
+                PEOPLE.iter().chain(&GROUPS).copied().filter(|id| directory_of(*id) == 1).collect();
             let id = all[which % all.len()];
             let subject = if id < 100 { SubjectType::Identity } else { SubjectType::Group };
             let (before, state) = (self.dn(id), self.things[&id].1);
@@ -221,19 +223,15 @@ fn compare(place: &Place, model: &Model, scope: &Scope) {
     for id in PEOPLE {
         let found = place.read(|c| queries::find_identity(c, &sight, id));
         assert_eq!(found.is_some(), held(&id), "identity {id} of {scope:?}");
-        let found = place.read(|c| queries::list_identities(
-            c,
-            &sight,
-            &Filter { q: format!("u{id}"), ..Filter::default() },
-            None,
-            100,
-        ));
+        let found = place.read(|c| {
+            queries::list_identities(c, &sight, &Filter { q: format!("u{id}"), ..Filter::default() }, None, 100)
+        });
         assert_eq!(found.iter().any(|row| row.id == id), listed(&id), "u{id} is searched in {scope:?}");
         let direct = place.read(|c| past::groups_seen(c, &sight, id, false, 0, 100));
         let direct: Vec<ObjectId> = direct.into_iter().map(|group| group.number).collect();
-        let expected = GROUPS.iter().filter(|group| {
-            listed(group) && model.members.get(group).is_some_and(|members| members.contains(&id))
-        });
+        let expected = GROUPS
+            .iter()
+            .filter(|group| listed(group) && model.members.get(group).is_some_and(|members| members.contains(&id)));
         assert_eq!(direct, expected.copied().collect::<Vec<_>>(), "groups of {id} in {scope:?}");
     }
     for group in GROUPS {
@@ -256,7 +254,11 @@ fn compare(place: &Place, model: &Model, scope: &Scope) {
         assert_eq!(found, expected, "members of {group} listed in {scope:?}");
         if held(&group) {
             let direct = place.read(|c| past::members(c, &sight, group, false, None, 0, 100));
-            assert_eq!(direct.into_iter().map(|member| member.number).collect::<Vec<_>>(), members, "{group} {scope:?}");
+            assert_eq!(
+                direct.into_iter().map(|member| member.number).collect::<Vec<_>>(),
+                members,
+                "{group} {scope:?}"
+            );
         }
     }
 }
@@ -372,13 +374,16 @@ fn names_of_what_is_outside_stand_in_no_attribute_and_in_no_line_of_the_history(
     let told = |sight: &Sight, id| {
         let rows = place.read(|c| history::history(c, sight, 1, id, i64::MAX, 100));
         let side = |side: &Option<String>| side.clone().unwrap_or_default();
-        rows.iter().map(|row| format!("{}{}{:?}", side(&row.before), side(&row.after), row.member_name)).collect::<String>()
+        rows.iter()
+            .map(|row| format!("{}{}{:?}", side(&row.before), side(&row.after), row.member_name))
+            .collect::<String>()
     };
     let all = Sight::whole(account(OURS));
     assert!(told(&all, 2).contains("u3,ou=bergen") && told(&all, 100).contains("Person 3"), "{}", told(&all, 2));
     let line = told(&sight, 2);
     let manager = place.read(|c| history::history(c, &sight, 1, 2, i64::MAX, 100));
-    let manager = manager.into_iter().filter(|row| row.field.as_deref().is_some_and(|field| field.ends_with("manager")));
+    let manager =
+        manager.into_iter().filter(|row| row.field.as_deref().is_some_and(|field| field.ends_with("manager")));
     assert!(manager.into_iter().all(|row| !row.before_text().contains("u3")), "{line}");
     assert!(!told(&sight, 100).contains("Person 3"));
 }
@@ -433,7 +438,8 @@ fn whoever_asks_at_once_is_answered_the_same() {
     let place = offices();
     let kernel = place.ctx(OURS).kernel;
     let principal = Principal::in_part("default", account(OURS), rights(), Arc::new(oslo()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime");
     let sights = runtime.block_on(async {
         let asked = (0..16).map(|_| {
             let (kernel, principal) = (kernel.clone(), principal.clone());
@@ -454,7 +460,8 @@ fn a_part_that_nobody_used_for_long_is_forgotten_and_made_anew() {
     see(&place, &oslo());
     let later = super::tests::start().plus(31 * DAY);
     place.purge(later);
-    let rows = "SELECT (SELECT count(*) FROM part) + (SELECT count(*) FROM part_object) + (SELECT count(*) FROM part_mark)";
+    let rows =
+        "SELECT (SELECT count(*) FROM part) + (SELECT count(*) FROM part_object) + (SELECT count(*) FROM part_mark)";
     assert_eq!(place.count(rows), 0);
     assert_eq!(shown(&place, &see(&place, &oslo())).0, [1, 2]);
 }
@@ -590,9 +597,7 @@ mod long {
             p99(&place, &format!("{what}, search of a word of all"), |c, i| {
                 list(c, &Filter { q: "family".into(), ..Filter::default() }, Some(queries::Position::Number(i * 500)))
             });
-            p99(&place, &format!("{what}, groups"), |c, _| {
-                Ok(queries::list_groups(c, &sight, &all, None, 51)?.len())
-            });
+            p99(&place, &format!("{what}, groups"), |c, _| Ok(queries::list_groups(c, &sight, &all, None, 51)?.len()));
             p99(&place, &format!("{what}, directories with counts"), |c, _| Ok(queries::directories(c, &sight)?.len()));
             if *what != "a whole directory" {
                 let counted = place.read(|c| queries::directories(c, &sight));

@@ -26,4 +26,5 @@ mod openldap_probe;
 mod openldap_reviewed;
 mod openldap_schedule;
 mod parts_hold;
+mod scoped_role;
 mod watched;
