@@ -397,6 +397,37 @@ struct Door {
     denials: Flood,
 }
 
+impl Door {
+    async fn around(&self, principal: &Principal) -> Result<Surroundings> {
+        let Some(account) = principal.account else { return Ok(Surroundings::default()) };
+        let may_read = |service| principal.allows(Permission::InPart(service, Level::Read));
+        let (sees_directories, sees_tasks) = (may_read(Service::Directories), may_read(Service::Enforcement));
+        let now = self.kernel.clock.now();
+        let sight = match sees_directories && principal.scope.is_some() {
+            true => Some(identities::sight(&self.kernel, principal).await?),
+            false => None,
+        };
+        let is_part = principal.scope.is_some();
+        let found = self.kernel.db.read(move |c| {
+            let mut around = match sees_directories {
+                true => directories::surroundings(c, account, now)?,
+                false => Surroundings::default(),
+            };
+            if sees_tasks && !is_part {
+                around.requests_waiting = enforcement::waiting(c, account)?;
+            }
+            Ok(around)
+        });
+        let mut around = found.await?;
+        if let Some(sight) = sight {
+            // Plans and runs are about whole directories.
+            around.plans_waiting = 0;
+            around.stale.retain(|stale| sight.reaches(stale.directory));
+        }
+        Ok(around)
+    }
+}
+
 impl Gate for Door {
     fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
         Box::pin(async move {
@@ -441,21 +472,7 @@ impl Gate for Door {
 
     fn surroundings(&self, principal: Principal) -> BoxFuture<'_, Surroundings> {
         Box::pin(async move {
-            let may_read = |service| principal.allows(Permission::Needs(service, Level::Read));
-            let (sees_directories, sees_tasks) = (may_read(Service::Directories), may_read(Service::Enforcement));
-            let Some(account) = principal.account else { return Surroundings::default() };
-            let now = self.kernel.clock.now();
-            let found = self.kernel.db.read(move |c| {
-                let mut around = match sees_directories {
-                    true => directories::surroundings(c, account, now)?,
-                    false => Surroundings::default(),
-                };
-                if sees_tasks {
-                    around.requests_waiting = enforcement::waiting(c, account)?;
-                }
-                Ok(around)
-            });
-            match found.await {
+            match self.around(&principal).await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "what stands around a page could not be read");

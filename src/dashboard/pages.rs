@@ -49,11 +49,21 @@ impl DirectoryLine {
     }
 }
 
+/// What a directory holds of somebody's part of the account.
+struct PartLine {
+    id: i64,
+    name: String,
+    identities: i64,
+    groups: i64,
+}
+
 #[derive(Template)]
 #[template(path = "dashboard/overview.html")]
 struct OverviewPage {
     page: Page,
     may_read: bool,
+    /// The reader's role is for a part of the account: what lies in that, and nothing else.
+    part: Option<Vec<PartLine>>,
     attention: Vec<Attention>,
     directories: Vec<DirectoryLine>,
     has_more_directories: bool,
@@ -78,6 +88,14 @@ impl OverviewPage {
 
     fn changes(&self, run: &Run) -> i64 {
         run.counts.differences()
+    }
+
+    fn part_identities(&self) -> String {
+        grouped(self.part.iter().flatten().map(|line| line.identities).sum())
+    }
+
+    fn part_groups(&self) -> String {
+        grouped(self.part.iter().flatten().map(|line| line.groups).sum())
     }
 }
 
@@ -188,6 +206,21 @@ pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
     let may_read = ctx.principal.allows(Permission::Needs(Service::Directories, Level::Read));
     let sees_tasks = ctx.principal.allows(Permission::Needs(Service::Enforcement, Level::Read));
     let now = ctx.kernel.clock.now();
+    let part = if ctx.principal.scope.is_some()
+        && ctx.principal.allows(Permission::InPart(Service::Directories, Level::Read))
+    {
+        let sight = identities::sight(&ctx.kernel, &ctx.principal).await?;
+        let lines = ctx.kernel.db.read(move |c| identities::queries::directories(c, &sight)).await?;
+        let line = |one: identities::DirectoryChoice| PartLine {
+            id: one.id,
+            name: one.name,
+            identities: one.identities,
+            groups: one.groups,
+        };
+        Some(lines.into_iter().map(line).collect())
+    } else {
+        None
+    };
     let notable = match sees_tasks {
         true => ctx.kernel.db.read(move |c| enforcement::notable(c, account, now)).await?,
         false => Vec::new(),
@@ -225,6 +258,7 @@ pub(super) async fn overview(ctx: Ctx) -> Result<HttpResponse> {
     let template = OverviewPage {
         page: Page::new(&ctx, "Overview", "overview"),
         may_read,
+        part,
         attention: notable
             .into_iter()
             .map(about_request)

@@ -143,8 +143,9 @@ pub async fn create(kernel: &Kernel, principal: &Principal, dispatcher: &Dispatc
     }
     let (asker, now) = (principal.clone(), kernel.clock.now());
     let sight = identities::sight(kernel, principal).await?;
-    let draft = kernel.db.read(move |c| weigh(c, &asker, &sight, asked, now)).await?;
-    make(kernel, principal, dispatcher, draft, now).await
+    let seen = sight.clone();
+    let draft = kernel.db.read(move |c| weigh(c, &asker, &seen, asked, now)).await?;
+    make(kernel, principal, dispatcher, &sight, draft, now).await
 }
 
 /// Writes what was drafted, and lets it begin.
@@ -152,13 +153,15 @@ async fn make(
     kernel: &Kernel,
     principal: &Principal,
     dispatcher: &Dispatcher,
+    sight: &Sight,
     draft: Draft,
     now: Time,
 ) -> Result<Made> {
     let who = principal.clone();
-    let made = audit::change(kernel, principal, move |c| write(c, &who, draft, now)).await?;
+    let (request, tasks) = audit::change(kernel, principal, move |c| write(c, &who, draft, now)).await?;
     dispatcher.wake();
-    Ok(made)
+    // The record says why in full; the answer names nothing outside of their part.
+    Ok((request, tasks.into_iter().map(|task| sight::seen(sight, task)).collect()))
 }
 
 /// Puts on the record that somebody was refused; answers the refusal.
@@ -419,10 +422,19 @@ pub async fn undo(
     let reason = check_reason(&input.reason)?;
     let (asker, now) = (principal.clone(), kernel.clock.now());
     let sight = identities::sight(kernel, principal).await?;
+    let seen = sight.clone();
     let draft = kernel
         .db
         .read(move |c| {
-            let request = sight::find_request(c, &sight, id)?.ok_or(Error::NotFound("This request"))?;
+            let request = match task {
+                // One task is theirs to take back, whomever else its request is about.
+                Some(task) => match sight::find_task(c, &seen, task)? {
+                    Some(_) => queries::find_request(c, seen.account(), id)?,
+                    None => None,
+                },
+                None => sight::find_request(c, &seen, id)?,
+            };
+            let request = request.ok_or(Error::NotFound("This request"))?;
             if request.counts.open() > 0 {
                 return Err(Error::Conflict(
                     "This request is still going on. Call off what is not sent, or wait until it has ended.".into(),
@@ -436,7 +448,7 @@ pub async fn undo(
             "Nothing of this can be taken back: it was not done, was so already, or was changed since.".into(),
         )
     })?;
-    make(kernel, principal, dispatcher, draft, now).await
+    make(kernel, principal, dispatcher, &sight, draft, now).await
 }
 
 /// The request that takes another one back, all of it or one task; `None` when nothing of it can be.
@@ -464,7 +476,7 @@ pub(super) fn take_back(
         lasts_us: None,
         break_glass: false,
     };
-    // Whoever may take the request back sees all of it.
+    // Whoever may take it back sees whom it is about.
     draft(c, who, &Sight::whole(request.account_id), asked, targets, origin, now).map(Some)
 }
 

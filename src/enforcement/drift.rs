@@ -76,6 +76,7 @@ fn drifted(c: &Connection, directory: i64, now: Time) -> Result<Vec<(Task, Time,
         let changes = identities::history::history(
             c,
             &identities::Sight::whole(task.account_id),
+            directory,
             task.identity_id,
             i64::MAX,
             CHANGES_MAX,

@@ -77,10 +77,27 @@ impl Protection {
         let why = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
         match self.kind {
             ProtectionKind::Identity => format!("This identity is on the protected list{why}."),
-            ProtectionKind::Group => format!("Members of {} are on the protected list{why}.", self.name),
-            ProtectionKind::Unit => format!("Everybody below {} is on the protected list{why}.", self.name),
+            ProtectionKind::Group => format!("{MEMBERS_OF} {} are on the protected list{why}.", self.name),
+            ProtectionKind::Unit => format!("{BELOW} {} is on the protected list{why}.", self.name),
         }
     }
+}
+
+/// How refusals begin that name a group, a unit or a directory.
+const MEMBERS_OF: &str = "Members of";
+const BELOW: &str = "Everybody below";
+const OWN: &str = "Bailiwick itself uses this account, for";
+const LAST_OF: &str = "This is the last enabled member of";
+
+/// A refusal without the names of what the reader may not see.
+pub(super) fn without_names(refusal: String) -> String {
+    let plain = [
+        (MEMBERS_OF, "This identity is on the protected list, as a member of a group."),
+        (BELOW, "This identity is on the protected list, because of where it lies."),
+        (OWN, "Bailiwick itself uses this account."),
+        (LAST_OF, "This is the last enabled administrator of its directory."),
+    ];
+    plain.iter().find(|(begin, _)| refusal.starts_with(begin)).map_or(refusal, |(_, plain)| (*plain).to_owned())
 }
 
 /// A line of the protected list in the API.
@@ -193,7 +210,7 @@ impl<'c> Never<'c> {
         if let Some(own) =
             self.own.iter().find(|own| act::is_named(&own.bind_name, &identity.fields) || is_now(&own.bind_name))
         {
-            return Ok(Some(format!("Bailiwick itself uses this account, for {}.", own.directory)));
+            return Ok(Some(format!("{OWN} {}.", own.directory)));
         }
         if let Some(reason) = connectors::never(directory.kind, &identity.fields) {
             return Ok(Some(reason));
@@ -224,7 +241,7 @@ impl<'c> Never<'c> {
                     && !has_another(self.connection, self.account, &directory, group.id, identity.id, except)?
                 {
                     return Ok(Some(format!(
-                        "This is the last enabled member of {name}: nobody would be left to administer {}.",
+                        "{LAST_OF} {name}: nobody would be left to administer {}.",
                         directory.name
                     )));
                 }

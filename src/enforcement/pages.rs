@@ -13,6 +13,7 @@ use super::{
     actions::{self, ReasonInput},
     dispatcher::Dispatcher,
     model::{Asked, IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState},
+    never,
     queries::{self, TaskFilter},
     rule, sight,
 };
@@ -233,6 +234,7 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
         .read(move |c| {
             let request = sight::find_request(c, &sight, id)?.ok_or(Error::NotFound("This request"))?;
             let tasks = queries::tasks_page(c, id, state, after, PAGE_SIZE + 1)?;
+            let tasks = tasks.into_iter().map(|task| sight::seen(&sight, task)).collect();
             let mut all = Vec::new();
             for directory in queries::directories_of(c, id)? {
                 all.extend(directories::find(c, account, directory)?);
@@ -245,10 +247,12 @@ async fn show(ctx: &Ctx, id: i64, query: &RequestQuery, typed: Typed) -> Result<
     let link =
         |cursor: &str| href(&back(id), &[("state", query.state.as_deref().unwrap_or_default()), ("cursor", cursor)]);
     let coverage = coverage(&all, request.action);
-    let may = |service, level| ctx.principal.allows(Permission::Needs(service, level));
-    let may_act = may(Service::Enforcement, Level::Operate);
+    let may = |permission| ctx.principal.allows(permission);
+    let may_act = may(Permission::InPart(Service::Enforcement, Level::Operate));
     let is_awaiting = request.state == RequestState::AwaitingApproval;
-    let can_decide = is_awaiting && may(Service::Approvals, Level::Operate) && rule::is_other(&ctx.principal, &request);
+    let can_decide = is_awaiting
+        && may(Permission::Needs(Service::Approvals, Level::Operate))
+        && rule::is_other(&ctx.principal, &request);
     let mut page = RequestPage {
         page: Page::new(ctx, "", "tasks"),
         summary: summary(&request),
@@ -521,10 +525,15 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
         .kernel
         .db
         .read(move |c| {
-            let draft = actions::weigh(c, &who, &sight, asked, now).map_err(|error| match error {
+            let mut draft = actions::weigh(c, &who, &sight, asked, now).map_err(|error| match error {
                 Error::Invalid(_) => Error::NotFound("One of these identities"),
                 other => other,
             })?;
+            if sight.is_part() {
+                for target in &mut draft.targets {
+                    target.refused = target.refused.take().map(never::without_names);
+                }
+            }
             let ids: BTreeSet<i64> = draft.targets.iter().map(|target| target.row.directory_id).collect();
             let mut directories = Vec::new();
             for id in ids {
@@ -636,7 +645,7 @@ pub(super) async fn of_identity(ctx: Ctx, id: PathId<i64>) -> Result<HttpRespons
         .read(move |c| {
             identities::queries::find_identity(c, &sight, id.0)?.ok_or(Error::NotFound("This identity"))?;
             let filter = TaskFilter { identity: Some(id.0), ..TaskFilter::default() };
-            queries::list_tasks(c, sight.account(), filter, i64::MAX, BESIDE + 1)
+            sight::list_tasks(c, &sight, filter, i64::MAX, BESIDE + 1)
         })
         .await?;
     let listing = Listing::cut(rows, BESIDE, |task| task.id);

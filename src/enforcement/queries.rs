@@ -266,6 +266,26 @@ pub(super) fn tasks_of(connection: &Connection, request: i64) -> Result<Vec<Task
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Whether a request is about nothing but identities that are `seen`, which is asked with the directory and the identity
+/// of each until one is not.
+pub(super) fn is_about_only(
+    connection: &Connection,
+    request: i64,
+    seen: impl Fn(i64, i64) -> Result<bool>,
+) -> Result<bool> {
+    let mut statement =
+        connection.prepare_cached("SELECT directory_id, identity_id FROM task WHERE request_id = ?1")?;
+    let mut rows = statement.query([request])?;
+    let mut is_any = false;
+    while let Some(row) = rows.next()? {
+        is_any = true;
+        if !seen(row.get(0)?, row.get(1)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(is_any)
+}
+
 /// Some tasks of a request after a number, in order; of one state if one is named.
 pub(super) fn tasks_page(
     connection: &Connection,

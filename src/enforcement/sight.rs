@@ -7,21 +7,26 @@
 use rusqlite::Connection;
 
 use super::{
-    model::{Request, RequestState, Task},
+    model::{Request, RequestState, Task, TaskState},
+    never,
     queries::{self, TaskFilter},
 };
 use crate::{error::Result, identities::Sight};
 
 /// Whether all that a request is about is seen.
 fn is_seen(connection: &Connection, sight: &Sight, request: i64) -> Result<bool> {
-    if sight.is_part() {
-        for task in queries::tasks_of(connection, request)? {
-            if !sight.holds(connection, task.directory_id, task.identity_id)? {
-                return Ok(false);
-            }
-        }
+    if !sight.is_part() {
+        return Ok(true);
     }
-    Ok(true)
+    queries::is_about_only(connection, request, |directory, identity| sight.holds(connection, directory, identity))
+}
+
+/// A task as somebody sees it: why it was refused names nothing outside of the part.
+pub(super) fn seen(sight: &Sight, mut task: Task) -> Task {
+    if sight.is_part() && task.state == TaskState::Refused {
+        task.error = task.error.map(never::without_names);
+    }
+    task
 }
 
 pub(super) fn find_request(connection: &Connection, sight: &Sight, id: i64) -> Result<Option<Request>> {
@@ -33,7 +38,7 @@ pub(super) fn find_request(connection: &Connection, sight: &Sight, id: i64) -> R
 
 pub(super) fn find_task(connection: &Connection, sight: &Sight, id: i64) -> Result<Option<Task>> {
     match queries::find_task(connection, sight.account(), id)? {
-        Some(task) if sight.holds(connection, task.directory_id, task.identity_id)? => Ok(Some(task)),
+        Some(task) if sight.holds(connection, task.directory_id, task.identity_id)? => Ok(Some(seen(sight, task))),
         _ => Ok(None),
     }
 }
@@ -73,21 +78,21 @@ pub(super) fn list_tasks(
     mut before: i64,
     limit: usize,
 ) -> Result<Vec<Task>> {
-    let mut seen = Vec::new();
+    let mut found = Vec::new();
     loop {
-        let found = queries::list_tasks(connection, sight.account(), filter, before, limit)?;
-        let has_more = found.len() == limit;
-        before = found.last().map_or(before, |task| task.id);
-        for task in found {
+        let tasks = queries::list_tasks(connection, sight.account(), filter, before, limit)?;
+        let has_more = tasks.len() == limit;
+        before = tasks.last().map_or(before, |task| task.id);
+        for task in tasks {
             if sight.holds(connection, task.directory_id, task.identity_id)? {
-                seen.push(task);
+                found.push(seen(sight, task));
             }
-            if seen.len() == limit {
-                return Ok(seen);
+            if found.len() == limit {
+                return Ok(found);
             }
         }
         if !has_more {
-            return Ok(seen);
+            return Ok(found);
         }
     }
 }

@@ -169,11 +169,11 @@ pub(super) async fn list_identities(ctx: Ctx, query: Query<IdentityQuery>) -> Re
         .kernel
         .db
         .read(move |c| {
-            let mut why = privileges::paths_of(c, rows.iter().map(|row| row.id), at)?;
+            let mut why = privileges::reasons_of(c, rows.iter().map(|row| row.id), at)?;
             rows.into_iter()
                 .map(|row| {
                     let manager = manager(c, &sight, &row)?.map(|(id, _)| id);
-                    let privileged = sight.shown(why.remove(&row.id).unwrap_or_default());
+                    let privileged = sight.why(c, why.remove(&row.id).unwrap_or_default())?;
                     Ok(IdentityJson::new(row, manager, privileged))
                 })
                 .collect::<Result<Vec<_>>>()
@@ -218,7 +218,7 @@ pub(super) async fn get_identity(ctx: Ctx, id: PathId<ObjectId>, query: Query<As
         .read(move |c| match past::identity_at(c, &sight, id.0, at)? {
             Some(row) => {
                 let manager = manager(c, &sight, &row)?.map(|(id, _)| id);
-                let privileged = sight.shown(privileges::paths_at(c, id.0, at)?);
+                let privileged = sight.why(c, privileges::reasons(c, id.0, at)?)?;
                 Ok(Some(IdentityJson::new(row, manager, privileged)))
             }
             None => Ok(None),
@@ -242,8 +242,8 @@ pub(super) async fn identity_changes(ctx: Ctx, id: PathId<ObjectId>, query: Quer
         .kernel
         .db
         .read(move |c| {
-            queries::find_identity(c, &sight, id.0)?.ok_or(Error::NotFound("This identity"))?;
-            history::history(c, &sight, id.0, before, limit + 1)
+            let row = queries::find_identity(c, &sight, id.0)?.ok_or(Error::NotFound("This identity"))?;
+            history::history(c, &sight, row.directory_id, id.0, before, limit + 1)
         })
         .await?;
     changes_page(&ctx, rows, limit)
@@ -383,8 +383,8 @@ pub(super) async fn group_changes(ctx: Ctx, id: PathId<ObjectId>, query: Query<L
         .kernel
         .db
         .read(move |c| {
-            queries::find_group(c, &sight, id.0)?.ok_or(Error::NotFound("This group"))?;
-            history::history(c, &sight, id.0, before, limit + 1)
+            let row = queries::find_group(c, &sight, id.0)?.ok_or(Error::NotFound("This group"))?;
+            history::history(c, &sight, row.directory_id, id.0, before, limit + 1)
         })
         .await?;
     changes_page(&ctx, rows, limit)

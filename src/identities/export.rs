@@ -214,12 +214,15 @@ pub(super) async fn identities(ctx: &Ctx, query: &IdentityQuery) -> Result<HttpR
     audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
     Ok(download(ctx.kernel.clone(), "identities", IDENTITY_COLUMNS, move |c, after| {
         let rows = past::identities(c, &sight, &filter, at, after, PAGE_ROWS)?;
-        let why = privileges::paths_of(c, rows.iter().map(|row| row.id), at)?;
-        let cells_of = |row: IdentityRow| {
-            let privileged = sight.shown(why.get(&row.id).cloned().unwrap_or_default());
-            identity_cells(row, &privileged)
-        };
-        Ok(cells(rows, |row| queries::position(&filter, &row.sort_key, row.id), cells_of))
+        let last = rows.last().filter(|_| rows.len() == PAGE_ROWS);
+        let next = last.map(|row| queries::position(&filter, &row.sort_key, row.id));
+        let mut why = privileges::reasons_of(c, rows.iter().map(|row| row.id), at)?;
+        let mut written = Vec::with_capacity(rows.len());
+        for row in rows {
+            let privileged = sight.why(c, why.remove(&row.id).unwrap_or_default())?;
+            written.push(identity_cells(row, &privileged));
+        }
+        Ok((written, next))
     }))
 }
 

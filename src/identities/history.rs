@@ -83,32 +83,36 @@ fn name_changes(connection: &Connection, mut rows: Vec<ChangeRow>) -> Result<Vec
 }
 
 /// The history of one object, newest first, before row `before`: only what took effect.
-/// Members and groups that are not seen are left out.
+/// Members that are not seen are left out, and so are the names of what is not.
 pub fn history(
     connection: &Connection,
     sight: &Sight,
+    directory: i64,
     subject: ObjectId,
     before: i64,
     limit: usize,
 ) -> Result<Vec<ChangeRow>> {
+    let part = sight.part().filter(|_| !sight.is_whole(directory)).map(|part| part.id);
     let mut rows = connection
         .prepare_cached(
             "SELECT c.id, c.run_id, c.subject_type, c.subject_id, c.kind, c.field, c.before, c.after, a.applied_at, c.member_id
              FROM change c JOIN plan a ON a.run_id = c.run_id
-             WHERE c.subject_id = ?1 AND c.id < ?2 AND a.applied_at IS NOT NULL ORDER BY c.id DESC LIMIT ?3",
+             WHERE c.subject_id = ?1 AND c.id < ?2 AND a.applied_at IS NOT NULL
+               AND (?4 IS NULL OR c.member_id IS NULL
+                    OR EXISTS (SELECT 1 FROM part_object p WHERE p.part_id = ?4 AND p.object_id = c.member_id))
+             ORDER BY c.id DESC LIMIT ?3",
         )?
-        .query_map(params![subject, before, limit], read_change)?
+        .query_map(params![subject, before, limit, part], read_change)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    if sight.is_part() {
-        let is_seen = |row: &ChangeRow| match row.member_id {
-            Some(member) => sight.holds_object(connection, member).unwrap_or(false),
-            None => true,
-        };
-        // The last row stays, because a list goes on after it; it says nothing of whom it is about.
-        let last = rows.last().map(|row| row.id);
-        rows.retain(|row| Some(row.id) == last || is_seen(row));
-        if let Some(row) = rows.last_mut().filter(|row| !is_seen(row)) {
-            row.member_id = None;
+    if part.is_some() {
+        for row in &mut rows {
+            let field = row.field.as_deref().unwrap_or_default();
+            for side in [&mut row.before, &mut row.after] {
+                *side = match side.take() {
+                    Some(text) => sight.side(connection, directory, field, &text)?,
+                    None => None,
+                };
+            }
         }
     }
     name_changes(connection, rows)

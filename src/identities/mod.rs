@@ -19,6 +19,8 @@ mod nesting;
 mod page_tests;
 mod pages;
 pub mod parts;
+#[cfg(test)]
+mod parts_tests;
 pub mod past;
 mod past_lists;
 mod past_pages;
@@ -40,7 +42,8 @@ pub use fold::fold;
 pub use history::changes_of_run;
 pub use lookup::is_changed_since;
 pub use model::{
-    ChangeJson, ChangeKind, ChangeRow, GroupJson, IdentityJson, IdentityRow, Member, ObjectId, SubjectType,
+    ChangeJson, ChangeKind, ChangeRow, DirectoryChoice, GroupJson, IdentityJson, IdentityRow, Member, ObjectId,
+    SubjectType,
 };
 pub use pages::title as state_title;
 pub use parts::{Sight, sight};

@@ -281,9 +281,15 @@ pub struct Belonging {
     pub member_count: i64,
     /// The groups in between, from the object upwards; empty for a direct membership.
     pub through: Vec<(ObjectId, String)>,
+    /// Groups that the reader does not see lie in between too.
+    pub is_way_hidden: bool,
 }
 
 impl Belonging {
+    pub fn is_direct(&self) -> bool {
+        self.through.is_empty() && !self.is_way_hidden
+    }
+
     /// Groups that were reached from an object, each with the way there: direct ones first, then by name. `names` has
     /// name, whether it is missing, and how many members.
     pub(super) fn ways(
@@ -302,9 +308,9 @@ impl Belonging {
                 at = came_from.get(&at).copied().unwrap_or(member);
             }
             through.reverse();
-            found.push(Self { id, name, is_missing, member_count, through });
+            found.push(Self { id, name, is_missing, member_count, through, is_way_hidden: false });
         }
-        found.sort_by_cached_key(|belonging| (!belonging.through.is_empty(), fold(&belonging.name)));
+        found.sort_by_cached_key(|belonging| (!belonging.is_direct(), fold(&belonging.name)));
         found
     }
 }

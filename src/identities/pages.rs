@@ -404,7 +404,7 @@ fn history(
     before: Option<Before>,
 ) -> Result<(Vec<Event>, Option<Before>)> {
     let (before, until) = before.unwrap_or((FOREVER, FOREVER));
-    let mut rows = history::history(connection, sight, subject, before, PAGE_SIZE + 1)?;
+    let mut rows = history::history(connection, sight, directory, subject, before, PAGE_SIZE + 1)?;
     let has_more = rows.len() > PAGE_SIZE;
     rows.truncate(PAGE_SIZE);
     let next = rows.last().filter(|_| has_more).map(|row| (row.id, row.applied_at.unwrap_or_default().0));
@@ -523,7 +523,7 @@ impl IdentityPage {
     }
 
     fn direct_count(&self) -> usize {
-        self.groups.iter().filter(|group| group.through.is_empty()).count()
+        self.groups.iter().filter(|group| group.is_direct()).count()
     }
 }
 

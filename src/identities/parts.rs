@@ -14,14 +14,15 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    model::{FOREVER, ObjectId},
+    model::{FOREVER, GroupRow, IdentityRow, ObjectId},
     nesting,
     privileges::Reason,
     queries::{self, Filter},
+    retention,
 };
 use crate::{
     clock::{DAY, HOUR, Time},
-    connectors::ldap::dn,
+    connectors::{self, Attributes, Value, ldap::dn},
     error::{Error, FieldError, Result},
     kernel::Kernel,
     principal::{AccountId, Principal, Scope},
@@ -56,7 +57,7 @@ const UNUSED_US: i64 = 30 * DAY;
 /// How often the last use is written.
 const USED_EVERY_US: i64 = HOUR;
 
-/// All that a part says about why somebody is privileged.
+/// All that is said of privileged groups that are not seen.
 const PRIVILEGED: &str = "Member of a privileged group";
 
 const IN_UNIT: i64 = 1;
@@ -91,7 +92,7 @@ impl Sight {
     }
 
     /// Whether something of a directory may be seen.
-    pub(super) fn reaches(&self, directory: i64) -> bool {
+    pub fn reaches(&self, directory: i64) -> bool {
         self.part().is_none_or(|part| part.directories.contains(&directory))
     }
 
@@ -132,9 +133,15 @@ impl Sight {
         if ids.len() > FEW_MAX { Ok(None) } else { Ok(Some(serde_json::to_string(&ids)?)) }
     }
 
-    /// Why somebody is privileged, without the names of groups that are not of the part.
-    pub(super) fn shown(&self, why: Vec<String>) -> Vec<String> {
-        if self.is_part() && !why.is_empty() { vec![PRIVILEGED.to_owned()] } else { why }
+    /// Why somebody is privileged, as sentences that name nothing but what is seen.
+    pub(super) fn why(&self, connection: &Connection, why: Vec<Reason>) -> Result<Vec<String>> {
+        let all = why.len();
+        let seen = self.reasons(connection, why)?;
+        let mut sentences: Vec<String> = seen.iter().map(Reason::text).collect();
+        if sentences.len() < all {
+            sentences.push(PRIVILEGED.to_owned());
+        }
+        Ok(sentences)
     }
 
     /// The reasons that name nothing but what is seen.
@@ -165,6 +172,120 @@ impl Sight {
         )?;
         Ok(Some(statement.query_row(params![part.id, directory], |row| Ok((row.get(0)?, row.get(1)?)))?))
     }
+
+    /// How many direct members of a group are seen. `all` is how many it has.
+    pub(super) fn members(&self, connection: &Connection, directory: i64, group: ObjectId, all: i64) -> Result<i64> {
+        let Some(part) = self.part().filter(|part| !part.whole.contains(&directory)) else { return Ok(all) };
+        let in_group = "SELECT 1 FROM part_object WHERE part_id = ?1 AND object_id = ?2 AND why = 2";
+        if connection.prepare_cached(in_group)?.exists(params![part.id, group])? {
+            // All that is inside a group of the part is in it.
+            return Ok(all);
+        }
+        let mut statement = connection.prepare_cached(
+            "SELECT count(*) FROM member m WHERE m.group_id = ?1 AND m.until_at = ?2
+               AND EXISTS (SELECT 1 FROM part_object p WHERE p.part_id = ?3 AND p.object_id = m.member_id)",
+        )?;
+        Ok(statement.query_row(params![group, FOREVER, part.id], |row| row.get(0))?)
+    }
+
+    /// Whether a value of an attribute is the name of something of the copy that is not seen. A manager's is shown only
+    /// when it is known to be of somebody who is seen: a name that somebody had before is nobody's any more.
+    fn is_hidden(&self, connection: &Connection, directory: i64, attribute: &str, value: &str) -> Result<bool> {
+        let is_manager = attribute.eq_ignore_ascii_case("manager");
+        let key = Some(value).filter(|value| value.contains('=')).and_then(connectors::dn_key);
+        let Some((head, rest)) = key.map(|key| key.halves()) else { return Ok(is_manager) };
+        let sql = "SELECT object_id FROM handle WHERE head = ?1 AND rest = ?2 AND directory_id = ?3";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![head, rest, directory])?;
+        let mut is_known = false;
+        while let Some(row) = rows.next()? {
+            is_known = true;
+            if !self.holds(connection, directory, row.get(0)?)? {
+                return Ok(true);
+            }
+        }
+        Ok(is_manager && !is_known)
+    }
+
+    /// Takes the names of what is not seen out of an object's attributes.
+    fn veil(&self, connection: &Connection, directory: i64, attributes: &mut Attributes) -> Result<()> {
+        for (name, values) in attributes.iter_mut().filter(|(name, _)| &***name != "dn") {
+            let mut seen = Vec::with_capacity(values.len());
+            for value in values.drain(..) {
+                let is_hidden = match &value {
+                    Value::Text(text) => self.is_hidden(connection, directory, name, text)?,
+                    Value::Binary { .. } => false,
+                };
+                if !is_hidden {
+                    seen.push(value);
+                }
+            }
+            *values = seen;
+        }
+        attributes.retain(|_, values| !values.is_empty());
+        Ok(())
+    }
+
+    /// An identity as it may be shown; `None` when it is not seen.
+    pub(super) fn identity(&self, connection: &Connection, mut row: IdentityRow) -> Result<Option<IdentityRow>> {
+        if self.is_whole(row.directory_id) {
+            return Ok(Some(row));
+        }
+        if !self.holds(connection, row.directory_id, row.id)? {
+            return Ok(None);
+        }
+        self.veil(connection, row.directory_id, &mut row.fields.attributes)?;
+        if let Some(manager) = &row.fields.manager
+            && self.is_hidden(connection, row.directory_id, "manager", manager)?
+        {
+            row.fields.manager = None;
+        }
+        Ok(Some(row))
+    }
+
+    /// A group as it may be shown, with the members that are seen; `None` when it is not seen itself.
+    pub(super) fn group(&self, connection: &Connection, mut row: GroupRow) -> Result<Option<GroupRow>> {
+        if self.is_whole(row.directory_id) {
+            return Ok(Some(row));
+        }
+        if !self.holds(connection, row.directory_id, row.id)? {
+            return Ok(None);
+        }
+        self.veil(connection, row.directory_id, &mut row.fields.attributes)?;
+        row.member_count = self.members(connection, row.directory_id, row.id, row.member_count)?;
+        Ok(Some(row))
+    }
+
+    /// A side of a changed field as it may be shown: the same values are left out. JSON.
+    pub(super) fn side(
+        &self,
+        connection: &Connection,
+        directory: i64,
+        field: &str,
+        side: &str,
+    ) -> Result<Option<String>> {
+        let attribute = field.strip_prefix("attributes.").unwrap_or(field);
+        if self.is_whole(directory) || attribute == "dn" {
+            return Ok(Some(side.to_owned()));
+        }
+        Ok(match serde_json::from_str(side)? {
+            serde_json::Value::String(text) if self.is_hidden(connection, directory, attribute, &text)? => None,
+            serde_json::Value::Array(values) => {
+                let mut seen = Vec::with_capacity(values.len());
+                for value in values {
+                    let is_hidden = match value.as_str() {
+                        Some(text) => self.is_hidden(connection, directory, attribute, text)?,
+                        None => false,
+                    };
+                    if !is_hidden {
+                        seen.push(value);
+                    }
+                }
+                Some(serde_json::Value::Array(seen).to_string())
+            }
+            _ => Some(side.to_owned()),
+        })
+    }
 }
 
 fn holds(connection: &Connection, part: i64, object: ObjectId) -> Result<bool> {
@@ -189,7 +310,7 @@ pub async fn sight(kernel: &Kernel, principal: &Principal) -> Result<Sight> {
         // One at a time: others wait for what is being worked out anyway.
         static WORKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let _working = WORKING.lock().await;
-        bring_up(kernel, part, &scope).await?;
+        bring_up(kernel, account, part, &scope).await?;
     }
     kernel
         .db
@@ -199,7 +320,7 @@ pub async fn sight(kernel: &Kernel, principal: &Principal) -> Result<Sight> {
             Ok(())
         })
         .await?;
-    let part = kernel.db.read(move |c| read(c, part, &scope)).await?;
+    let part = kernel.db.read(move |c| read(c, account, part, &scope)).await?;
     Ok(Sight { account, part: Some(Arc::new(part)) })
 }
 
@@ -216,7 +337,7 @@ fn look(connection: &Connection, account: AccountId, scope: &Scope, text: &str, 
         .query_row(params![account, text], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((id, used_at)) = found else { return Ok(Found::New) };
-    for directory in worked_out(connection, scope)? {
+    for directory in worked_out(connection, account, scope)? {
         if applied(connection, directory)? != mark(connection, id, directory)? {
             return Ok(Found::Stale(id, true));
         }
@@ -224,7 +345,7 @@ fn look(connection: &Connection, account: AccountId, scope: &Scope, text: &str, 
     if now.since(used_at) > USED_EVERY_US {
         return Ok(Found::Stale(id, false));
     }
-    read(connection, id, scope).map(Found::Current)
+    read(connection, account, id, scope).map(Found::Current)
 }
 
 fn insert(connection: &Connection, account: AccountId, scope: &str, now: Time) -> Result<i64> {
@@ -236,9 +357,11 @@ fn insert(connection: &Connection, account: AccountId, scope: &str, now: Time) -
         .query_row(params![account, scope], |row| row.get(0))?)
 }
 
-fn read(connection: &Connection, id: i64, scope: &Scope) -> Result<Part> {
-    let whole: BTreeSet<i64> = scope.directories.iter().copied().collect();
-    let mut directories = worked_out(connection, scope)?;
+fn read(connection: &Connection, account: AccountId, id: i64, scope: &Scope) -> Result<Part> {
+    let mut whole: BTreeSet<i64> = scope.directories.iter().copied().collect();
+    let own = own(connection, account)?;
+    whole.retain(|directory| own.contains(directory));
+    let mut directories = worked_out(connection, account, scope)?;
     directories.extend(&whole);
     Ok(Part { id, whole_json: serde_json::to_string(&whole)?, whole, directories })
 }
@@ -251,12 +374,28 @@ fn directory_of(connection: &Connection, group: ObjectId) -> Result<Option<i64>>
         .optional()?)
 }
 
+/// Whether a group is one of a directory and no tombstone, which has no members to be seen through it.
+fn is_there(connection: &Connection, directory: i64, group: ObjectId) -> Result<bool> {
+    let sql = "SELECT 1 FROM directory_group WHERE id = ?1 AND directory_id = ?2 AND removed_at IS NULL";
+    Ok(connection.prepare_cached(sql)?.exists(params![group, directory])?)
+}
+
+/// The directories of an account. Whatever a scope names: what belongs to another account is in nobody's part.
+fn own(connection: &Connection, account: AccountId) -> Result<BTreeSet<i64>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL")?;
+    let rows = statement.query_map([account], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// The directories of which a part is worked out: those of its groups and units.
-fn worked_out(connection: &Connection, scope: &Scope) -> Result<BTreeSet<i64>> {
+fn worked_out(connection: &Connection, account: AccountId, scope: &Scope) -> Result<BTreeSet<i64>> {
     let mut found: BTreeSet<i64> = scope.units.iter().map(|unit| unit.directory).collect();
     for group in &scope.groups {
         found.extend(directory_of(connection, *group)?);
     }
+    let own = own(connection, account)?;
+    found.retain(|directory| own.contains(directory));
     Ok(found)
 }
 
@@ -284,11 +423,12 @@ struct Difference {
 }
 
 /// Works a part out anew, as far as the copy has moved on.
-async fn bring_up(kernel: &Kernel, part: i64, scope: &Arc<Scope>) -> Result<()> {
+async fn bring_up(kernel: &Kernel, account: AccountId, part: i64, scope: &Arc<Scope>) -> Result<()> {
     let asked = scope.clone();
-    for directory in kernel.db.read(move |c| worked_out(c, &asked)).await? {
+    for directory in kernel.db.read(move |c| worked_out(c, account, &asked)).await? {
         let asked = scope.clone();
-        let Difference { run, joined, left } = kernel.db.read(move |c| difference(c, part, directory, &asked)).await?;
+        let Difference { run, joined, left } =
+            kernel.db.read(move |c| difference(c, account, part, directory, &asked)).await?;
         // What left goes first: the part is rather too small for a moment than too large.
         for rows in left.chunks(ROWS_AT_ONCE).map(<[_]>::to_vec) {
             kernel
@@ -332,7 +472,13 @@ async fn bring_up(kernel: &Kernel, part: i64, scope: &Arc<Scope>) -> Result<()> 
     Ok(())
 }
 
-fn difference(connection: &Connection, part: i64, directory: i64, scope: &Scope) -> Result<Difference> {
+fn difference(
+    connection: &Connection,
+    account: AccountId,
+    part: i64,
+    directory: i64,
+    scope: &Scope,
+) -> Result<Difference> {
     let (run, since) = (applied(connection, directory)?, mark(connection, part, directory)?);
     let mut difference = Difference { run, joined: Vec::new(), left: Vec::new() };
     if run == since {
@@ -349,7 +495,7 @@ fn difference(connection: &Connection, part: i64, directory: i64, scope: &Scope)
         .filter_map(|unit| dn::normalise(&unit.dn).ok())
         .filter(|dn| !dn.is_empty())
         .collect();
-    match changed_since(connection, directory, since)? {
+    match changed_since(connection, account, directory, since)? {
         Some(changed) => {
             let (mut before, mut after) = (HashSet::new(), HashSet::new());
             for object in changed {
@@ -369,7 +515,7 @@ fn difference(connection: &Connection, part: i64, directory: i64, scope: &Scope)
     }
     let mut inside: HashSet<ObjectId> = HashSet::new();
     for group in &scope.groups {
-        if directory_of(connection, *group)? == Some(directory) {
+        if is_there(connection, directory, *group)? {
             for group in nesting::inside(connection, *group)? {
                 inside.insert(group);
                 let mut members =
@@ -385,10 +531,22 @@ fn difference(connection: &Connection, part: i64, directory: i64, scope: &Scope)
     Ok(difference)
 }
 
-/// The objects of a directory that runs after `since` changed; `None`: too many, or nothing is known yet.
-fn changed_since(connection: &Connection, directory: i64, since: i64) -> Result<Option<BTreeSet<ObjectId>>> {
+/// The objects of a directory that runs after `since` changed; `None`: too many, or not all of them are known: nothing was
+/// worked out yet, or the lines of such a run are deleted because history is not kept for so long.
+fn changed_since(
+    connection: &Connection,
+    account: AccountId,
+    directory: i64,
+    since: i64,
+) -> Result<Option<BTreeSet<ObjectId>>> {
     if since <= 0 {
         return Ok(None);
+    }
+    if let Some(edge) = retention::edge(connection, account)? {
+        let sql = "SELECT 1 FROM plan WHERE directory_id = ?1 AND run_id > ?2 AND applied_at < ?3";
+        if connection.prepare_cached(sql)?.exists(params![directory, since, edge])? {
+            return Ok(None);
+        }
     }
     let mut plans = connection.prepare_cached(
         "SELECT run_id, first_change, last_change FROM plan

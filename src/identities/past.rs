@@ -536,24 +536,35 @@ pub fn groups_of(
     Ok(found)
 }
 
-/// Those that lie in what is seen, reached by ways that do.
+/// Groups looked at for somebody who sees a part: so many that those which are seen are among them.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// Those that lie in what is seen. Of the way there, what is seen.
 fn belongings_seen(
     connection: &Connection,
     sight: &Sight,
     member: ObjectId,
     max: usize,
 ) -> Result<(Vec<Belonging>, bool)> {
-    let (found, has_more) = queries::belongings(connection, member, max)?;
-    let mut seen = Vec::with_capacity(found.len());
-    for belonging in found {
-        let mut is_seen = sight.holds_object(connection, belonging.id)?;
-        for (group, _) in &belonging.through {
-            is_seen = is_seen && sight.holds_object(connection, *group)?;
-        }
-        if is_seen {
-            seen.push(belonging);
-        }
+    if !sight.is_part() {
+        return queries::belongings(connection, member, max);
     }
+    let mut seen = Vec::new();
+    for mut belonging in queries::belongings(connection, member, LOOKED_AT_MAX)?.0 {
+        let Some(group) = queries::find_group(connection, sight, belonging.id)? else { continue };
+        belonging.member_count = group.member_count;
+        let mut through = Vec::new();
+        for step in belonging.through {
+            if sight.holds_object(connection, step.0)? {
+                through.push(step);
+            } else {
+                belonging.is_way_hidden = true;
+            }
+        }
+        seen.push(Belonging { through, ..belonging });
+    }
+    let has_more = seen.len() > max;
+    seen.truncate(max);
     Ok((seen, has_more))
 }
 

@@ -117,10 +117,10 @@ fn what_is_missing_makes_nobody_privileged_and_is_not() {
     let first = start().plus(MINUTE);
     let then = place.read(|c| privileges::which_were_privileged(c, &[1, 2, 3, 4, 5, 7], Some(first)));
     assert_eq!(then, HashSet::from([1, 2, 3, 4, 7]));
-    let paths = place.read(|c| privileges::paths_at(c, 3, Some(first)));
-    assert_eq!(paths[0], "Member of Domain Admins through Helpdesk → Tier 0");
+    let paths = place.read(|c| privileges::reasons(c, 3, Some(first)));
+    assert_eq!(paths[0].text(), "Member of Domain Admins through Helpdesk → Tier 0");
     let third = start().plus(3 * MINUTE);
-    assert_eq!(place.read(|c| privileges::paths_at(c, 3, Some(third))), [""; 0]);
+    assert_eq!(place.read(|c| privileges::reasons(c, 3, Some(third))), []);
 }
 
 proptest::proptest! {
@@ -462,7 +462,7 @@ mod long {
             println!("{}", if is_wide { "50,000 privileged" } else { "few privileged" });
             let list = |c: &rusqlite::Connection, filter: &Filter, after: Option<queries::Position>, limit: usize| {
                 let rows = queries::list_identities(c, &Sight::whole(account(OURS)), filter, after, limit)?;
-                let why = privileges::paths_of(c, rows.iter().map(|row| row.id), None)?;
+                let why = privileges::reasons_of(c, rows.iter().map(|row| row.id), None)?;
                 Ok(rows.len() + why.len())
             };
             let all = Filter::default();

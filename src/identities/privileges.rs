@@ -232,24 +232,18 @@ pub(super) fn reasons(connection: &Connection, id: ObjectId, at: Option<Time>) -
 /// Why an identity is privileged, as sentences, one for each privileged group, the nearest first; empty when it is not.
 /// `Member of Domain Admins through Helpdesk → Tier 0`.
 pub fn privileged_paths(connection: &Connection, id: ObjectId) -> Result<Vec<String>> {
-    paths_at(connection, id, None)
+    Ok(reasons(connection, id, None)?.iter().map(Reason::text).collect())
 }
 
-/// [`privileged_paths`], now or at a time.
-pub(super) fn paths_at(connection: &Connection, id: ObjectId, at: Option<Time>) -> Result<Vec<String>> {
-    Ok(reasons(connection, id, at)?.iter().map(Reason::text).collect())
-}
-
-/// [`paths_at`] of those of some identities that are privileged.
-pub(super) fn paths_of(
+/// [`reasons`] of those of some identities that are privileged.
+pub(super) fn reasons_of(
     connection: &Connection,
     ids: impl Iterator<Item = ObjectId>,
     at: Option<Time>,
-) -> Result<HashMap<ObjectId, Vec<String>>> {
+) -> Result<HashMap<ObjectId, Vec<Reason>>> {
     let mut upwards = Upwards::new(connection, at);
     let privileged = upwards.which(&ids.collect::<Vec<_>>())?;
-    let mut why = |id| Ok((id, upwards.reasons(id)?.iter().map(Reason::text).collect()));
-    privileged.into_iter().map(&mut why).collect()
+    privileged.into_iter().map(|id| Ok((id, upwards.reasons(id)?))).collect()
 }
 
 /// Those of some identities that are privileged. Each group that several of them lead to is looked at once.

@@ -361,6 +361,12 @@ pub fn list_identities(
     limit: usize,
 ) -> Result<Vec<IdentityRow>> {
     let after = after.as_ref();
+    if let Some(group) = filter.group
+        && !sight.holds_object(connection, group)?
+    {
+        // Who is in a group that is not seen is not told either.
+        return Ok(Vec::new());
+    }
     let who = who(connection, sight, filter)?;
     let few = match &who {
         Some(Who::Few(ids)) => Some(ids.clone()),
@@ -374,23 +380,24 @@ pub fn list_identities(
         let fits = |row: &IdentityRow| has_words(&staged::identity_text(&row.fields), &filter.q);
         return found.filter(|row| row.as_ref().map_or(true, fits)).take(limit).collect();
     }
-    match walk(connection, sight, filter)? {
-        None => Ok(Vec::new()),
+    let rows = match walk(connection, sight, filter)? {
+        None => Vec::new(),
         Some(Walk::Once(scope)) => query(
             connection,
             &identity_sql(sight, filter, &scope, None, after, None, who.as_ref()),
             IDENTITY_COLUMNS,
             limit,
             read_identity,
-        ),
+        )?,
         Some(Walk::Merge(directories)) => {
             let lists: Vec<Sql> = directories
                 .into_iter()
                 .map(|directory| identity_sql(sight, filter, &[], Some(directory), after, None, who.as_ref()))
                 .collect();
-            merge(connection, &lists, IDENTITY_COLUMNS, limit, read_identity, |row| (row.sort_key.clone(), row.id))
+            merge(connection, &lists, IDENTITY_COLUMNS, limit, read_identity, |row| (row.sort_key.clone(), row.id))?
         }
-    }
+    };
+    rows.into_iter().filter_map(|row| sight.identity(connection, row).transpose()).collect()
 }
 
 /// Whom a list of privileged accounts is narrowed to.
@@ -406,7 +413,7 @@ fn who(connection: &Connection, sight: &Sight, filter: &Filter) -> Result<Option
 /// How many accounts that are no users a filter finds, whatever types it asks for, counted up to `max`.
 pub fn count_not_users(connection: &Connection, sight: &Sight, filter: &Filter, max: usize) -> Result<usize> {
     let filter = &Filter { accounts: Accounts::NotUsers, ..filter.clone() };
-    if filter.is_privileged {
+    if filter.is_privileged || (sight.is_part() && (filter.group.is_some() || sight.few(connection)?.is_some())) {
         return Ok(list_identities(connection, sight, filter, None, max)?.len());
     }
     let lists: Vec<Sql> = match walk(connection, sight, filter)? {
@@ -444,10 +451,7 @@ pub fn find_identity(connection: &Connection, sight: &Sight, id: ObjectId) -> Re
          WHERE i.id = ?1 AND d.account_id = ?2 AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL"
     );
     let found = connection.prepare_cached(&sql)?.query_row(params![id, sight.account()], read_identity).optional()?;
-    match found {
-        Some(row) if !sight.holds(connection, row.directory_id, row.id)? => Ok(None),
-        found => Ok(found),
-    }
+    found.map_or(Ok(None), |row| sight.identity(connection, row))
 }
 
 /// The identity of a directory that has this distinguished name: id and shown name.
@@ -516,19 +520,20 @@ pub fn list_groups(
 ) -> Result<Vec<GroupRow>> {
     let filter = &Filter { status: None, group: None, ..filter.clone() };
     let after = after.as_ref();
-    match walk(connection, sight, filter)? {
-        None => Ok(Vec::new()),
+    let rows = match walk(connection, sight, filter)? {
+        None => Vec::new(),
         Some(Walk::Once(scope)) => {
-            query(connection, &group_sql(sight, filter, &scope, None, after), GROUP_COLUMNS, limit, read_group)
+            query(connection, &group_sql(sight, filter, &scope, None, after), GROUP_COLUMNS, limit, read_group)?
         }
         Some(Walk::Merge(directories)) => {
             let lists: Vec<Sql> = directories
                 .into_iter()
                 .map(|directory| group_sql(sight, filter, &[], Some(directory), after))
                 .collect();
-            merge(connection, &lists, GROUP_COLUMNS, limit, read_group, |row| (row.sort_key.clone(), row.id))
+            merge(connection, &lists, GROUP_COLUMNS, limit, read_group, |row| (row.sort_key.clone(), row.id))?
         }
-    }
+    };
+    rows.into_iter().filter_map(|row| sight.group(connection, row).transpose()).collect()
 }
 
 /// A group by its number; a tombstone too.
@@ -538,10 +543,7 @@ pub fn find_group(connection: &Connection, sight: &Sight, id: ObjectId) -> Resul
          WHERE g.id = ?1 AND d.account_id = ?2 AND d.removed_at IS NULL AND d.applied_run_id IS NOT NULL"
     );
     let found = connection.prepare_cached(&sql)?.query_row(params![id, sight.account()], read_group).optional()?;
-    match found {
-        Some(row) if !sight.holds(connection, row.directory_id, row.id)? => Ok(None),
-        found => Ok(found),
-    }
+    found.map_or(Ok(None), |row| sight.group(connection, row))
 }
 
 /// What a number of the common space stands for.
@@ -739,6 +741,14 @@ pub fn directories(connection: &Connection, sight: &Sight) -> Result<Vec<Directo
     for choice in &mut choices {
         if let Some((identities, groups)) = sight.counts(connection, choice.id)? {
             (choice.identities, choice.groups) = (identities, groups);
+            // Whether a part holds any is not told by whether its directory does.
+            let any = |filter: Filter| Filter { directory: Some(choice.id), ..filter };
+            let not_users = any(Filter { accounts: Accounts::NotUsers, ..Filter::default() });
+            choice.has_not_users =
+                choice.has_not_users && !list_identities(connection, sight, &not_users, None, 1)?.is_empty();
+            let privileged = any(Filter { is_privileged: true, ..Filter::default() });
+            choice.has_privileged =
+                choice.has_privileged && !list_identities(connection, sight, &privileged, None, 1)?.is_empty();
         }
     }
     Ok(choices)

@@ -83,7 +83,7 @@ pub(super) struct Plan {
     pub(super) changes: Vec<NewChange>,
 }
 
-fn named(id: ObjectId, is_new: bool, keys: Keys) -> Named {
+pub(super) fn named(id: ObjectId, is_new: bool, keys: Keys) -> Named {
     Named { object_id: id, is_new, external_id: format!("uuid-{id}"), source: Source([1; 16]), keys }
 }
 
@@ -189,6 +189,40 @@ impl Place {
     pub(super) fn list(&self, filter: &Filter) -> Vec<ObjectId> {
         let rows = self.read(|c| queries::list_identities(c, &Sight::whole(account(OURS)), filter, None, 100_000));
         rows.into_iter().map(|row| row.id).collect()
+    }
+
+    /// What a sight lists, in order of number.
+    pub(super) fn list_as(&self, sight: &Sight, filter: &Filter) -> Vec<ObjectId> {
+        let rows = self.read(|c| queries::list_identities(c, sight, filter, None, 100_000));
+        let mut ids: Vec<ObjectId> = rows.into_iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// What no room writes by itself.
+    pub(super) fn write(&self, sql: &'static str) {
+        write_to(&self.kernel, move |c| Ok(c.execute_batch(sql)?));
+    }
+
+    pub(super) fn count(&self, sql: &str) -> i64 {
+        self.read(|c| Ok(c.query_row(sql, [], |row| row.get(0))?))
+    }
+
+    /// Deletes the history before a time.
+    pub(super) fn forget(&self, edge: Time) {
+        write_to(&self.kernel, move |c| {
+            c.execute(
+                "INSERT INTO history_edge (account_id, from_at) VALUES (?1, ?2)",
+                rusqlite::params![account(OURS), edge],
+            )?;
+            while retention::forget_before(c, account(OURS), edge, 100)? {}
+            Ok(())
+        });
+    }
+
+    /// Forgets parts that are not used.
+    pub(super) fn purge(&self, now: Time) {
+        write_to(&self.kernel, move |c| parts::purge(c, now));
     }
 
     fn found(&self, q: &str) -> Vec<ObjectId> {
@@ -637,7 +671,7 @@ fn a_history_holds_only_what_was_applied() {
     let planned = place.store(1, plan);
     let kinds = |place: &Place| -> Vec<(i64, String)> {
         place
-            .read(|c| history::history(c, &Sight::whole(account(OURS)), 1, FOREVER, 10))
+            .read(|c| history::history(c, &Sight::whole(account(OURS)), 1, 1, FOREVER, 10))
             .into_iter()
             .map(|row| (row.run_id, row.kind))
             .collect()
@@ -654,7 +688,7 @@ fn a_history_holds_only_what_was_applied() {
     let joined: Vec<bool> = events.iter().map(|event| event.joined).collect();
     assert_eq!(joined, [false, true]);
     let group: Vec<(String, Option<String>)> = place
-        .read(|c| history::history(c, &Sight::whole(account(OURS)), 501, FOREVER, 10))
+        .read(|c| history::history(c, &Sight::whole(account(OURS)), 1, 501, FOREVER, 10))
         .into_iter()
         .map(|row| (row.kind, row.member_name))
         .collect();

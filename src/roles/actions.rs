@@ -137,7 +137,8 @@ pub(super) async fn update(
 /// Removes a role that nobody has.
 pub(super) async fn remove(kernel: &Kernel, principal: &Principal, neighbours: Neighbours, id: String) -> Result<()> {
     let who = principal.clone();
-    audit::change(kernel, principal, move |c| {
+    let attempt = Entry::new("audit.role_removed.v1").detail("roleId", &id);
+    audit::attempt(kernel, principal, attempt, move |c| {
         let account = who.account()?;
         let role = changeable(c, account, &id)?;
         check_grant(&who, &role)?;

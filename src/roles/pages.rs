@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, FieldError, Result},
-    principal::{Level, Rights, Service},
+    principal::{Level, Permission, Rights, Service},
     web::{Ctx, Form, Page, PathId, Query, html, html_status, redirect_with},
 };
 
@@ -226,13 +226,19 @@ async fn form_page(
 ) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let groups: Vec<i64> = form.groups.iter().filter_map(|id| id.parse().ok()).collect();
+    // Whoever may not read directories is told no name of theirs.
+    let may_read = ctx.principal.allows(Permission::Needs(Service::Directories, Level::Read));
     let (find, id) = (form.find.clone(), role.as_ref().map(|role| role.id.clone()));
     let (choices, used_by) = ctx
         .kernel
         .db
         .read(move |c| {
             let used_by = id.map(|id| (neighbours.used_by)(c, account, &id)).transpose()?.unwrap_or_default();
-            Ok(((neighbours.choices)(c, account, find.trim(), &groups)?, used_by))
+            let choices = match may_read {
+                true => (neighbours.choices)(c, account, find.trim(), &groups)?,
+                false => ScopeChoices::default(),
+            };
+            Ok((choices, used_by))
         })
         .await?;
     let title = role.as_ref().map_or_else(|| "Create a role".to_owned(), |role| role.name.clone());

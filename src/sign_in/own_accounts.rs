@@ -178,6 +178,7 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
             return Err(Error::Forbidden(why));
         }
         let account = accounts::create(c, &asked, Some(&who.id), now)?;
+        accounts::begin_contacts(c, account.id, &who.email)?;
         let (member, joined) = users::join(c, &who.id, &account, roles::FULL_ACCESS, now)?;
         Ok((member, account.clone(), vec![account.created(), joined]))
     })

@@ -28,4 +28,5 @@ mod openldap_reviewed;
 mod openldap_schedule;
 mod parts_hold;
 mod recovery;
+mod scoped_role;
 mod watched;

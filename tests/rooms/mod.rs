@@ -20,11 +20,13 @@ mod invitations;
 mod japanese;
 mod mail;
 mod profile;
+mod roles;
 mod setup;
 mod sign_in;
 mod stale;
 mod tenants;
 mod throttle;
+mod users;
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +44,7 @@ use bailiwick::{
     principal::{AccountId, Principal},
     secret::Secret,
     sign_in::{FirstAccount, first_account},
-    users::{self, NewUser},
+    users::{self as members, NewUser},
     web,
 };
 use reqwest::{Method, Response, header};
@@ -202,7 +204,7 @@ impl TestApp {
         let write = move |c: &rusqlite::Connection| {
             let account = accounts::create(c, alias, None, now)?;
             let new = NewUser { email: email.into(), name: "Somebody Else".into() };
-            let (_, entry) = users::create(c, &account, &new, role, &hash, now)?;
+            let (_, entry) = members::create(c, &account, &new, role, &hash, now)?;
             Ok((account.clone(), vec![account.created(), entry]))
         };
         off(|| audit::change_blocking(kernel, &machine, write)).expect("another account")
@@ -217,7 +219,7 @@ impl TestApp {
         let write = move |c: &rusqlite::Connection| {
             let account = accounts::find(c, id)?.expect("the account");
             let new = NewUser { email: email.into(), name: "One More".into() };
-            let (_, entry) = users::create(c, &account, &new, role, &hash, now)?;
+            let (_, entry) = members::create(c, &account, &new, role, &hash, now)?;
             Ok(((), vec![entry]))
         };
         off(|| audit::change_blocking(kernel, &machine, write)).expect("a user");
@@ -272,10 +274,10 @@ impl Drop for TestApp {
 }
 
 /// The password of all users here, hashed once: it is the slowest part of a test.
-fn hashed() -> users::PasswordHash {
-    static HASH: std::sync::OnceLock<users::PasswordHash> = std::sync::OnceLock::new();
+fn hashed() -> members::PasswordHash {
+    static HASH: std::sync::OnceLock<members::PasswordHash> = std::sync::OnceLock::new();
     HASH.get_or_init(|| {
-        let password = users::check_password("password", &Secret::new(PASSWORD.into()), "x@y.example");
+        let password = members::check_password("password", &Secret::new(PASSWORD.into()), "x@y.example");
         password.expect("a fine password").hash_blocking().expect("hashed")
     })
     .clone()
