@@ -188,7 +188,7 @@ fn own(ctx: &Ctx, id: &str) -> Result<AccountId> {
 /// Whom notices of an account go to.
 #[utoipa::path(get, path = "/api/accounts/{id}/contacts", tag = "accounts", params(("id" = String, Path)),
     responses((status = 200, body = Contacts)))]
-async fn get(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+async fn get_contacts(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     let account = own(&ctx, &id.0)?;
     Ok(HttpResponse::Ok().json(ctx.kernel.db.read(move |c| read_all(c, account)).await?))
 }
@@ -196,7 +196,7 @@ async fn get(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
 /// Changes whom notices of an account go to: the lists that are given.
 #[utoipa::path(post, path = "/api/accounts/{id}/contacts", tag = "accounts", params(("id" = String, Path)),
     request_body = ContactsInput, responses((status = 200, body = Contacts)))]
-async fn modify(ctx: Ctx, id: PathId<String>, input: Json<ContactsInput>) -> Result<HttpResponse> {
+async fn modify_contacts(ctx: Ctx, id: PathId<String>, input: Json<ContactsInput>) -> Result<HttpResponse> {
     own(&ctx, &id.0)?;
     Ok(HttpResponse::Ok().json(update(&ctx.kernel, &ctx.principal, input.0).await?))
 }
@@ -279,6 +279,6 @@ pub(super) fn routes(routes: &mut Routes) {
     let full = Permission::Needs(Service::Settings, Level::Full);
     routes.get("/settings/contacts", read, show);
     routes.post("/settings/contacts", full, save);
-    routes.api::<__path_get, _, _>(read, get);
-    routes.api::<__path_modify, _, _>(full, modify);
+    routes.api::<__path_get_contacts, _, _>(read, get_contacts);
+    routes.api::<__path_modify_contacts, _, _>(full, modify_contacts);
 }

@@ -77,8 +77,8 @@ impl Protection {
         let why = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
         match self.kind {
             ProtectionKind::Identity => format!("This identity is on the protected list{why}."),
-            ProtectionKind::Group => format!("{MEMBERS_OF} {} are on the protected list{why}.", self.name),
-            ProtectionKind::Unit => format!("{BELOW} {} is on the protected list{why}.", self.name),
+            ProtectionKind::Group => format!("Members of {} are on the protected list{why}.", self.name),
+            ProtectionKind::Unit => format!("Everybody below {} is on the protected list{why}.", self.name),
         }
     }
 }
@@ -210,7 +210,7 @@ impl<'c> Never<'c> {
         if let Some(own) =
             self.own.iter().find(|own| act::is_named(&own.bind_name, &identity.fields) || is_now(&own.bind_name))
         {
-            return Ok(Some(format!("{OWN} {}.", own.directory)));
+            return Ok(Some(format!("Bailiwick itself uses this account, for {}.", own.directory)));
         }
         if let Some(reason) = connectors::never(directory.kind, &identity.fields) {
             return Ok(Some(reason));
@@ -241,7 +241,7 @@ impl<'c> Never<'c> {
                     && !has_another(self.connection, self.account, &directory, group.id, identity.id, except)?
                 {
                     return Ok(Some(format!(
-                        "{LAST_OF} {name}: nobody would be left to administer {}.",
+                        "This is the last enabled member of {name}: nobody would be left to administer {}.",
                         directory.name
                     )));
                 }
