@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    export, history,
+    export, handles, history,
     model::{Accounts, ChangeJson, FOREVER, GroupJson, IdentityJson, IdentityRow, Member, ObjectId},
     parts::{self, Sight},
     past, privileges,
@@ -148,7 +148,7 @@ pub(super) fn manager(
     row: &IdentityRow,
 ) -> Result<Option<(ObjectId, String)>> {
     let found = match row.fields.manager.as_deref().and_then(connectors::dn_key) {
-        Some(key) => queries::find_by_dn(connection, row.directory_id, key)?,
+        Some(key) => handles::find_by_dn(connection, row.directory_id, key)?,
         None => None,
     };
     match found {

@@ -32,6 +32,18 @@ fn all_of(id: Key, keys: Keys) -> impl Iterator<Item = Key> {
     [Some(id), keys.dn, keys.name].into_iter().flatten()
 }
 
+/// The identity of a directory that has this distinguished name: id and shown name.
+pub fn find_by_dn(connection: &Connection, directory: i64, key: Key) -> Result<Option<(ObjectId, String)>> {
+    let (head, rest) = key.halves();
+    Ok(connection
+        .prepare_cached(
+            "SELECT i.id, coalesce(i.display_name, i.user_name) FROM handle h CROSS JOIN identity i ON i.id = h.object_id
+             WHERE h.head = ?1 AND h.rest = ?2 AND h.directory_id = ?3 AND i.removed_at IS NULL LIMIT 1",
+        )?
+        .query_row(params![head, rest, directory], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
 /// Puts handles in the order of the table, which compares their halves as signed numbers.
 pub fn sort(handles: &mut [(Hash, ObjectId)]) {
     handles.sort_unstable_by_key(|(handle, id)| (Key(*handle).halves(), *id));

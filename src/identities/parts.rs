@@ -359,7 +359,8 @@ fn insert(connection: &Connection, account: AccountId, scope: &str, now: Time) -
 
 fn read(connection: &Connection, account: AccountId, id: i64, scope: &Scope) -> Result<Part> {
     let mut whole: BTreeSet<i64> = scope.directories.iter().copied().collect();
-    let own = own(connection, account)?;
+    // Whatever a scope names: what belongs to another account is in nobody's part.
+    let own = queries::directories_of(connection, account)?;
     whole.retain(|directory| own.contains(directory));
     let mut directories = worked_out(connection, account, scope)?;
     directories.extend(&whole);
@@ -380,21 +381,13 @@ fn is_there(connection: &Connection, directory: i64, group: ObjectId) -> Result<
     Ok(connection.prepare_cached(sql)?.exists(params![group, directory])?)
 }
 
-/// The directories of an account. Whatever a scope names: what belongs to another account is in nobody's part.
-fn own(connection: &Connection, account: AccountId) -> Result<BTreeSet<i64>> {
-    let mut statement =
-        connection.prepare_cached("SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL")?;
-    let rows = statement.query_map([account], |row| row.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
 /// The directories of which a part is worked out: those of its groups and units.
 fn worked_out(connection: &Connection, account: AccountId, scope: &Scope) -> Result<BTreeSet<i64>> {
     let mut found: BTreeSet<i64> = scope.units.iter().map(|unit| unit.directory).collect();
     for group in &scope.groups {
         found.extend(directory_of(connection, *group)?);
     }
-    let own = own(connection, account)?;
+    let own = queries::directories_of(connection, account)?;
     found.retain(|directory| own.contains(directory));
     Ok(found)
 }

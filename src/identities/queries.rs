@@ -15,12 +15,7 @@ use super::{
     privileges::{self, Who},
     staged,
 };
-use crate::{
-    clock::Time,
-    connectors::{Key, Kind},
-    error::Result,
-    principal::AccountId,
-};
+use crate::{clock::Time, connectors::Kind, error::Result, principal::AccountId};
 
 /// What a list of identities or groups is narrowed to.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +103,12 @@ fn visible(connection: &Connection, sight: &Sight) -> Result<Vec<i64>> {
     let mut directories = numbers(connection, sql, &[&sight.account()])?;
     directories.retain(|directory| sight.reaches(*directory));
     Ok(directories)
+}
+
+/// The directories of an account, whether anything of them was read yet or not.
+pub(super) fn directories_of(connection: &Connection, account: AccountId) -> Result<BTreeSet<i64>> {
+    let sql = "SELECT id FROM directory WHERE account_id = ?1 AND removed_at IS NULL";
+    Ok(numbers(connection, sql, &[&account])?.into_iter().collect())
 }
 
 /// Whether a directory was seen at a time, which is from its first applied plan on.
@@ -452,18 +453,6 @@ pub fn find_identity(connection: &Connection, sight: &Sight, id: ObjectId) -> Re
     );
     let found = connection.prepare_cached(&sql)?.query_row(params![id, sight.account()], read_identity).optional()?;
     found.map_or(Ok(None), |row| sight.identity(connection, row))
-}
-
-/// The identity of a directory that has this distinguished name: id and shown name.
-pub fn find_by_dn(connection: &Connection, directory: i64, key: Key) -> Result<Option<(ObjectId, String)>> {
-    let (head, rest) = key.halves();
-    Ok(connection
-        .prepare_cached(
-            "SELECT i.id, coalesce(i.display_name, i.user_name) FROM handle h CROSS JOIN identity i ON i.id = h.object_id
-             WHERE h.head = ?1 AND h.rest = ?2 AND h.directory_id = ?3 AND i.removed_at IS NULL LIMIT 1",
-        )?
-        .query_row(params![head, rest, directory], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?)
 }
 
 const GROUP_COLUMNS: &str =

@@ -25,11 +25,11 @@ use crate::fixtures::{
 const EMAIL: &str = "desk@example.test";
 const OSLO: &str = "ou=oslo,dc=example,dc=test";
 
+/// Directory and external id of each of many.
+type Keys = BTreeSet<(String, String)>;
+
 /// Two servers, read by one appliance, a user and a key with a role for: a unit of the first, a group of it with a group
 /// in it that holds it again, and all of the second.
-/// Directory and name, each.
-type Names = BTreeSet<(String, String)>;
-
 struct Place {
     a: Slapd,
     _b: Slapd,
@@ -131,7 +131,7 @@ impl Place {
     }
 
     /// What lies in the part: directory and external id of people and of groups.
-    fn truth(&self) -> (Names, Names) {
+    fn truth(&self) -> (Keys, Keys) {
         let truth = Truth::read(&self.a);
         let end = format!("\u{1}{}", normalise(OSLO));
         let lies = |dn: &str| normalise(dn).ends_with(&end);
@@ -142,7 +142,7 @@ impl Place {
         people.extend(truth.effective(truth.group(&top())));
         let mut groups = within(&truth.groups);
         groups.extend([truth.group(&top()).to_owned(), truth.group(&format!("cn=mid,{GROUPS}")).to_owned()]);
-        let of = |directory: &String, ids: BTreeSet<String>| -> BTreeSet<(String, String)> {
+        let of = |directory: &String, ids: BTreeSet<String>| -> Keys {
             ids.into_iter().map(|id| (directory.clone(), id)).collect()
         };
         let mut all = (of(&self.in_a, people), of(&self.in_a, groups));
@@ -152,7 +152,7 @@ impl Place {
     }
 }
 
-fn keys(rows: &[Value]) -> BTreeSet<(String, String)> {
+fn keys(rows: &[Value]) -> Keys {
     let found: BTreeSet<_> = rows.iter().map(|row| (text(row, "directoryId"), text(row, "externalId"))).collect();
     assert_eq!(found.len(), rows.len(), "nothing comes twice");
     found

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{TestApp, text};
 
 const HOUR: i64 = 3_600_000_000;
@@ -68,6 +70,36 @@ async fn a_copy_older_than_twice_its_interval_says_so_and_why_wherever_it_is_sho
     assert_eq!(stranger.get("/api/directories/1").await.0, 404);
     let page = app.signed_in_as("zoe@other.example").await.page("/groups").await;
     assert_eq!((text(&page, ".stale"), text(&page, ".nav__count")), (String::new(), String::new()));
+}
+
+#[tokio::test]
+async fn whoever_has_a_part_is_told_of_its_directories_alone() {
+    let app = app();
+    let api = app.api(&app.key(app.account, "full-access"));
+    for (id, directory, email) in [("staff", "1", "sam@acme.example"), ("archive", "2", "art@acme.example")] {
+        let scope = json!({"directories": [directory]});
+        let body = json!({"id": id, "name": id, "services": {"directories": "read"}, "scope": scope});
+        assert_eq!(api.post("/api/roles", &body).await.0, 201);
+        app.add_user(email, id);
+    }
+    app.sql(
+        "INSERT INTO run (id, account_id, directory_id, mode, requested_by, state, settings_hash, started_at)
+         SELECT 3, id, 1, 'full', 'urn:x:service/scheduler', 'parked', '', 0 FROM account",
+    );
+    app.forward(2 * HOUR);
+    for (email, is_told, mine, other) in
+        [("sam@acme.example", true, "Staff", "Archive"), ("art@acme.example", false, "Archive", "Staff")]
+    {
+        let mut browser = app.signed_in_as(email).await;
+        for path in ["/", "/identities", "/groups"] {
+            let page = browser.page(path).await;
+            assert_eq!(text(&page, ".stale").contains("Data of Staff"), is_told, "{path} for {email}");
+            assert!(page.contains(mine) && !page.contains(other), "{path} for {email}: {page}");
+            // What it would lead to is about whole directories.
+            assert_eq!(super::attribute(&page, ".stale a", "href"), None);
+            assert_eq!(text(&page, ".nav__count"), "");
+        }
+    }
 }
 
 #[tokio::test]
