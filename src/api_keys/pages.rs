@@ -359,13 +359,15 @@ async fn change(ctx: &Ctx, id: String, input: KeyInput) -> Result<()> {
 }
 
 pub(super) async fn lock_out(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let path = format!("/api-keys/{}", id.0);
     change(&ctx, id.0, KeyInput { enabled: Some(false), ..KeyInput::default() }).await?;
-    Ok(redirect_with("/api-keys", "success", "The key is locked out: it is refused from now on."))
+    Ok(redirect_with(&path, "success", "The key is locked out: it is refused from now on."))
 }
 
 pub(super) async fn unlock(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let path = format!("/api-keys/{}", id.0);
     change(&ctx, id.0, KeyInput { enabled: Some(true), ..KeyInput::default() }).await?;
-    Ok(redirect_with("/api-keys", "success", "The key is not locked out any more."))
+    Ok(redirect_with(&path, "success", "The key is not locked out any more."))
 }
 
 /// `POST /api-keys/{id}/take-over`.

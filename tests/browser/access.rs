@@ -263,6 +263,7 @@ async fn a_key_is_made_and_locked_out(walk: &mut Walk) {
 }
 
 async fn a_password_is_forgotten(walk: &mut Walk) {
+    walk.nora.goto(&walk.at("/profile")).await;
     walk.nora.find(".user-menu summary").await.click().await;
     press(&walk.nora, "form[action='/sign-out'] button", "input[name=password]").await;
     press(&walk.nora, "a[href='/forgot-password']", "form[action='/forgot-password']").await;
