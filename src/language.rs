@@ -12,6 +12,8 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Display, sync::LazyLock};
 
 use serde::Deserialize;
 
+use crate::clock::Time;
+
 /// A language that the console speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Language {
@@ -96,6 +98,14 @@ impl Language {
                 }
                 filled
             }
+        }
+    }
+
+    /// A time in UTC, where the script cannot write it in the reader's zone: in mails, and in what only text can be.
+    pub fn time(self, at: Time) -> String {
+        match self {
+            Self::English => at.text(),
+            Self::Japanese => at.written("%Y 年 %-m 月 %-d 日 %H:%M (UTC)"),
         }
     }
 

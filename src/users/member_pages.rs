@@ -16,7 +16,7 @@ use crate::{
     principal::AccountId,
     roles::{self, Role},
     web::{
-        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, grouped, href, html, html_status, redirect_with,
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with,
     },
 };
 
@@ -129,7 +129,7 @@ async fn page(ctx: &Ctx, id: String, chosen: Option<String>, error: Option<Error
         Some(Error::Conflict(problem)) => (StatusCode::CONFLICT, problem, Vec::new()),
         Some(other) => return Err(other),
     };
-    let page = Page::new(ctx, member.user.name.clone(), "users");
+    let page = Page::new(ctx, member.user.name.clone(), "users").named();
     let is_self = ctx.principal.id == member.user.id;
     let is_open = page.may("identity", "full") && roles::check_grant(&ctx.principal, &member.role).is_ok();
     let chosen = chosen.unwrap_or_else(|| member.role.id.clone());
@@ -212,15 +212,6 @@ struct RemovePage {
     member: Member,
     /// API keys that stop with them.
     keys: i64,
-}
-
-impl RemovePage {
-    fn counted_keys(&self) -> String {
-        match self.keys {
-            1 => "1 API key".to_owned(),
-            keys => format!("{} API keys", grouped(keys)),
-        }
-    }
 }
 
 /// What users have to ask of a room above; `app` fills it in.
