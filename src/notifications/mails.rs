@@ -6,11 +6,7 @@
 //!
 //! A mail is written in the language of its reader, whoever caused it: each kind asks for the reader's locale.
 
-use std::{
-    borrow::Borrow,
-    fmt::Display,
-    net::IpAddr,
-};
+use std::{borrow::Borrow, fmt::Display, net::IpAddr};
 
 use askama::Template;
 
@@ -368,13 +364,15 @@ mod tests {
 
     #[test]
     fn a_mail_is_in_the_language_of_its_reader() {
-        let shown = |text: &str| text.replace("Ida Marlow", "").replace("Bailiwick", "").replace("ida@acme.example", "");
+        let shown =
+            |text: &str| text.replace("Ida Marlow", "").replace("Bailiwick", "").replace("ida@acme.example", "");
         for (locale, lang) in [("ja", "ja"), ("ja-JP", "ja"), ("de", "en"), ("", "en")] {
             for mail in all_in(locale, "Ida Marlow", "ida@acme.example") {
                 let kind = mail.kind;
                 assert!(mail.html.contains(&format!("<html lang=\"{lang}\">")), "{kind}: {}", mail.html);
                 let is_japanese = |text: &str| text.contains(|c: char| ('\u{3040}'..='\u{30ff}').contains(&c));
-                let is_english = |text: &str| shown(text).split(' ').any(|word| ["the", "is", "it", "of"].contains(&word));
+                let is_english =
+                    |text: &str| shown(text).split(' ').any(|word| ["the", "is", "it", "of"].contains(&word));
                 for text in [&mail.subject, &mail.text] {
                     assert_eq!(is_japanese(text), lang == "ja", "{kind}: {text}");
                     assert!(lang == "en" || !is_english(text), "{kind}: {text}");

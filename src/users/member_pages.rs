@@ -15,9 +15,7 @@ use crate::{
     error::{Error, FieldError, Result},
     principal::AccountId,
     roles::{self, Role},
-    web::{
-        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with,
-    },
+    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with},
 };
 
 #[derive(Template)]

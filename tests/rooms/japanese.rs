@@ -161,17 +161,42 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
     let mut browser = japanese(&app).await;
     let mut pages: Vec<(String, String)> = Vec::new();
     let mut paths: Vec<String> = [
-        "/users", "/users?q=q9", "/roles", "/roles/new", "/roles/new?from=operator", "/roles/operator", "/roles/helpdesk",
-        "/invitations", "/invitations?state=expired", "/invitations/new", "/accounts", "/accounts/new", "/settings/account",
-        "/settings/account/delete", "/settings/contacts", "/settings/mail", "/appliance/accounts", "/appliance/owner",
-        "/api-keys", "/api-keys?q=q9", "/api-keys/new", "/profile",
+        "/users",
+        "/users?q=q9",
+        "/roles",
+        "/roles/new",
+        "/roles/new?from=operator",
+        "/roles/operator",
+        "/roles/helpdesk",
+        "/invitations",
+        "/invitations?state=expired",
+        "/invitations/new",
+        "/accounts",
+        "/accounts/new",
+        "/settings/account",
+        "/settings/account/delete",
+        "/settings/contacts",
+        "/settings/mail",
+        "/appliance/accounts",
+        "/appliance/owner",
+        "/api-keys",
+        "/api-keys?q=q9",
+        "/api-keys/new",
+        "/profile",
     ]
     .map(str::to_owned)
     .to_vec();
     // What a form answers: refusals, what is shown once, and the messages of what was done.
     let invite = [("email", "nora@guest.example"), ("roleId", "operator"), ("expiresInDays", "7")];
     let key = [("alias", "Missing"), ("role", "read-only"), ("expires", "30"), ("allowed", "10.0.0.0/8")];
-    let account = [("alias", "!"), ("locale", "xx"), ("timeZone", "x"), ("sessionIdleMinutes", "1"), ("sessionMaxHours", "99"), ("historyDays", "1")];
+    let account = [
+        ("alias", "!"),
+        ("locale", "xx"),
+        ("timeZone", "x"),
+        ("sessionIdleMinutes", "1"),
+        ("sessionMaxHours", "99"),
+        ("historyDays", "1"),
+    ];
     let server = [("host", "smtp.example.com"), ("port", ""), ("security", "none"), ("fromAddress", "a@example.com")];
     let forms: &[(&str, &[(&str, &str)])] = &[
         ("/invitations", &invite),
@@ -230,6 +255,7 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
             pages.push(("a link for a new password".to_owned(), answer.text().await.expect("a page")));
         }
     }
+    paths.push(format!("/appliance/accounts/{}/suspend", app.account));
     for path in paths {
         let page = browser.page(&path).await;
         pages.push((path, page));
@@ -255,7 +281,8 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
 #[tokio::test]
 async fn no_english_is_left_on_the_pages_of_japanese_strangers() {
     let dir = tempfile::tempdir().expect("a folder");
-    let app = TestApp::start_in(dir, |config| config.base_url = Some("https://id.acme.example/".parse().expect("a URL")));
+    let app =
+        TestApp::start_in(dir, |config| config.base_url = Some("https://id.acme.example/".parse().expect("a URL")));
     app.add_first();
     let account = app.app.kernel.db.read_blocking(bailiwick::accounts::list).expect("accounts")[0].id;
     let api = app.api(&app.key(account, "full-access"));
