@@ -317,7 +317,7 @@ struct CreatedPage {
 fn secret_page(ctx: &Ctx, title: String, created: &CreatedKey) -> Result<HttpResponse> {
     let base = match &ctx.kernel.config.base_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => "https://<this appliance>".into(),
+        None => "https://bailiwick.example.org".into(),
     };
     html(&CreatedPage {
         page: Page::new(ctx, title, "api-keys"),

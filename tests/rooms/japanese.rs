@@ -8,6 +8,7 @@ use super::{Browser, EMAIL, PASSWORD, TestApp, attribute, text};
 
 /// Words that stay as they are: names of products, parts and standards, identifiers and units.
 const NAMES: &str = r"(?x)\b(?:
+    nora@guest|name@example\.org|One\ More|read-only-\d|full-access-\d|helpdesk-oslo|
     Bailiwick|API|AWS|LDAPS?|OpenLDAP|Active|Directory|StartTLS|TLS|DNS?|UPN|URN|CA|SHA|RFC|CSV|JSON|ID|UTC|IP|PEM|DNs?|
     Syncrepl|syncrepl|syncprov|DirSync|NTP|SID|OU|CN|RID|cron|Ctrl|ida|acme|example|com|ldaps?|ldap|dc1?|ad|Ida|Marlow|
     Staff|Archive|Locked|Missing|English|Windows|Kerberos|krbtgt|Administrators?|Domain|Enterprise|Admins|
@@ -34,7 +35,7 @@ fn english_left_on(page: &str) -> Vec<String> {
         if let Some(text) = node.value().as_text() {
             // Names and texts of people and directories, code, ids; and times, which the script writes.
             let is_data = node.ancestors().filter_map(|up| up.value().as_element()).any(|element| {
-                ["bdi", "code", "time", "script", "style", "option", "textarea", "kbd", "del", "ins"]
+                ["bdi", "code", "pre", "time", "script", "style", "option", "textarea", "kbd", "del", "ins"]
                     .contains(&element.name())
                     && (element.name() != "option" || element.attr("value").is_some_and(|value| value.contains('/')))
                     || element.attr("translate") == Some("no")
@@ -46,7 +47,8 @@ fn english_left_on(page: &str) -> Vec<String> {
         }
         if let Some(element) = node.value().as_element() {
             for name in ["title", "aria-label", "placeholder", "alt", "data-label", "data-announce"] {
-                let is_sample = element.classes().any(|class| class == "input--mono" || class == "trunc");
+                let is_sample = element.attr("translate") == Some("no")
+                    || element.classes().any(|class| class == "input--mono" || class == "trunc");
                 if let Some(value) = element.attr(name).filter(|_| !is_sample) {
                     look(value);
                 }
