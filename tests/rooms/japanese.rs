@@ -275,6 +275,8 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
     assert!(page.contains("<bdi>Missing</bdi>") && page.contains("<bdi>オペレーター</bdi>"), "{page}");
     let page = browser.page("/roles/helpdesk").await;
     assert_eq!((text(&page, "h1"), text(&page, "title")), ("Missing".into(), "Missing · Bailiwick".into()));
+    let page = browser.page("/roles/operator").await;
+    assert_eq!(attribute(&page, "#name", "value").as_deref(), Some("オペレーター"));
     let page = browser.page("/invitations/new").await;
     assert!(text(&page, "label[for=roleId-helpdesk]").starts_with("Missing"), "{page}");
 }
@@ -319,7 +321,12 @@ async fn no_english_is_left_on_the_pages_of_japanese_strangers() {
     ] {
         let browser = app.browser();
         let request = browser.http.get(format!("{}{path}", browser.base)).header(header::ACCEPT_LANGUAGE, "ja");
-        take(path, &request.send().await.expect("an answer").text().await.expect("a page"));
+        let page = request.send().await.expect("an answer").text().await.expect("a page");
+        take(path, &page);
+        if path == link(&new) {
+            let chosen = attribute(&page, "select[name=locale] option[selected]", "value");
+            assert_eq!(chosen.as_deref(), Some("ja"), "a newcomer is offered the language they read");
+        }
     }
     let mut browser = app.browser();
     let csrf = browser.token("/sign-in").await;
