@@ -64,6 +64,7 @@ const NOT_SHOWN_TEXTS: &[&str] = &[
     "it was accepted already",
     "it was rejected",
     "it has expired",
+    "whoever sent it may not give its role any more",
     "three links were made in the last hour",
     // What only the log or the schedule's own record says.
     "{} keys expire soon and were told",
