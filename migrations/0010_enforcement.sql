@@ -53,6 +53,8 @@ CREATE TABLE task (
                       'cancelled')),
     -- Why it is not done, or not done yet, and what to do: plain sentences.
     error        TEXT,
+    -- What is said instead to whoever's role is for a part of the account, where the error names what may lie outside.
+    error_in_part TEXT,
     next_step    TEXT,
     -- connectors::act::Standing as JSON: before anything was sent, and as it was read back.
     before       TEXT,

@@ -50,7 +50,12 @@ impl Time {
 
     /// `1 Mar 2026, 09:30 UTC`: what stands in a `<time>` element until the script writes it in the reader's zone.
     pub fn text(self) -> String {
-        self.timestamp().strftime("%-d %b %Y, %H:%M UTC").to_string()
+        self.written("%-d %b %Y, %H:%M UTC")
+    }
+
+    /// In UTC, as `format` says (`strftime`).
+    pub fn written(self, format: &str) -> String {
+        self.timestamp().strftime(format).to_string()
     }
 
     /// `2026-03-01 09:30:00` in a zone, for pages that are read without JavaScript.

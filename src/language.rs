@@ -12,6 +12,8 @@ use std::{borrow::Cow, collections::BTreeMap, fmt::Display, sync::LazyLock};
 
 use serde::Deserialize;
 
+use crate::clock::Time;
+
 /// A language that the console speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Language {
@@ -96,6 +98,14 @@ impl Language {
                 }
                 filled
             }
+        }
+    }
+
+    /// A time in UTC, where the script cannot write it in the reader's zone: in mails, and in what only text can be.
+    pub fn time(self, at: Time) -> String {
+        match self {
+            Self::English => at.text(),
+            Self::Japanese => at.written("%Y 年 %-m 月 %-d 日 %H:%M (UTC)"),
         }
     }
 
@@ -256,7 +266,11 @@ impl Dictionary {
                 }
             }
         }
-        dictionary.patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.weight));
+        // Of two with the same letters, the one with quotes around its place.
+        dictionary.patterns.sort_by_key(|pattern| {
+            let length: usize = pattern.pieces.iter().map(String::len).sum();
+            std::cmp::Reverse((pattern.weight, length))
+        });
         dictionary
     }
 
@@ -402,6 +416,8 @@ mod tests {
         "{} of {} were sent." = "{2}件のうち{1}件を送信しました。"
         "{#} groups" = { one = "{#} group", many = "{}個のグループ" }
         "This takes {} back." = "{}を取り消します。"
+        "Rotate {}" = "{}の更新"
+        "Rotate “{}”" = "「{}」の更新"
     "#;
 
     fn say(text: &str) -> String {
@@ -416,6 +432,7 @@ mod tests {
             ("At most 1,000 entries.", "1,000件までです。"),
             ("3 of 7 were sent.", "7件のうち3件を送信しました。"),
             ("1 group", "1個のグループ"),
+            ("Rotate “bot”", "「bot」の更新"),
             ("2 groups", "2個のグループ"),
             ("Wait. At most 5 entries.", "お待ちください。5件までです。"),
             ("Missing, disabled", "未検出、無効"),

@@ -139,7 +139,10 @@ pub fn notable(connection: &Connection, account: AccountId, now: Time) -> Result
     if more > 0 {
         found.push(Notable {
             is_urgent: false,
-            title: format!("{more} more API {} soon", if more == 1 { "key expires" } else { "keys expire" }),
+            title: match more {
+                1 => "1 more API key expires soon".to_owned(),
+                more => format!("{more} more API keys expire soon"),
+            },
             text: "Extend those that are needed.".to_owned(),
             href: "/api-keys?state=expires-soon".to_owned(),
         });

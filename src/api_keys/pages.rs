@@ -30,7 +30,7 @@ const FILTERED_FROM: usize = 8;
 /// A key as a row of the list.
 struct Row {
     standing: Standing,
-    role: String,
+    role: Role,
     allowed: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn list(ctx: Ctx, query: Query<KeyQuery>) -> Result<HttpRespons
         .db
         .read(move |c| {
             let row = |standing: Standing| {
-                let role = roles::held(c, account, &standing.key.role_id)?.name;
+                let role = roles::held(c, account, &standing.key.role_id)?;
                 Ok(Row { role, allowed: allowed(&standing.key), standing })
             };
             let keys = standing::list(c, account, &filter, before.as_deref(), PAGE_SIZE + 1, now)?;
@@ -173,12 +173,19 @@ impl KeyForm {
     }
 }
 
+/// Who made a key.
+enum Maker {
+    CommandLine,
+    /// Somebody in the account, by name.
+    Present(String),
+    Gone,
+}
+
 /// A key that is looked at, with what stands around it.
 struct Shown {
     standing: Standing,
     urn: String,
-    /// Who made it, by name; empty: the command line.
-    made_by: String,
+    made_by: Maker,
     previous: Option<PreviousSecret>,
     /// This reader may change it: it holds no more than they do.
     is_open: bool,
@@ -233,10 +240,10 @@ async fn shown(ctx: &Ctx, id: String) -> Result<Shown> {
             let standing = Standing::find(c, account, &id, now)?.ok_or(Error::NotFound("This API key"))?;
             let key = &standing.key;
             let made_by = match &key.made_by {
-                None => String::new(),
+                None => Maker::CommandLine,
                 Some(user) => match users::find_member(c, user, account)? {
-                    Some(member) => member.user.name,
-                    None => "somebody who has left".to_owned(),
+                    Some(member) => Maker::Present(member.user.name),
+                    None => Maker::Gone,
                 },
             };
             let role = roles::held(c, account, &key.role_id)?;
@@ -312,7 +319,7 @@ struct CreatedPage {
 fn secret_page(ctx: &Ctx, title: String, created: &CreatedKey) -> Result<HttpResponse> {
     let base = match &ctx.kernel.config.base_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => "https://<this appliance>".into(),
+        None => "https://bailiwick.example.org".into(),
     };
     html(&CreatedPage {
         page: Page::new(ctx, title, "api-keys"),

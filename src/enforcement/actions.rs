@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     dispatcher::Dispatcher,
     model::{Asked, Decision, IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState, check_reason},
-    never::{Never, Protection, ProtectionKind},
+    never::{Never, Protection, ProtectionKind, Refusal},
     queries::{self, NewTask},
     rule::{self, Rule, RuleInput},
     rules_queries, sight,
@@ -87,7 +87,7 @@ struct Target {
 pub(super) struct Weighed {
     pub row: IdentityRow,
     inverse_of: Option<i64>,
-    pub refused: Option<String>,
+    pub refused: Option<Refusal>,
 }
 
 /// What a request will be. Found out before it is written: looking at a thousand identities takes longer than the writer
@@ -206,8 +206,8 @@ pub(super) fn write(c: &Connection, who: &Principal, draft: Draft, now: Time) ->
     let give_up_at = now.plus(if matches!(origin, Origin::EndOf(_)) { TRY_TO_END_US } else { TRY_US });
     for Weighed { row, inverse_of, refused } in targets {
         let refused = match queries::open_task(c, row.id, asked.action)? {
-            Some(other) => Some(format!("Task {other} is doing this already.")),
-            None if !still_stands(c, account, inverse_of)? => Some("It was changed since.".to_owned()),
+            Some(other) => Some(Refusal::of(format!("Task {other} is doing this already."))),
+            None if !still_stands(c, account, inverse_of)? => Some(Refusal::of("It was changed since.")),
             None => refused,
         };
         let state = match (&refused, waits) {
@@ -215,7 +215,7 @@ pub(super) fn write(c: &Connection, who: &Principal, draft: Draft, now: Time) ->
             (None, true) => TaskState::AwaitingApproval,
             (None, false) => TaskState::Queued,
         };
-        let task = NewTask { identity: &row, state, refused: refused.as_deref(), give_up_at, inverse_of };
+        let task = NewTask { identity: &row, state, refused: refused.as_ref(), give_up_at, inverse_of };
         queries::insert_task(c, &request, &task)?;
     }
     if let Origin::EndOf(id) = origin {

@@ -17,7 +17,7 @@ use super::{
     actions::{self, Origin},
     drift,
     model::{Decision, RequestState, Task, TaskState},
-    never::Never,
+    never::{Never, Refusal},
     queries,
 };
 use crate::{
@@ -393,15 +393,15 @@ impl Dispatcher {
                 }
                 return self.observe(task, standing).await.map(|()| Step::Done);
             }
-            Judgement::Refused(reason) => return self.refuse(task, &reason).await.map(|()| Step::Done),
+            Judgement::Refused(reason) => return self.refuse(task, &Refusal::of(reason)).await.map(|()| Step::Done),
             Judgement::ToDo => {}
         }
         if task.state == TaskState::Accepted {
             // Taken, and not seen yet: another look a little later, never a second change.
             return self.postpone(task, NOT_SEEN_YET, None).await.map(|()| Step::Done);
         }
-        if let Some(reason) = self.refusal(&task, &standing.name).await? {
-            return self.refuse(task, &reason).await.map(|()| Step::Done);
+        if let Some(refusal) = self.refusal(&task, &standing.name).await? {
+            return self.refuse(task, &refusal).await.map(|()| Step::Done);
         }
         // Contained though it was out of use before: enabling it would give back what was not there.
         task.can_undo &=
@@ -439,13 +439,14 @@ impl Dispatcher {
     }
 
     /// Ends a task that must not be done. One that may have been sent was not refused in time.
-    async fn refuse(&self, task: Task, reason: &str) -> Result<()> {
+    async fn refuse(&self, mut task: Task, refusal: &Refusal) -> Result<()> {
+        task.error_in_part = refusal.words_in_part();
         let state = if task.sent_at.is_some() { TaskState::Unsuccessful } else { TaskState::Refused };
-        self.end(task, state, reason, None).await
+        self.end(task, state, &refusal.words(), None).await
     }
 
     /// The choke point, asked again with what is true now.
-    async fn refusal(&self, task: &Task, name: &str) -> Result<Option<String>> {
+    async fn refusal(&self, task: &Task, name: &str) -> Result<Option<Refusal>> {
         let (task, name) = (task.clone(), name.to_owned());
         self.0
             .kernel
@@ -455,7 +456,7 @@ impl Dispatcher {
                     Some(identity) => {
                         Never::read(c, task.account_id)?.refusal(&identity, Some(&name), task.action, task.id)
                     }
-                    None => Ok(Some("The identity is gone.".to_owned())),
+                    None => Ok(Some(Refusal::of("The identity is gone."))),
                 }
             })
             .await

@@ -244,6 +244,8 @@ pub struct Task {
     pub action: Action,
     pub state: TaskState,
     pub error: Option<String>,
+    /// The same for whoever's role is for a part of the account, where the error names what may lie outside of it.
+    pub error_in_part: Option<String>,
     pub next_step: Option<String>,
     pub before: Option<Standing>,
     pub after: Option<Standing>,

@@ -71,33 +71,66 @@ pub struct Protection {
     pub created_at: Time,
 }
 
-impl Protection {
-    /// Why whoever it is about is refused.
-    fn words(&self) -> String {
-        let why = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
-        match self.kind {
-            ProtectionKind::Identity => format!("This identity is on the protected list{why}."),
-            ProtectionKind::Group => format!("Members of {} are on the protected list{why}.", self.name),
-            ProtectionKind::Unit => format!("Everybody below {} is on the protected list{why}.", self.name),
-        }
-    }
+/// Why an action must not be done to an identity. What it names beside that identity stands apart, so that it can be left
+/// out for whoever may not see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A line of the protected list, by its name and its note.
+    Protected { kind: ProtectionKind, name: String, note: String },
+    /// Bailiwick binds as this account, to this directory.
+    Own { directory: String },
+    /// Nobody else could administer the directory.
+    LastOf { group: String, directory: String },
+    /// A sentence that names nothing but the identity and its directory.
+    Plain(String),
 }
 
-/// How refusals begin that name a group, a unit or a directory.
-const MEMBERS_OF: &str = "Members of";
-const BELOW: &str = "Everybody below";
-const OWN: &str = "Bailiwick itself uses this account, for";
-const LAST_OF: &str = "This is the last enabled member of";
+impl Refusal {
+    /// By a sentence that names nothing but the identity and its directory.
+    pub(super) fn of(sentence: impl Into<String>) -> Self {
+        Self::Plain(sentence.into())
+    }
 
-/// A refusal without the names of what the reader may not see.
-pub(super) fn without_names(refusal: String) -> String {
-    let plain = [
-        (MEMBERS_OF, "This identity is on the protected list, as a member of a group."),
-        (BELOW, "This identity is on the protected list, because of where it lies."),
-        (OWN, "Bailiwick itself uses this account."),
-        (LAST_OF, "This is the last enabled administrator of its directory."),
-    ];
-    plain.iter().find(|(begin, _)| refusal.starts_with(begin)).map_or(refusal, |(_, plain)| (*plain).to_owned())
+    /// In full, as a sentence.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Protected { kind, name, note } => {
+                let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
+                match kind {
+                    ProtectionKind::Identity => format!("This identity is on the protected list{why}."),
+                    ProtectionKind::Group => format!("Members of {name} are on the protected list{why}."),
+                    ProtectionKind::Unit => format!("Everybody below {name} is on the protected list{why}."),
+                }
+            }
+            Self::Own { directory } => format!("Bailiwick itself uses this account, for {directory}."),
+            Self::LastOf { group, directory } => {
+                format!("This is the last enabled member of {group}: nobody would be left to administer {directory}.")
+            }
+            Self::Plain(sentence) => sentence.clone(),
+        }
+    }
+
+    /// For whoever's role is for a part of the account, without the names of what may lie outside of it; `None` when there
+    /// are no such names.
+    pub(super) fn words_in_part(&self) -> Option<String> {
+        let words = match self {
+            Self::Plain(_) | Self::Protected { kind: ProtectionKind::Identity, .. } => return None,
+            Self::Protected { kind: ProtectionKind::Group, .. } => {
+                "This identity is on the protected list, as a member of a group."
+            }
+            Self::Protected { kind: ProtectionKind::Unit, .. } => {
+                "This identity is on the protected list, because of where it lies."
+            }
+            Self::Own { .. } => "Bailiwick itself uses this account.",
+            Self::LastOf { .. } => "This is the last enabled administrator of its directory.",
+        };
+        Some(words.to_owned())
+    }
+
+    /// The one or the other.
+    pub(super) fn words_for(&self, is_part: bool) -> String {
+        self.words_in_part().filter(|_| is_part).unwrap_or_else(|| self.words())
+    }
 }
 
 /// A line of the protected list in the API.
@@ -177,7 +210,7 @@ impl<'c> Never<'c> {
         Ok(found)
     }
 
-    /// Why `action` must not be done to an identity, as a sentence; `None` when it may be. `except` is the task that asks.
+    /// Why `action` must not be done to an identity; `None` when it may be. `except` is the task that asks.
     /// `fresh` is what the directory calls the account now, where that is known.
     pub(super) fn refusal(
         &mut self,
@@ -185,23 +218,24 @@ impl<'c> Never<'c> {
         fresh: Option<&str>,
         action: Action,
         except: i64,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Refusal>> {
+        let plain = |sentence: String| Ok(Some(Refusal::Plain(sentence)));
         let Some(directory) = self.directory(identity.directory_id)? else {
-            return Ok(Some("The directory was taken out of Bailiwick.".to_owned()));
+            return plain("The directory was taken out of Bailiwick.".to_owned());
         };
         if identity.removed_at.is_some() || identity.missing_since_at.is_some() {
-            return Ok(Some(
+            return plain(
                 "The directory's answers do not hold this identity any more. Sync the directory first.".to_owned(),
-            ));
+            );
         }
         if let Err(reason) = connectors::offer(directory.kind, &directory.settings, action) {
-            return Ok(Some(reason));
+            return plain(reason);
         }
         if directory.act_principal.is_none() {
-            return Ok(Some(format!(
+            return plain(format!(
                 "{} is only read: it has no credentials for acting. Add them to the directory's settings (“Who acts”).",
                 directory.name
-            )));
+            ));
         }
         let is_now = |bind_name: &str| {
             let normal = |dn: &str| dn::normalise(dn).ok().filter(|dn| !dn.is_empty());
@@ -210,16 +244,14 @@ impl<'c> Never<'c> {
         if let Some(own) =
             self.own.iter().find(|own| act::is_named(&own.bind_name, &identity.fields) || is_now(&own.bind_name))
         {
-            return Ok(Some(format!("Bailiwick itself uses this account, for {}.", own.directory)));
+            return Ok(Some(Refusal::Own { directory: own.directory.clone() }));
         }
         if let Some(reason) = connectors::never(directory.kind, &identity.fields) {
-            return Ok(Some(reason));
+            return plain(reason);
         }
         let (groups, has_more) = identities::queries::belongings(self.connection, identity.id, GROUPS_MAX)?;
         if has_more {
-            return Ok(Some(format!(
-                "This identity is in more than {GROUPS_MAX} groups, which can't all be looked at."
-            )));
+            return plain(format!("This identity is in more than {GROUPS_MAX} groups, which can't all be looked at."));
         }
         let is_in = |group: Option<ObjectId>| groups.iter().any(|belonging| group == Some(belonging.id));
         for entry in &self.protections {
@@ -231,7 +263,8 @@ impl<'c> Never<'c> {
                 }
             };
             if is_it {
-                return Ok(Some(entry.words()));
+                let (name, note) = (entry.name.clone(), entry.note.clone());
+                return Ok(Some(Refusal::Protected { kind: entry.kind, name, note }));
             }
         }
         // Also of a locked one: a lock ends.
@@ -240,10 +273,7 @@ impl<'c> Never<'c> {
                 if let Some(name) = self.administrators(&directory, group.id)?
                     && !has_another(self.connection, self.account, &directory, group.id, identity.id, except)?
                 {
-                    return Ok(Some(format!(
-                        "This is the last enabled member of {name}: nobody would be left to administer {}.",
-                        directory.name
-                    )));
+                    return Ok(Some(Refusal::LastOf { group: name, directory: directory.name.clone() }));
                 }
             }
         }
@@ -314,4 +344,28 @@ fn is_taken_away(connection: &Connection, directory: &Directory, identity: Objec
     let read_since = directories::read_since(connection, directory.id)?;
     let is_known_to_the_copy = deed.state == TaskState::Observed && deed.observed_at < read_since;
     Ok(deed.action.takes_away() && !is_known_to_the_copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ProtectionKind, Refusal};
+
+    #[test]
+    fn a_refusal_names_nothing_to_whoever_sees_a_part() {
+        let protected = |kind| Refusal::Protected { kind, name: "g-board".into(), note: "the boss".into() };
+        let refusals = [
+            protected(ProtectionKind::Group),
+            protected(ProtectionKind::Unit),
+            Refusal::Own { directory: "g-board".into() },
+            Refusal::LastOf { group: "g-board".into(), directory: "g-board".into() },
+        ];
+        for refusal in refusals {
+            assert!(refusal.words_for(false).contains("g-board"), "{refusal:?}");
+            let said = refusal.words_for(true);
+            assert!(!said.contains("g-board") && !said.contains("the boss"), "{said}");
+        }
+        for refusal in [protected(ProtectionKind::Identity), Refusal::of("The identity is gone.")] {
+            assert_eq!(refusal.words_for(true), refusal.words(), "it names the identity alone");
+        }
+    }
 }

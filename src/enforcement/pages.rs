@@ -13,7 +13,6 @@ use super::{
     actions::{self, ReasonInput},
     dispatcher::Dispatcher,
     model::{Asked, IDENTITIES_MAX, Request, RequestState, Task, TaskInput, TaskState},
-    never,
     queries::{self, TaskFilter},
     rule, sight,
 };
@@ -521,25 +520,21 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
         break_glass: false,
     };
     let (who, now) = (ctx.principal.clone(), ctx.kernel.clock.now());
-    let (draft, directories) = ctx
+    let (draft, directories, is_part) = ctx
         .kernel
         .db
         .read(move |c| {
-            let mut draft = actions::weigh(c, &who, &sight, asked, now).map_err(|error| match error {
+            let is_part = sight.is_part();
+            let draft = actions::weigh(c, &who, &sight, asked, now).map_err(|error| match error {
                 Error::Invalid(_) => Error::NotFound("One of these identities"),
                 other => other,
             })?;
-            if sight.is_part() {
-                for target in &mut draft.targets {
-                    target.refused = target.refused.take().map(never::without_names);
-                }
-            }
             let ids: BTreeSet<i64> = draft.targets.iter().map(|target| target.row.directory_id).collect();
             let mut directories = Vec::new();
             for id in ids {
                 directories.extend(directories::find(c, account, id)?);
             }
-            Ok((draft, directories))
+            Ok((draft, directories, is_part))
         })
         .await?;
     let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -568,7 +563,7 @@ async fn new_page(ctx: &Ctx, chosen: Chosen, fields: NewForm) -> Result<NewPage>
         .into_iter()
         .map(|target| Target {
             state: identities::state_title(target.row.state()),
-            refused: target.refused.unwrap_or_default(),
+            refused: target.refused.map(|refusal| refusal.words_for(is_part)).unwrap_or_default(),
             identity: target.row,
         })
         .collect();

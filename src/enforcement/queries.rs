@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::model::{Counts, Decision, Request, RequestState, Task, TaskState};
+use super::{
+    model::{Counts, Decision, Request, RequestState, Task, TaskState},
+    never::Refusal,
+};
 use crate::{
     clock::Time,
     connectors::act::{Action, Standing},
@@ -48,7 +51,7 @@ macro_rules! tasks {
             "SELECT t.id, t.request_id, t.account_id, t.directory_id, t.identity_id, t.external_id, t.name, t.user_name,
                     t.action, t.state, t.error, t.next_step, t.before, t.after, t.was_so, t.attempts, t.due_at,
                     t.give_up_at, t.sent_at, t.accepted_at, t.observed_at, t.finished_at, t.inverse_of, t.drift_at,
-                    t.drift, r.reason, r.requested_at, t.can_undo
+                    t.drift, r.reason, r.requested_at, t.can_undo, t.error_in_part
              FROM task t JOIN enforcement_request r ON r.id = t.request_id ",
             $rest
         )
@@ -117,6 +120,7 @@ fn read_task(row: &Row<'_>) -> rusqlite::Result<Task> {
         reason: row.get(25)?,
         requested_at: row.get(26)?,
         can_undo: row.get(27)?,
+        error_in_part: row.get(28)?,
     })
 }
 
@@ -164,7 +168,7 @@ pub(super) struct NewTask<'a> {
     pub identity: &'a IdentityRow,
     pub state: TaskState,
     /// Why it is refused, where it is.
-    pub refused: Option<&'a str>,
+    pub refused: Option<&'a Refusal>,
     /// Until when it is tried, where it is queued.
     pub give_up_at: Time,
     pub inverse_of: Option<i64>,
@@ -176,8 +180,8 @@ pub(super) fn insert_task(connection: &Connection, request: &Request, task: &New
     connection
         .prepare_cached(
             "INSERT INTO task (request_id, account_id, directory_id, identity_id, external_id, name, user_name, action, state,
-                               error, due_at, give_up_at, finished_at, inverse_of)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                               error, due_at, give_up_at, finished_at, inverse_of, error_in_part)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             request.id,
@@ -189,11 +193,12 @@ pub(super) fn insert_task(connection: &Connection, request: &Request, task: &New
             task.identity.user_name,
             request.action.as_str(),
             task.state.as_str(),
-            task.refused,
+            task.refused.map(Refusal::words),
             is_queued.then_some(now),
             is_queued.then_some(task.give_up_at),
             task.refused.map(|_| now),
             task.inverse_of,
+            task.refused.and_then(Refusal::words_in_part),
         ])?;
     Ok(())
 }
@@ -206,7 +211,7 @@ pub(super) fn update_task(connection: &Connection, task: &Task) -> Result<bool> 
         .prepare_cached(
             "UPDATE task SET state = ?2, error = ?3, next_step = ?4, before = ?5, after = ?6, was_so = ?7, attempts = ?8,
                              due_at = ?9, give_up_at = ?10, sent_at = ?11, accepted_at = ?12, observed_at = ?13,
-                             finished_at = ?14, can_undo = ?15
+                             finished_at = ?14, can_undo = ?15, error_in_part = ?16
              WHERE id = ?1 AND state IN ('queued', 'sent', 'accepted')",
         )?
         .execute(params![
@@ -225,6 +230,7 @@ pub(super) fn update_task(connection: &Connection, task: &Task) -> Result<bool> 
             task.observed_at,
             task.finished_at,
             task.can_undo,
+            task.error_in_part,
         ])?;
     Ok(written > 0)
 }

@@ -7,8 +7,7 @@
 use rusqlite::Connection;
 
 use super::{
-    model::{Request, RequestState, Task, TaskState},
-    never,
+    model::{Request, RequestState, Task},
     queries::{self, TaskFilter},
 };
 use crate::{error::Result, identities::Sight};
@@ -23,8 +22,8 @@ fn is_seen(connection: &Connection, sight: &Sight, request: i64) -> Result<bool>
 
 /// A task as somebody sees it: why it was refused names nothing outside of the part.
 pub(super) fn seen(sight: &Sight, mut task: Task) -> Task {
-    if sight.is_part() && task.state == TaskState::Refused {
-        task.error = task.error.map(never::without_names);
+    if sight.is_part() && task.error_in_part.is_some() {
+        task.error = task.error_in_part.take();
     }
     task
 }

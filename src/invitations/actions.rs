@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     kernel::Kernel,
+    language::Language,
     notifications,
     principal::{AccountId, Principal},
     roles::{self, Role},
@@ -58,14 +59,17 @@ fn deliver(
         return Ok(Some(link));
     }
     let account = accounts::find(connection, invitation.account_id)?.ok_or(Error::NotFound("This account"))?;
+    // Whoever has a user here chose a language; of a stranger only the account can guess one.
+    let known = users::find_by_email(connection, &invitation.email_folded)?;
+    let locale = known.map_or(account.locale, |user| user.locale);
     let mail = notifications::Invitation {
         account: &account.alias,
         inviter: &invitation.inviter_name,
-        role: &role.name,
+        role: &role.name_in(Language::of(&locale)),
         link: &notifications::link(connection, config, &link.path)?,
         expires_at: invitation.expires_at,
     };
-    notifications::enqueue(connection, mail.mail(&invitation.email, &account.locale)?, now)?;
+    notifications::enqueue(connection, mail.mail(&invitation.email, &locale)?, now)?;
     Ok(None)
 }
 

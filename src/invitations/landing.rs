@@ -89,6 +89,9 @@ async fn landing(
     problem: String,
     errors: Vec<FieldError>,
 ) -> Result<HttpResponse> {
+    // A newcomer most likely wants the language that they read this page in.
+    let locale = if entered.locale.is_empty() { ctx.principal.locale.clone() } else { entered.locale };
+    let entered = Entered { locale, ..entered };
     let (asked, now) = (token.clone(), ctx.kernel.clock.now());
     let found = ctx.kernel.db.read(move |c| accept::look(c, &asked, now)).await?;
     let Some(Look { invitation, account, role, is_known, is_member }) = found else { return dead_page(ctx) };

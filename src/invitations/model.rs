@@ -49,8 +49,8 @@ impl InvitationState {
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Invited => "Invited",
-            Self::Accepted => "Accepted",
-            Self::Rejected => "Rejected",
+            Self::Accepted => "Joined",
+            Self::Rejected => "Declined",
             Self::Revoked => "Revoked",
             Self::Expired => "Expired",
         }

@@ -201,7 +201,7 @@ pub(super) async fn show(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
         .read(move |c| queries::find(c, account, &id.0)?.map(|invitation| row(c, invitation, now)).transpose())
         .await?;
     let row = found.ok_or(Error::NotFound("This invitation"))?;
-    let page = Page::new(&ctx, row.invitation.email.clone(), "users");
+    let page = Page::new(&ctx, row.invitation.email.clone(), "users").named();
     let is_allowed = page.may("identity", "full");
     let is_held = roles::check_grant(&ctx.principal, &row.role).is_ok();
     let template = DetailPage {

@@ -4,9 +4,9 @@
 //! let a name that people chose reach a mail with line ends or hidden characters in it, and puts no picture and no address
 //! of another host into one: a mail tells nobody that it was read.
 //!
-//! A room that adds a language makes the words of [`Mail`]s depend on `locale`; so far there is `en`.
+//! A mail is written in the language of its reader, whoever caused it: each kind asks for the reader's locale.
 
-use std::net::IpAddr;
+use std::{borrow::Borrow, fmt::Display, net::IpAddr};
 
 use askama::Template;
 
@@ -14,6 +14,7 @@ use super::model::{Link, Mail, check_address, is_hidden};
 use crate::{
     clock::{MINUTE, Time},
     error::{Error, Result},
+    language::Language,
 };
 
 /// The longest name that is repeated in a mail: a longer one is somebody's message rather than a name.
@@ -30,9 +31,30 @@ fn plain(name: impl std::fmt::Display) -> String {
     out.replace("://", ": //").trim().to_owned()
 }
 
-/// The language that a mail is written in: the reader's if it exists.
-fn language(_locale: &str) -> &'static str {
-    "en"
+/// What says the texts of a mail in its reader's language. The values stay as they are.
+#[derive(Clone, Copy)]
+struct Words(Language);
+
+impl Words {
+    fn t(self, text: impl AsRef<str>) -> String {
+        self.0.say(text.as_ref()).into_owned()
+    }
+
+    fn t1(self, text: &str, value: impl Display) -> String {
+        self.0.fill(text, &[&value])
+    }
+
+    fn t2(self, text: &str, first: impl Display, second: impl Display) -> String {
+        self.0.fill(text, &[&first, &second])
+    }
+
+    fn t3(self, text: &str, first: impl Display, second: impl Display, third: impl Display) -> String {
+        self.0.fill(text, &[&first, &second, &third])
+    }
+
+    fn time(self, at: impl Borrow<Time>) -> String {
+        self.0.time(*at.borrow())
+    }
 }
 
 /// What the kinds have in common.
@@ -59,7 +81,8 @@ fn finish(frame: Frame<'_>, text: &impl Template, html: &impl Template) -> Resul
     })
 }
 
-/// Both templates of a kind, and its constructor. In the templates: `subject`, `locale`, `mail` (the kind itself).
+/// Both templates of a kind, and its constructor. In the templates: `subject`, `locale`, `words`, `mail` (the kind
+/// itself).
 macro_rules! mail {
     (
         $kind:ident, $code:literal, $text:ident, $text_path:tt, $html:ident, $html_path:tt,
@@ -69,6 +92,7 @@ macro_rules! mail {
         #[template(path = $text_path)]
         struct $text<'a> {
             subject: &'a str,
+            words: Words,
             mail: &'a $kind<'a>,
         }
 
@@ -77,17 +101,20 @@ macro_rules! mail {
         struct $html<'a> {
             subject: &'a str,
             locale: &'static str,
+            words: Words,
             mail: &'a $kind<'a>,
         }
 
         impl $kind<'_> {
             /// The mail to one address, in the language of its reader.
             pub fn mail(&self, to: &str, locale: &str) -> Result<Mail> {
-                let subject: fn(&Self) -> String = $subject;
+                let subject: fn(&Self, Words) -> String = $subject;
                 let expires: fn(&Self) -> Option<Time> = $expires;
-                let subject = subject(self);
-                let text = $text { subject: &subject, mail: self };
-                let html = $html { subject: &subject, locale: language(locale), mail: self };
+                let language = Language::of(locale);
+                let words = Words(language);
+                let subject = subject(self, words);
+                let text = $text { subject: &subject, words, mail: self };
+                let html = $html { subject: &subject, locale: language.code(), words, mail: self };
                 let frame = Frame {
                     kind: $code,
                     to,
@@ -115,7 +142,7 @@ pub struct Invitation<'a> {
 
 mail!(
     Invitation, "invitation", InvitationText, "mail/invitation.txt", InvitationHtml, "mail/invitation.html",
-    subject: |mail| format!("{} invites you to {}", plain(mail.inviter), plain(mail.account)),
+    subject: |mail, words| words.t2("{} invites you to {}", plain(mail.inviter), plain(mail.account)),
     secret: true, expires: |mail| Some(mail.expires_at)
 );
 
@@ -129,7 +156,7 @@ pub struct VerifyAddress<'a> {
 mail!(
     VerifyAddress, "verify-address", VerifyAddressText, "mail/verify_address.txt", VerifyAddressHtml,
     "mail/verify_address.html",
-    subject: |_| "Confirm your mail address".to_owned(),
+    subject: |_, words| words.t("Confirm your mail address"),
     secret: true, expires: |mail| Some(mail.expires_at)
 );
 
@@ -154,7 +181,7 @@ impl PasswordReset<'_> {
 mail!(
     PasswordReset, "password-reset", PasswordResetText, "mail/password_reset.txt", PasswordResetHtml,
     "mail/password_reset.html",
-    subject: |_| "Set a new password".to_owned(),
+    subject: |_, words| words.t("Set a new password"),
     secret: true, expires: |mail| Some(mail.expires_at())
 );
 
@@ -168,7 +195,7 @@ pub struct PasswordChanged<'a> {
 mail!(
     PasswordChanged, "password-changed", PasswordChangedText, "mail/password_changed.txt", PasswordChangedHtml,
     "mail/password_changed.html",
-    subject: |_| "Your password was changed".to_owned(),
+    subject: |_, words| words.t("Your password was changed"),
     secret: false, expires: |_| None
 );
 
@@ -184,7 +211,7 @@ pub struct NewDevice<'a> {
 
 mail!(
     NewDevice, "new-device", NewDeviceText, "mail/new_device.txt", NewDeviceHtml, "mail/new_device.html",
-    subject: |_| "You signed in on a new device".to_owned(),
+    subject: |_, words| words.t("You signed in on a new device"),
     secret: false, expires: |_| None
 );
 
@@ -201,7 +228,7 @@ pub struct KeyExpires<'a> {
 
 mail!(
     KeyExpires, "key-expires", KeyExpiresText, "mail/key_expires.txt", KeyExpiresHtml, "mail/key_expires.html",
-    subject: |mail| format!("The API key {} expires soon", plain(mail.alias)),
+    subject: |mail, words| words.t1("The API key {} expires soon", plain(mail.alias)),
     secret: false, expires: |mail| Some(mail.expires_at)
 );
 
@@ -217,7 +244,7 @@ pub struct OwnershipAsked<'a> {
 mail!(
     OwnershipAsked, "ownership-asked", OwnershipAskedText, "mail/ownership_asked.txt", OwnershipAskedHtml,
     "mail/ownership_asked.html",
-    subject: |mail| format!("{} offers you the ownership of Bailiwick", plain(mail.owner)),
+    subject: |mail, words| words.t1("{} offers you the ownership of Bailiwick", plain(mail.owner)),
     secret: true, expires: |mail| Some(mail.expires_at)
 );
 
@@ -231,7 +258,7 @@ pub struct OwnershipConfirmed<'a> {
 mail!(
     OwnershipConfirmed, "ownership-confirmed", OwnershipConfirmedText, "mail/ownership_confirmed.txt",
     OwnershipConfirmedHtml, "mail/ownership_confirmed.html",
-    subject: |_| "The ownership of Bailiwick was transferred".to_owned(),
+    subject: |_, words| words.t("The ownership of Bailiwick was transferred"),
     secret: false, expires: |_| None
 );
 
@@ -248,7 +275,7 @@ pub struct AccountDeletion<'a> {
 mail!(
     AccountDeletion, "account-deletion", AccountDeletionText, "mail/account_deletion.txt", AccountDeletionHtml,
     "mail/account_deletion.html",
-    subject: |mail| format!("The account {} is to be deleted", plain(mail.account)),
+    subject: |mail, words| words.t1("The account {} is to be deleted", plain(mail.account)),
     secret: false, expires: |_| None
 );
 
@@ -261,7 +288,7 @@ pub struct TestMail<'a> {
 
 mail!(
     TestMail, "test", TestMailText, "mail/test.txt", TestMailHtml, "mail/test.html",
-    subject: |_| "Test mail from Bailiwick".to_owned(),
+    subject: |_, words| words.t("Test mail from Bailiwick"),
     secret: false, expires: |_| None
 );
 
@@ -274,10 +301,18 @@ mod tests {
     }
 
     fn all(name: &str, to: &str) -> Vec<Mail> {
+        all_in("en", name, to)
+    }
+
+    fn in_both_languages(name: &str) -> Vec<Mail> {
+        ["en", "ja-JP"].into_iter().flat_map(|locale| all_in(locale, name, "ida@acme.example")).collect()
+    }
+
+    fn all_in(locale: &str, name: &str, to: &str) -> Vec<Mail> {
         let (link, at, address) =
             (link(), Time::parse("2026-03-03T09:00:00Z").expect("a time"), IpAddr::from([192, 0, 2, 7]));
         let expires_at = at.plus(crate::clock::DAY);
-        let (link, locale) = (&link, "en");
+        let link = &link;
         vec![
             Invitation { account: name, inviter: name, role: name, link, expires_at }.mail(to, locale),
             VerifyAddress { link, expires_at }.mail(to, locale),
@@ -299,7 +334,7 @@ mod tests {
     fn a_hostile_name_is_only_text_in_every_mail() {
         let hostile =
             "Eve\r\nBcc: all@evil.example\n\n<script>alert(1)</script><img src=https://evil.example/x>\u{202e}gro";
-        for mail in all(hostile, "ida@acme.example") {
+        for mail in in_both_languages(hostile) {
             let kind = mail.kind;
             assert!(!mail.subject.contains(['\r', '\n', '\u{202e}']), "{kind}: {}", mail.subject);
             assert!(!mail.html.contains("<script") && !mail.html.contains("<img"), "{kind}: {}", mail.html);
@@ -315,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_mail_names_no_other_host_and_loads_nothing() {
-        for mail in all("Ida Marlow", "ida@acme.example") {
+        for mail in in_both_languages("Ida Marlow") {
             let kind = mail.kind;
             let html = mail.html.to_lowercase();
             for part in ["<img", "src=", "url(", "<link", "<script", "@import"] {
@@ -324,13 +359,35 @@ mod tests {
             let addresses = html.matches("://").count();
             assert_eq!(addresses, html.matches("https://bailiwick.example.com/").count(), "{kind}");
             assert!(html.contains("color-scheme"), "{kind}");
-            assert!(html.contains("lang=\"en\""), "{kind}");
         }
     }
 
     #[test]
+    fn a_mail_is_in_the_language_of_its_reader() {
+        let shown =
+            |text: &str| text.replace("Ida Marlow", "").replace("Bailiwick", "").replace("ida@acme.example", "");
+        for (locale, lang) in [("ja", "ja"), ("ja-JP", "ja"), ("de", "en"), ("", "en")] {
+            for mail in all_in(locale, "Ida Marlow", "ida@acme.example") {
+                let kind = mail.kind;
+                assert!(mail.html.contains(&format!("<html lang=\"{lang}\">")), "{kind}: {}", mail.html);
+                let is_japanese = |text: &str| text.contains(|c: char| ('\u{3040}'..='\u{30ff}').contains(&c));
+                let is_english =
+                    |text: &str| shown(text).split(' ').any(|word| ["the", "is", "it", "of"].contains(&word));
+                for text in [&mail.subject, &mail.text] {
+                    assert_eq!(is_japanese(text), lang == "ja", "{kind}: {text}");
+                    assert!(lang == "en" || !is_english(text), "{kind}: {text}");
+                }
+            }
+        }
+        let at = Time::parse("2026-03-03T09:00:00Z").expect("a time");
+        let mail = TestMail { by: "The account", at }.mail("ida@acme.example", "ja").expect("a mail");
+        assert!(mail.text.contains("The account"), "a name is not translated: {}", mail.text);
+        assert!(mail.text.contains("2026 年 3 月 3 日 09:00 (UTC)"), "{}", mail.text);
+    }
+
+    #[test]
     fn the_text_part_says_all_that_the_html_part_says() {
-        for mail in all("Ida Marlow", "ida@acme.example") {
+        for mail in in_both_languages("Ida Marlow") {
             let kind = mail.kind;
             let page = scraper::Html::parse_document(&mail.html);
             let select = |selector: &str| -> Vec<String> {
@@ -344,7 +401,7 @@ mod tests {
             assert!(said.len() >= 3, "{kind}: {said:?}");
             for sentence in said {
                 // The button's fallback says what the text part is made of anyway.
-                if !sentence.starts_with("If the button does not work") {
+                if !sentence.starts_with("If the button does not work") && !sentence.starts_with("ボタンが") {
                     assert!(
                         text.contains(sentence.trim_end_matches(':')),
                         "{kind}: the text lacks {sentence:?} in:\n{}",
@@ -357,7 +414,7 @@ mod tests {
                 assert_eq!(link, "https://bailiwick.example.com/invitations/accept?token=abc&x=1");
                 assert!(mail.text.lines().any(|line| line == link), "{kind}: the link stands on a line of its own");
             }
-            assert!(mail.text.lines().all(|line| line.len() <= 200), "{kind}");
+            assert!(mail.text.lines().all(|line| line.chars().count() <= 200), "{kind}");
             assert!(!mail.text.contains("\n\n\n") && !mail.text.contains("&amp;"), "{kind}:\n{}", mail.text);
         }
     }

@@ -216,7 +216,7 @@ impl Session {
     ) -> Result<Self, Stop> {
         let addresses = resolve(server, patience).await.map_err(|failure| stop("name-resolution", failure))?;
         let texts: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-        steps.ok("name-resolution", format!("{} is {}.", server.host, texts.join(", ")));
+        steps.ok("name-resolution", format!("{} has the address {}.", server.host, texts.join(", ")));
         let mut stream = connect(server, &addresses, patience).await.map_err(|failure| stop("connect", failure))?;
         let end = |error: std::io::Error| stop("connect", words::lost(server, "connecting", &error.to_string()));
         let (peer, own) = (stream.peer_addr().map_err(end)?, stream.local_addr().map_err(end)?);

@@ -1,6 +1,6 @@
 //! What a role is, what it is made from, and the rules for both.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,18 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Time,
     error::{FieldError, Result},
+    language::Language,
     principal::{AccountId, Level, Rights, Scope, Service, Unit, urn},
+    web::Page,
 };
 
 /// Everything, the console's own users and keys too.
 pub const FULL_ACCESS: &str = "full-access";
 /// Everything may be seen, nothing changed.
 pub const READ_ONLY: &str = "read-only";
+
+/// What is said of a role whose id is not known.
+const GONE: &str = "This role does not exist any more.";
 
 /// Directories, groups and units of one role together. More than this is a directory of its own.
 const SCOPE_MAX: usize = 200;
@@ -47,10 +52,24 @@ impl Role {
 
     /// What an id that is not known stands for: nothing.
     pub(super) fn nothing(id: &str) -> Self {
-        Self {
-            is_predefined: false,
-            ..Self::predefined(id, id, "This role does not exist any more.", Rights::default())
-        }
+        Self { is_predefined: false, ..Self::predefined(id, id, GONE, Rights::default()) }
+    }
+
+    /// Its name for a reader of a language: of those that come with the appliance it is a text of ours, of all others
+    /// what somebody called them.
+    pub fn name_in(&self, language: Language) -> Cow<'_, str> {
+        if self.is_predefined { language.say(&self.name) } else { Cow::Borrowed(&self.name) }
+    }
+
+    /// The same on a page.
+    pub fn name_on(&self, page: &Page) -> Cow<'_, str> {
+        self.name_in(page.language())
+    }
+
+    /// Its description on a page, likewise.
+    pub fn description_on(&self, page: &Page) -> Cow<'_, str> {
+        let is_ours = self.is_predefined || self.description == GONE;
+        if is_ours { page.t(self.description.as_str()) } else { Cow::Borrowed(&self.description) }
     }
 
     /// Whether its holders administer the account: users, roles and keys, all of it.

@@ -240,6 +240,17 @@ async fn form_page(
     let title = role.as_ref().map_or_else(|| "Create a role".to_owned(), |role| role.name.clone());
     let is_held = role.as_ref().is_none_or(|role| actions::check_grant(&ctx.principal, role).is_ok());
     let page = Page::new(ctx, title, "roles");
+    // What somebody called a role is no text of ours.
+    let page = if role.as_ref().is_some_and(|role| !role.is_predefined) { page.named() } else { page };
+    // What is only shown is shown as lists show it.
+    let form = match &role {
+        Some(role) if role.is_predefined => RoleForm {
+            name: role.name_on(&page).into_owned(),
+            description: role.description_on(&page).into_owned(),
+            ..form
+        },
+        _ => form,
+    };
     let is_open = page.may("identity", "full") && is_held && role.as_ref().is_none_or(|role| !role.is_predefined);
     let template = FormPage {
         page,

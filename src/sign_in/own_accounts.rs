@@ -17,7 +17,7 @@ use crate::{
     audit::{self, Entry, Outcome},
     error::{Error, FieldError, Result},
     principal::{AccountId, Principal},
-    roles,
+    roles::{self, Role},
     sessions::Origin,
     users::{self, Member},
     web::{Ctx, Form, Page, html, html_status, redirect, redirect_with},
@@ -26,7 +26,7 @@ use crate::{
 /// An account of the reader.
 struct Own {
     account: Account,
-    role: String,
+    role: Role,
     /// May ask for it back.
     is_administrator: bool,
 }
@@ -67,7 +67,7 @@ pub(super) async fn list(ctx: Ctx) -> Result<HttpResponse> {
             for id in users::accounts_of(c, &who.id)? {
                 if let Some((member, account)) = users::find_member(c, &who.id, id)?.zip(accounts::find(c, id)?) {
                     let is_administrator = member.role.is_administrator();
-                    own.push(Own { account, role: member.role.name, is_administrator });
+                    own.push(Own { account, role: member.role, is_administrator });
                 }
             }
             own.sort_by(|a, b| a.account.alias.cmp(&b.account.alias));

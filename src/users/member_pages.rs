@@ -16,8 +16,7 @@ use crate::{
     principal::AccountId,
     roles::{self, Role},
     web::{
-        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, grouped, href, html, html_status,
-        redirect_with,
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, href, html, html_status, redirect_with,
     },
 };
 
@@ -130,7 +129,7 @@ async fn page(ctx: &Ctx, id: String, chosen: Option<String>, error: Option<Error
         roles.push(member.role.clone());
     }
     let refused = error.map_or_else(|| Ok(Refused::none()), Refused::of)?;
-    let page = Page::new(ctx, member.user.name.clone(), "users");
+    let page = Page::new(ctx, member.user.name.clone(), "users").named();
     let is_self = ctx.principal.id == member.user.id;
     let is_open = page.may("identity", "full") && roles::check_grant(&ctx.principal, &member.role).is_ok();
     let chosen = chosen.unwrap_or_else(|| member.role.id.clone());
@@ -220,22 +219,6 @@ struct RemovePage {
     keys: i64,
     /// Open invitations whose links do.
     invitations: i64,
-}
-
-impl RemovePage {
-    fn counted_keys(&self) -> String {
-        match self.keys {
-            1 => "1 API key".to_owned(),
-            keys => format!("{} API keys", grouped(keys)),
-        }
-    }
-
-    fn counted_invitations(&self) -> String {
-        match self.invitations {
-            1 => "1 invitation".to_owned(),
-            invitations => format!("{} invitations", grouped(invitations)),
-        }
-    }
 }
 
 /// What users have to ask of rooms above; `app` fills it in.

@@ -11,6 +11,7 @@ use super::{
     door,
 };
 use crate::{
+    clock::Time,
     error::{Error, Result},
     language::Language,
     principal::{Level, Permission, Rights, Service},
@@ -220,6 +221,16 @@ impl Page {
         let count = count.try_into().unwrap_or(i64::MAX);
         let is_one = self.language == Language::English && count == 1;
         self.language.fill(if is_one { one } else { many }, &[&grouped(count)])
+    }
+
+    /// The language that the page is in.
+    pub fn language(&self) -> Language {
+        self.language
+    }
+
+    /// A time where no `<time>` element can stand.
+    pub fn time(&self, at: &Time) -> String {
+        self.language.time(*at)
     }
 
     /// What the browser script says in the reader's language, as JSON; empty when that is what stands in it.

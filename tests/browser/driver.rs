@@ -225,6 +225,14 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
+    /// The language that the browser asks for from the next page on.
+    pub async fn prefer_language(&self, tag: &str) {
+        let agent = self.script("return navigator.userAgent").await;
+        let parameters = json!({"userAgent": agent, "acceptLanguage": tag});
+        let command = json!({"cmd": "Emulation.setUserAgentOverride", "params": parameters});
+        self.call("POST", "/goog/cdp/execute", Some(command)).await;
+    }
+
     /// Makes pages believe that the system is set to dark (or light) colours.
     pub async fn prefer_dark(&self, is_dark: bool) {
         let scheme = if is_dark { "dark" } else { "light" };
