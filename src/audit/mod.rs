@@ -82,7 +82,11 @@ where
 /// Writes records that accompany no change.
 pub async fn record(kernel: &Kernel, principal: &Principal, entries: Vec<Entry>) -> Result<()> {
     let (kernel_, principal) = (kernel.clone(), principal.clone());
+    let is_refusal = entries.iter().any(|entry| entry.outcome == Outcome::Denied);
     kernel.db.write(move |connection| write(&kernel_, connection, &principal, |_| Ok(((), entries)))).await?;
+    if let Some(ongoing) = web::ongoing().filter(|_| is_refusal) {
+        ongoing.note_refusal();
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! One file per room or rule. The appliance runs in this process, so that a test can set its clock and look into its
 //! database; the command line is tested as the program that it is.
 
+mod access;
 mod api_key_life;
 mod api_keys;
 mod api_once;
