@@ -109,9 +109,7 @@ fn jobs(app: &App) {
             match accounts::purge_due(&kernel, &owned).await {
                 Ok(0) => {}
                 Ok(accounts) => tracing::info!(accounts, "deleted accounts whose time was over"),
-                Err(error) => {
-                    tracing::error!(error = %error.chain(), "a deleted account could not be purged; it is tried again")
-                }
+                Err(error) => tracing::error!(error = %error.chain(), "deleted accounts could not be looked for"),
             }
         }
     });

@@ -429,7 +429,7 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
         Admin::SetOwner { email } => {
             let (folded, region) = (users::fold_email(&email), app.kernel.config.region.clone());
             audit::change_blocking(&app.kernel, &principal(&app, None), move |c| {
-                Ok(((), vec![users::set_owner(c, &region, &folded, now)?]))
+                Ok(((), users::set_owner(c, &region, &folded, now)?))
             })?;
             say(&format!("{email} owns the appliance now."));
         }
