@@ -491,8 +491,9 @@ impl Gate for Door {
         Box::pin(async move {
             let now = self.kernel.clock.now();
             // By status: wrong ids in a row must not hide that somebody tries what is forbidden.
-            let subject = format!("{} {}", principal.urn(), refusal.status);
-            let Some(left_out) = self.denials.admit(&subject, DENIALS_MAX, MINUTE, now) else { return };
+            let subject = format!("{} {} {}", principal.urn(), refusal.status, refusal.is_polling);
+            let most = if refusal.is_polling { 1 } else { DENIALS_MAX };
+            let Some(left_out) = self.denials.admit(&subject, most, MINUTE, now) else { return };
             let entry = Entry::new("audit.access_denied.v1")
                 .outcome(Outcome::Denied)
                 .detail("method", refusal.method)

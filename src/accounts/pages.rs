@@ -120,16 +120,15 @@ struct DeletePage {
     error: String,
 }
 
-async fn deletion(ctx: &Ctx, typed: String, error: String) -> Result<HttpResponse> {
+async fn deletion(ctx: &Ctx, status: StatusCode, typed: String, error: String) -> Result<HttpResponse> {
     let account = own(ctx).await?;
-    let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = Page::new(ctx, format!("Delete {}", account.alias), "account");
     html_status(status, &DeletePage { page, account, typed, error })
 }
 
 /// `GET /settings/account/delete`.
 pub(super) async fn confirm_deletion(ctx: Ctx) -> Result<HttpResponse> {
-    deletion(&ctx, String::new(), String::new()).await
+    deletion(&ctx, StatusCode::OK, String::new(), String::new()).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,8 +156,9 @@ pub(super) async fn delete(ctx: Ctx, form: Form<DeleteForm>) -> Result<HttpRespo
         }
         Err(Error::Invalid(errors)) => {
             let error = errors.into_iter().next().map(|error| error.message).unwrap_or_default();
-            deletion(&ctx, form.0.confirm, error).await
+            deletion(&ctx, StatusCode::UNPROCESSABLE_ENTITY, form.0.confirm, error).await
         }
+        Err(Error::Conflict(why)) => deletion(&ctx, StatusCode::CONFLICT, form.0.confirm, why).await,
         Err(other) => Err(other),
     }
 }

@@ -288,8 +288,13 @@ fn address(request: &ServiceRequest, web: &Web) -> Address {
         .take(256)
         .collect();
     let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
-    let is_polling = request.path().ends_with("/progress");
+    let is_polling = is_polling(request.path());
     Address { ip, request_id, user_agent, is_polling }
+}
+
+/// Whether an open page asks for this address by itself.
+pub(super) fn is_polling(path: &str) -> bool {
+    path.ends_with("/progress")
 }
 
 async fn page_principal(request: &ServiceRequest, web: &Web, address: &Address) -> Result<Option<Principal>> {

@@ -3,13 +3,14 @@
 //! The one mechanism for all routes. The door calls it with every answer; a refusal that the room has recorded itself, with
 //! what it knows of it ([`crate::audit::attempt`]), is not recorded twice. What is recorded: 403 and 404 (another account's
 //! id is answered like one that does not exist), 400 (a forged cursor, an unknown parameter or form field), and on a
-//! changing request of the API also 409 and 422: a field that is not for the caller to set is refused like a misspelt one,
-//! and a program has no reason to misspell. A person who has to correct a form (422 of a page) is not put on the record,
-//! nor is a stranger, nor a page that asks by itself how something goes on.
+//! changing request of the API also 422: a field that is not for the caller to set is refused like a misspelt one, and a
+//! program has no reason to misspell. A person who has to correct a form (422 of a page) is not put on the record, nor is a
+//! stranger, nor what only cannot be done now (409).
 //!
 //! A record has the method, the path without its query, the status and the reason. It never has a value that was sent: the
 //! reason names fields, and is cut where a message would quote. How many there are in a minute is bounded per principal and
-//! status by the gate, and the next one says how many were left out: a flood of one kind does not hide another.
+//! status by the gate, and the next one says how many were left out: a flood of one kind does not hide another. A page that
+//! asks by itself how something goes on, and is left open, makes fewer of them.
 
 use actix_web::{
     HttpMessage as _,
@@ -20,8 +21,8 @@ use actix_web::{
 };
 
 use super::{
-    context::{Ctx, Web},
-    door::{DoorKind, Passage},
+    context::Web,
+    door::{self, DoorKind, Passage},
 };
 use crate::{
     error::{Error, FieldError},
@@ -37,6 +38,8 @@ pub struct Refusal {
     pub status: u16,
     /// Quotes nothing that was sent, other than names of fields.
     pub why: String,
+    /// Asked by an open page and not by anybody's doing.
+    pub is_polling: bool,
 }
 
 /// Who asks, as soon as they are known.
@@ -70,7 +73,7 @@ fn is_recorded(kind: DoorKind, method: &Method, status: StatusCode) -> bool {
     let is_change = !matches!(*method, Method::GET | Method::HEAD);
     match status {
         StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => true,
-        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => is_change && kind == DoorKind::Api,
+        StatusCode::UNPROCESSABLE_ENTITY => is_change && kind == DoorKind::Api,
         _ => false,
     }
 }
@@ -85,8 +88,7 @@ pub(super) async fn record(passage: &Passage, response: &ServiceResponse<BoxBody
     let (principal, why) = {
         let extensions = request.extensions();
         let Some(Asking(principal)) = extensions.get() else { return };
-        let is_polling = extensions.get::<Ctx>().is_some_and(|ctx| ctx.address.is_polling);
-        if is_polling || extensions.contains::<Recorded>() {
+        if extensions.contains::<Recorded>() {
             return;
         }
         let why = error.map(Why::of).map(|why| why.0).or_else(|| extensions.get::<Why>().map(|why| why.0.clone()));
@@ -98,6 +100,7 @@ pub(super) async fn record(passage: &Passage, response: &ServiceResponse<BoxBody
         path: request.path().to_owned(),
         status: response.status().as_u16(),
         why,
+        is_polling: door::is_polling(request.path()),
     };
     web.gate.denied(principal, refusal).await;
 }
@@ -131,7 +134,7 @@ mod tests {
             (DoorKind::Page, Method::POST, 422, false),
             (DoorKind::Api, Method::POST, 422, true),
             (DoorKind::Api, Method::GET, 422, false),
-            (DoorKind::Api, Method::DELETE, 409, true),
+            (DoorKind::Api, Method::DELETE, 409, false),
             (DoorKind::Page, Method::GET, 404, true),
             (DoorKind::Api, Method::GET, 400, true),
             (DoorKind::Api, Method::POST, 412, false),

@@ -17,6 +17,7 @@ mod contacts;
 mod csrf;
 mod door;
 mod history;
+mod hostile;
 mod invitations;
 mod japanese;
 mod mail;
@@ -228,11 +229,21 @@ impl TestApp {
 
     /// An API key of an account, as `id:secret`.
     pub fn key(&self, account: AccountId, role: &str) -> String {
+        self.key_with(account, role, None)
+    }
+
+    /// One that may change users, roles and keys as far as its role says; others only look, unless they may do everything.
+    pub fn admin_key(&self, account: AccountId, role: &str) -> String {
+        self.key_with(account, role, Some(true))
+    }
+
+    fn key_with(&self, account: AccountId, role: &str, may_administer: Option<bool>) -> String {
         let machine = Principal::command_line("default", Some(account), "root");
         let count = self.count("SELECT count(*) FROM api_key");
         let input = keys::KeyInput {
             alias: Some(format!("{role}-{count}")),
             role_id: Some(role.into()),
+            may_administer,
             ..keys::KeyInput::default()
         };
         let made = off(|| keys::create_blocking(&self.app.kernel, &machine, input)).expect("a key");
