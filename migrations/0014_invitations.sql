@@ -16,6 +16,9 @@ CREATE TABLE invitation (
     -- Who made it: URN, and the name of then.
     invited_by    TEXT    NOT NULL,
     inviter_name  TEXT    NOT NULL,
+    -- The member it hangs on: it lets nobody in when they may not give its role any more. NULL: made at the command line, or
+    -- by a key that was.
+    inviter_id    TEXT,
     lifetime_days INTEGER NOT NULL CHECK (lifetime_days BETWEEN 1 AND 30),
     created_at    INTEGER NOT NULL,
     last_sent_at  INTEGER NOT NULL,
@@ -32,6 +35,7 @@ CREATE TABLE invitation (
 CREATE INDEX invitation_by_account ON invitation (account_id, id);
 -- One at a time for an address.
 CREATE UNIQUE INDEX invitation_open ON invitation (account_id, email_folded) WHERE state = 'invited';
+CREATE INDEX invitation_open_by_inviter ON invitation (account_id, inviter_id) WHERE state = 'invited';
 CREATE INDEX invitation_open_by_role ON invitation (account_id, role_id) WHERE state = 'invited';
 CREATE INDEX invitation_open_by_end ON invitation (expires_at) WHERE state = 'invited';
 

@@ -385,7 +385,8 @@ const NEIGHBOURS: roles::Neighbours = roles::Neighbours {
 };
 
 /// What users have to ask.
-const MEMBER_NEIGHBOURS: users::Neighbours = users::Neighbours { keys_of: api_keys::count_by_answerer };
+const MEMBER_NEIGHBOURS: users::Neighbours =
+    users::Neighbours { keys_of: api_keys::count_by_answerer, invitations_of: invitations::count_open_by_inviter };
 
 /// The gate: who is behind a session cookie or an API key. Everything is read again on every request, so that what is
 /// taken from somebody is gone with their next one.

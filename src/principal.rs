@@ -185,6 +185,14 @@ impl Rights {
         self.level(service) >= level
     }
 
+    /// What both hold: the lower level of each service.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Self {
+        Service::ALL
+            .into_iter()
+            .fold(Self::default(), |rights, one| rights.with(one, self.level(one).min(other.level(one))))
+    }
+
     /// Whether everything that `other` holds is held here too: nobody grants more than they hold.
     pub fn includes(&self, other: &Self) -> bool {
         Service::ALL.iter().all(|service| self.level(*service) >= other.level(*service))

@@ -21,7 +21,9 @@ mod tests;
 pub use actions::{GRACE_US, Purge, ask_to_restore, purge_due, restore};
 pub use contacts::{ContactList, Contacts, begin_contacts, contacts};
 pub use model::{Account, AccountState, check_alias};
-pub use queries::{count, count_by_maker, find, find_by_alias, history_days, list, per_user, set_maker, suspended};
+pub use queries::{
+    count, count_by_maker, find, find_by_alias, find_only, history_days, list, per_user, set_maker, suspended,
+};
 pub use regional::{LOCALES, check_locale, check_time_zone, time_zones};
 use rusqlite::Connection;
 

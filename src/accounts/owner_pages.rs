@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     principal::AccountId,
-    web::{Ctx, Form, Page, PathId, html, html_status, redirect_with},
+    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with},
 };
 
 #[derive(Template)]
@@ -24,23 +24,40 @@ struct AllPage {
     accounts: Vec<Account>,
     per_user: String,
     error: String,
+    first_href: String,
+    next_href: String,
 }
 
-async fn page(ctx: &Ctx, typed: Option<String>, error: String) -> Result<HttpResponse> {
-    let (accounts, per_user) = ctx.kernel.db.read(|c| Ok((queries::list(c)?, queries::per_user(c)?))).await?;
+async fn page(ctx: &Ctx, list: ListQuery, typed: Option<String>, error: String) -> Result<HttpResponse> {
+    let after = list.position::<String>()?.unwrap_or_default();
+    let read =
+        move |c: &rusqlite::Connection| Ok((queries::list_behind(c, &after, PAGE_SIZE + 1)?, queries::per_user(c)?));
+    let (accounts, per_user) = ctx.kernel.db.read(read).await?;
+    let Listing { rows, next } = Listing::cut(accounts, PAGE_SIZE, |account| account.alias.clone());
+    let link = |cursor: &str| href("/appliance/accounts", &[("cursor", cursor)]);
     let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let template = AllPage {
         page: Page::new(ctx, "Accounts of this appliance", "appliance"),
-        accounts,
+        accounts: rows,
+        first_href: list.cursor.as_ref().map(|_| link("")).unwrap_or_default(),
+        next_href: next.map(|cursor| link(&cursor)).unwrap_or_default(),
         per_user: typed.unwrap_or_else(|| per_user.to_string()),
         error,
     };
     html_status(status, &template)
 }
 
-/// `GET /appliance/accounts`.
-pub(super) async fn list(ctx: Ctx) -> Result<HttpResponse> {
-    page(&ctx, None, String::new()).await
+/// Where in the list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccountsQuery {
+    cursor: Option<String>,
+}
+
+/// `GET /appliance/accounts`, by alias.
+pub(super) async fn list(ctx: Ctx, query: Query<AccountsQuery>) -> Result<HttpResponse> {
+    let cursor = query.0.cursor.filter(|cursor| !cursor.is_empty());
+    page(&ctx, ListQuery { limit: None, cursor }, None, String::new()).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,7 +73,7 @@ pub(super) async fn set_limit(ctx: Ctx, form: Form<LimitForm>) -> Result<HttpRes
         Ok(()) => Ok(redirect_with("/appliance/accounts", "success", "The limit was saved.")),
         Err(Error::Invalid(errors)) => {
             let error = errors.into_iter().next().map(|error| error.message).unwrap_or_default();
-            page(&ctx, Some(form.0.accounts_per_user), error).await
+            page(&ctx, ListQuery { limit: None, cursor: None }, Some(form.0.accounts_per_user), error).await
         }
         Err(other) => Err(other),
     }

@@ -251,7 +251,21 @@ pub fn find_by_alias(connection: &Connection, alias: &str) -> Result<Option<Acco
     Ok(connection.prepare_cached(accounts!("WHERE alias = ?1"))?.query_row([alias], read).optional()?)
 }
 
-/// All accounts, for the command line and the appliance's owner.
+/// The account of an appliance that has no other.
+pub fn find_only(connection: &Connection) -> Result<Option<AccountId>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM account LIMIT 2")?;
+    let ids = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<AccountId>>>()?;
+    Ok(if let [only] = ids.as_slice() { Some(*only) } else { None })
+}
+
+/// Up to `limit` accounts by alias, behind `after`, for the appliance's owner.
+pub(super) fn list_behind(connection: &Connection, after: &str, limit: usize) -> Result<Vec<Account>> {
+    let mut statement = connection.prepare_cached(accounts!("WHERE alias > ?1 ORDER BY alias LIMIT ?2"))?;
+    let rows = statement.query_map(params![after, limit], read)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// All accounts, for the command line.
 pub fn list(connection: &Connection) -> Result<Vec<Account>> {
     let mut statement = connection.prepare_cached(accounts!("ORDER BY id"))?;
     let rows = statement.query_map([], read)?;

@@ -58,7 +58,7 @@ pub(super) fn shown_to(principal: &Principal, id: &str) -> String {
 }
 
 /// The user behind a principal, who answers for what it makes.
-fn answering_user(connection: &Connection, principal: &Principal) -> Result<Option<String>> {
+pub(super) fn answering_user(connection: &Connection, principal: &Principal) -> Result<Option<String>> {
     Ok(match principal.kind {
         PrincipalKind::User => Some(principal.id.clone()),
         PrincipalKind::ApiKey => {

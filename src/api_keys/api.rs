@@ -231,7 +231,7 @@ pub(super) async fn update(ctx: Ctx, id: PathId<String>, input: Json<KeyInput>) 
 #[utoipa::path(post, path = "/api/apikeys/{id}/rotate", tag = "apikeys", params(("id" = String, Path)),
     request_body = RotateInput, responses((status = 200, body = KeyView)))]
 pub(super) async fn rotate(ctx: Ctx, id: PathId<String>, input: Json<RotateInput>) -> Result<HttpResponse> {
-    let rotated = rotation::rotate(&ctx.kernel, &ctx.principal, id.0, input.0).await?;
+    let rotated = rotation::rotate(&ctx.kernel, &ctx.principal, id.0, input.0, None).await?;
     Ok(HttpResponse::Ok().json(KeyView::with_secret(&ctx, rotated).await?))
 }
 

@@ -1,6 +1,6 @@
 //! The keys for people: list, create, edit, lock out, rotate, take over, remove; and the page that shows a secret once.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::HttpResponse;
 use askama::Template;
 use serde::Deserialize;
 
@@ -15,11 +15,13 @@ use super::{
 use crate::{
     accounts,
     clock::{DAY, Time},
-    error::{Error, FieldError, Result},
+    error::{Error, Result},
     principal::PrincipalKind,
     roles::{self, Role},
     users,
-    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with},
+    web::{
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, href, html, html_status, redirect_with,
+    },
 };
 
 /// From so many keys on a list is worth searching.
@@ -182,6 +184,8 @@ struct Shown {
     is_open: bool,
     /// This reader answers for it.
     is_own: bool,
+    /// It may do less than its role says, because whoever answers for it may.
+    is_held_back: bool,
 }
 
 #[derive(Template)]
@@ -198,16 +202,13 @@ struct FormPage {
     /// This reader may give it leave to administer.
     offers_leave: bool,
     lets_keys_administer: bool,
-    errors: Vec<FieldError>,
+    refused: Refused,
 }
 
 impl FormPage {
     /// What is wrong with any of the fields that one input of the page stands for.
     fn error(&self, fields: &[&str]) -> &str {
-        self.errors
-            .iter()
-            .find(|error| fields.contains(&error.field.as_str()))
-            .map_or("", |error| error.message.as_str())
+        self.refused.error(fields)
     }
 
     fn is_open(&self) -> bool {
@@ -238,7 +239,8 @@ async fn shown(ctx: &Ctx, id: String) -> Result<Shown> {
                     None => "somebody who has left".to_owned(),
                 },
             };
-            let is_open = roles::check_grant(&who, &roles::held(c, account, &key.role_id)?).is_ok();
+            let role = roles::held(c, account, &key.role_id)?;
+            let is_open = roles::check_grant(&who, &role).is_ok();
             let is_own = key.answered_by.as_ref() == Some(&who.id);
             Ok(Shown {
                 urn: key.urn(&who.region),
@@ -246,14 +248,14 @@ async fn shown(ctx: &Ctx, id: String) -> Result<Shown> {
                 previous: key.previous(now).cloned(),
                 is_open,
                 is_own,
+                is_held_back: standing.answerer.holds_back(&role),
                 standing,
             })
         })
         .await
 }
 
-async fn form_page(ctx: &Ctx, form: KeyForm, shown: Option<Shown>, errors: Vec<FieldError>) -> Result<HttpResponse> {
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+async fn form_page(ctx: &Ctx, form: KeyForm, shown: Option<Shown>, refused: Refused) -> Result<HttpResponse> {
     let title = match &shown {
         Some(shown) => format!("API key “{}”", shown.standing.key.alias),
         None => "Create an API key".into(),
@@ -273,7 +275,7 @@ async fn form_page(ctx: &Ctx, form: KeyForm, shown: Option<Shown>, errors: Vec<F
         .await?;
     roles.sort_by_key(|role| !role.is_predefined);
     html_status(
-        status,
+        refused.status,
         &FormPage {
             page: Page::new(ctx, title, "api-keys"),
             form,
@@ -284,14 +286,14 @@ async fn form_page(ctx: &Ctx, form: KeyForm, shown: Option<Shown>, errors: Vec<F
             may_never: actions::has_everything(&ctx.principal),
             offers_leave: is_full_user(ctx),
             lets_keys_administer,
-            errors,
+            refused,
         },
     )
 }
 
 pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
     let form = KeyForm { role: roles::READ_ONLY.into(), expires: "365".into(), ..KeyForm::default() };
-    form_page(&ctx, form, None, Vec::new()).await
+    form_page(&ctx, form, None, Refused::none()).await
 }
 
 #[derive(Template)]
@@ -328,14 +330,13 @@ pub(super) async fn create(ctx: Ctx, form: Form<KeyForm>) -> Result<HttpResponse
     };
     match made {
         Ok(created) => secret_page(&ctx, format!("API key “{}” created", created.key.alias), &created),
-        Err(Error::Invalid(errors)) => form_page(&ctx, form.0, None, errors).await,
-        Err(other) => Err(other),
+        Err(error) => form_page(&ctx, form.0, None, Refused::of(error)?).await,
     }
 }
 
 pub(super) async fn edit(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     let shown = shown(&ctx, id.0).await?;
-    form_page(&ctx, KeyForm::of(&shown.standing.key), Some(shown), Vec::new()).await
+    form_page(&ctx, KeyForm::of(&shown.standing.key), Some(shown), Refused::none()).await
 }
 
 pub(super) async fn update(ctx: Ctx, id: PathId<String>, form: Form<KeyForm>) -> Result<HttpResponse> {
@@ -345,11 +346,11 @@ pub(super) async fn update(ctx: Ctx, id: PathId<String>, form: Form<KeyForm>) ->
     };
     match updated {
         Ok(_) => Ok(redirect_with("/api-keys", "success", "The key was saved.")),
-        Err(Error::Invalid(errors)) => {
+        Err(error) => {
+            let refused = Refused::of(error)?;
             let shown = shown(&ctx, id.0).await?;
-            form_page(&ctx, form.0, Some(shown), errors).await
+            form_page(&ctx, form.0, Some(shown), refused).await
         }
-        Err(other) => Err(other),
     }
 }
 
@@ -383,6 +384,8 @@ pub(super) async fn take_over(ctx: Ctx, id: PathId<String>) -> Result<HttpRespon
 struct RotatePage {
     page: Page,
     key: ApiKey,
+    /// This reader answers for it already.
+    is_own: bool,
     previous: Option<PreviousSecret>,
     chosen: String,
 }
@@ -395,13 +398,14 @@ impl RotatePage {
 
 /// `GET /api-keys/{id}/rotate`.
 pub(super) async fn confirm_rotation(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
-    let Shown { standing, previous, is_open, .. } = shown(&ctx, id.0).await?;
+    let Shown { standing, previous, is_open, is_own, .. } = shown(&ctx, id.0).await?;
     if !is_open {
         return Err(Error::Forbidden("This key holds more rights than you do.".into()));
     }
     html(&RotatePage {
         page: Page::new(&ctx, format!("Rotate “{}”", standing.key.alias), "api-keys"),
         key: standing.key,
+        is_own,
         previous,
         chosen: OVERLAP_HOURS_DEFAULT.to_string(),
     })
@@ -411,13 +415,19 @@ pub(super) async fn confirm_rotation(ctx: Ctx, id: PathId<String>) -> Result<Htt
 #[serde(deny_unknown_fields)]
 pub(super) struct RotateForm {
     overlap: i64,
+    /// Of the secret that the page was about.
+    secret: String,
 }
 
 /// `POST /api-keys/{id}/rotate`.
 pub(super) async fn rotate(ctx: Ctx, id: PathId<String>, form: Form<RotateForm>) -> Result<HttpResponse> {
     let input = RotateInput { overlap_hours: Some(form.0.overlap) };
-    let rotated = rotation::rotate(&ctx.kernel, &ctx.principal, id.0, input).await?;
-    secret_page(&ctx, format!("New secret of “{}”", rotated.key.alias), &rotated)
+    let path = format!("/api-keys/{}", id.0);
+    match rotation::rotate(&ctx.kernel, &ctx.principal, id.0, input, Some(form.0.secret)).await {
+        Ok(rotated) => secret_page(&ctx, format!("New secret of “{}”", rotated.key.alias), &rotated),
+        Err(Error::Conflict(why)) => Ok(redirect_with(&path, "danger", &why)),
+        Err(other) => Err(other),
+    }
 }
 
 /// `POST /api-keys/{id}/end-old-secret`.

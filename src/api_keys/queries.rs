@@ -129,19 +129,21 @@ pub(super) fn update(connection: &Connection, key: &ApiKey) -> Result<bool> {
 }
 
 /// Puts a new secret in the place of the present one, which becomes the previous one until `previous_ends_at`. The one
-/// before that is gone.
+/// before that is gone. `answered_by` answers for the key from now on.
 pub(super) fn rotate(
     connection: &Connection,
     account: AccountId,
     id: &str,
     secret: &NewSecret<'_>,
+    answered_by: Option<&str>,
     previous_ends_at: Time,
 ) -> Result<()> {
     connection.execute(
         "UPDATE api_key SET previous_hash = secret_hash, previous_start = secret_start, previous_shown_to = shown_to,
-             previous_ends_at = ?3, previous_used_at = NULL, secret_hash = ?4, secret_start = ?5, shown_to = ?6
+             previous_ends_at = ?3, previous_used_at = NULL, secret_hash = ?4, secret_start = ?5, shown_to = ?6,
+             answered_by = ?7
          WHERE account_id = ?1 AND id = ?2",
-        params![account, id, previous_ends_at, secret.hash, secret.start, secret.shown_to],
+        params![account, id, previous_ends_at, secret.hash, secret.start, secret.shown_to, answered_by],
     )?;
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! Rotation: a new secret for a key, while the old one works on for as long as programs need to change over.
 //!
 //! Invariants: a key has at most two secrets, and rotating again ends the older one at once; the new one is shown once;
-//! nobody rotates a key that holds more than they do, for they would see its secret (HOSTILE R08).
+//! nobody rotates a key that holds more than they do, for they would see its secret (HOSTILE R08); who was shown the new
+//! secret answers for the key, so that it goes with them (HOSTILE R07).
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    actions::{CreatedKey, DrawnSecret, changeable, shown_to},
+    actions::{CreatedKey, DrawnSecret, answering_user, changeable, shown_to},
     model::key_urn,
     queries,
 };
@@ -41,25 +42,36 @@ impl RotateInput {
     }
 }
 
-/// Gives a key a new secret.
+/// Gives a key a new secret. `seen` is the start of the secret that is to be replaced, where somebody has looked at it:
+/// a form that is sent twice must not end the secret that its first answer showed.
 pub(super) async fn rotate(
     kernel: &Kernel,
     principal: &Principal,
     id: String,
     input: RotateInput,
+    seen: Option<String>,
 ) -> Result<CreatedKey> {
     let (who, account, now) = (principal.clone(), principal.account()?, kernel.clock.now());
     let ends_at = input.ends_at(now)?;
     let attempt = Entry::new("audit.api_key_rotated.v1").subject(key_urn(&principal.region, account, &id));
     audit::attempt(kernel, principal, attempt, move |c| {
         let before = changeable(c, &who, account, &id)?;
+        if seen.is_some_and(|seen| seen != before.secret_start) {
+            return Err(Error::Conflict(
+                "This key was rotated meanwhile. Look at it before you rotate it again.".into(),
+            ));
+        }
         let drawn = DrawnSecret::draw();
         let person = shown_to(&who, &id);
-        queries::rotate(c, account, &id, &drawn.stored(&person), ends_at)?;
+        let answered_by = answering_user(c, &who)?.or_else(|| before.answered_by.clone());
+        queries::rotate(c, account, &id, &drawn.stored(&person), answered_by.as_deref(), ends_at)?;
         let key = queries::find(c, account, &id)?.ok_or(Error::NotFound("This API key"))?;
         let entry = Entry::new("audit.api_key_rotated.v1")
             .subject(key.urn(&who.region))
-            .changes(json!({"secret": shown(&before.secret_start)}), json!({"secret": shown(&key.secret_start)}))
+            .changes(
+                json!({"secret": shown(&before.secret_start), "answeredBy": before.answered_by}),
+                json!({"secret": shown(&key.secret_start), "answeredBy": key.answered_by}),
+            )
             .detail("previousEndsAt", ends_at)
             .detail("endedAtOnce", before.previous(now).map(|older| shown(&older.start)));
         Ok((CreatedKey { key, secret: drawn.whole }, vec![entry]))

@@ -1,9 +1,10 @@
 //! How keys stand: who answers for each, and whether it works because of that.
 //!
 //! A key that a user made goes with that user (HOSTILE R07): who was disabled or has left may still know its secret. Another
-//! administrator who takes it over answers for it from then on. Owns what "orphaned" means; nothing here changes anything.
+//! administrator who takes it over answers for it from then on. And it never does more than they may: whoever loses a role
+//! loses it for their keys too. Owns what "orphaned" and "held back" mean; nothing here changes anything.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::Connection;
 
@@ -11,15 +12,21 @@ use super::{
     model::{ApiKey, State},
     queries,
 };
-use crate::{clock::Time, error::Result, principal::AccountId, users};
+use crate::{
+    clock::Time,
+    error::Result,
+    principal::{AccountId, Rights, Scope},
+    roles::Role,
+    users,
+};
 
 /// Who answers for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answerer {
     /// Made at the command line: it needs nobody.
     Machine,
-    /// Somebody who may enter the account, by name.
-    Present(String),
+    /// Somebody who may enter the account, by name, and with what role.
+    Present(String, Role),
     Disabled(String),
     /// Not a member of the account any more.
     Gone,
@@ -33,16 +40,34 @@ impl Answerer {
     /// Why a key of theirs is refused, for the audit log.
     pub(super) fn refusal(&self) -> Option<&'static str> {
         match self {
-            Self::Machine | Self::Present(_) => None,
+            Self::Machine | Self::Present(..) => None,
             Self::Disabled(_) => Some("the user who answers for the key is disabled"),
             Self::Gone => Some("the user who answers for the key has left the account"),
         }
     }
 
+    /// What a key with this role may do: what both may, its role and that of whoever answers for it. Two different parts of
+    /// an account have nothing in common that could be told cheaply and surely, so nothing is left of them.
+    pub(super) fn narrow(&self, role: &Role) -> (Rights, Option<Arc<Scope>>) {
+        let Self::Present(_, theirs) = self else { return (role.rights, role.scope.clone()) };
+        let common = role.rights.common(&theirs.rights);
+        match (&role.scope, &theirs.scope) {
+            (own, None) => (common, own.clone()),
+            (None, theirs) => (common, theirs.clone()),
+            (Some(own), Some(theirs)) if own == theirs => (common, Some(own.clone())),
+            (own, _) => (Rights::default(), own.clone()),
+        }
+    }
+
+    /// Whether a key with this role may do less than the role says.
+    pub(super) fn holds_back(&self, role: &Role) -> bool {
+        self.narrow(role) != (role.rights, role.scope.clone())
+    }
+
     /// In plain words, after "This key does not work: ".
     pub(super) fn why(&self) -> String {
         match self {
-            Self::Machine | Self::Present(_) => String::new(),
+            Self::Machine | Self::Present(..) => String::new(),
             Self::Disabled(name) => format!("{name}, who answers for it, is disabled."),
             Self::Gone => "whoever answered for it is not in this account any more.".to_owned(),
         }
@@ -54,7 +79,7 @@ pub(super) fn answerer(connection: &Connection, account: AccountId, user: Option
     let Some(user) = user else { return Ok(Answerer::Machine) };
     Ok(match users::find_member(connection, user, account)? {
         None => Answerer::Gone,
-        Some(member) if member.is_enabled() => Answerer::Present(member.user.name),
+        Some(member) if member.is_enabled() => Answerer::Present(member.user.name, member.role),
         Some(member) => Answerer::Disabled(member.user.name),
     })
 }

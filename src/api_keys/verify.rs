@@ -3,6 +3,8 @@
 //! It must never let time or answer tell why a key was refused; the audit log says it, once a minute per key and
 //! reason, so that a flood of refusals does not fill the log.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::{
@@ -16,9 +18,8 @@ use crate::{
     clock::{MINUTE, Time},
     error::Result,
     kernel::Kernel,
-    principal::{Principal, PrincipalKind, PrincipalParts, Rights},
-    roles::{self, Role},
-    secret,
+    principal::{Principal, PrincipalKind, PrincipalParts, Rights, Scope},
+    roles, secret,
     web::{Address, KeyPair},
 };
 
@@ -44,9 +45,9 @@ enum Verdict {
 /// Everything that makes a principal of a key.
 struct Valid {
     key: ApiKey,
-    role: Role,
-    /// Those of the role that a key has.
+    /// Those that are left to it of its role.
     rights: Rights,
+    scope: Option<Arc<Scope>>,
     account: Account,
     /// Who was shown the secret that was sent.
     shown_to: String,
@@ -87,8 +88,9 @@ fn judge(connection: &Connection, sent: &KeyPair, address: &Address, now: Time) 
                     Administers::IfAllowed => queries::lets_keys_administer(connection, account.id)?,
                     Administers::Always => true,
                 };
-                let rights = held_by_key(role.rights, may_administer);
-                return Ok(Verdict::Valid(Box::new(Valid { key, role, rights, account, shown_to, is_previous })));
+                let (rights, scope) = answerer.narrow(&role);
+                let rights = held_by_key(rights, may_administer);
+                return Ok(Verdict::Valid(Box::new(Valid { key, rights, scope, account, shown_to, is_previous })));
             }
         },
     };
@@ -159,7 +161,7 @@ fn is_note_due(valid: &Valid, now: Time) -> bool {
 }
 
 fn principal(valid: Valid, address: &Address) -> Principal {
-    let Valid { key, role, rights, account, shown_to, is_previous: _ } = valid;
+    let Valid { key, rights, scope, account, shown_to, is_previous: _ } = valid;
     Principal::new(PrincipalParts {
         kind: PrincipalKind::ApiKey,
         account: Some(account.id),
@@ -171,7 +173,7 @@ fn principal(valid: Valid, address: &Address) -> Principal {
         email: String::new(),
         role_id: key.role_id,
         rights,
-        scope: role.scope,
+        scope,
         is_owner: false,
         session_id: None,
         address: Some(address.ip),

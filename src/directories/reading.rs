@@ -9,15 +9,48 @@ use super::{
     run::Stop,
 };
 use crate::{
+    accounts,
     connectors::{Connector, Delta, DeltaStop, Failure, FailureKind, Page},
+    db::Db,
     error::{Error, Result},
     kernel::BoxFuture,
+    principal::AccountId,
 };
 
 /// Pages between the connector and the planner; more would pile up in memory.
 const PAGES_WAITING: usize = 4;
 /// A server that sends just enough to stay alive must not own the directory for ever.
 const READING_MAX: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
+
+/// How often a reading asks whether its account is suspended.
+const ASKED_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The account that a reading is for: when it is suspended, nothing more is read for it.
+pub(super) struct Reader {
+    pub(super) db: Db,
+    pub(super) account: AccountId,
+}
+
+impl Reader {
+    /// Ends when the account is not active any more.
+    async fn suspended(&self) {
+        loop {
+            tokio::time::sleep(ASKED_EVERY).await;
+            let account = self.account;
+            let asked = self.db.read(move |c| Ok(accounts::find(c, account)?.is_some_and(|found| found.is_active())));
+            // A database that cannot be read stops the run by itself.
+            if matches!(asked.await, Ok(false)) {
+                return;
+            }
+        }
+    }
+}
+
+/// The run of an account that was suspended.
+pub(super) fn account_suspended() -> Stop {
+    let (reason, next_step) = ("The account was suspended meanwhile.", "Run it again once the account is back.");
+    Stop::Failed(Failure::new(FailureKind::Cancelled, reason, next_step))
+}
 
 /// What a complete reading says of itself.
 pub(super) struct Read {
@@ -64,10 +97,11 @@ impl From<DeltaStop> for Short {
 
 /// Reads everything. The planner comes back in any case, to be finished or settled; the outer error is its panic.
 pub(super) async fn everything(
+    reader: &Reader,
     connector: &dyn Connector,
     planner: Planner,
 ) -> Result<(Planner, Result<Read, Stop>), Stop> {
-    let (planner, reading) = feed(planner, |pages| connector.read_full(pages)).await?;
+    let (planner, reading) = feed(reader, planner, |pages| connector.read_full(pages)).await?;
     let read = reading.map(|end| Read {
         server: end.server,
         watermark: end.watermark,
@@ -80,11 +114,12 @@ pub(super) async fn everything(
 /// Reads what changed since `watermark`, then what is there though the copy does not hold it, then the groups that the
 /// planner asks for.
 pub(super) async fn changes(
+    reader: &Reader,
     delta: &dyn Delta,
     watermark: &str,
     planner: Planner,
 ) -> Result<(Planner, Result<Read, Short>), Stop> {
-    let (mut planner, reading) = feed(planner, |pages| delta.read_changes(watermark, pages)).await?;
+    let (mut planner, reading) = feed(reader, planner, |pages| delta.read_changes(watermark, pages)).await?;
     let end = match reading {
         Ok(end) => end,
         Err(short) => return Ok((planner, Err(short))),
@@ -100,7 +135,7 @@ pub(super) async fn changes(
     }
     let identities = planner.unread.begin();
     if !identities.is_empty() {
-        let (fed, reading) = feed(planner, |pages| delta.read_identities(identities, pages)).await?;
+        let (fed, reading) = feed(reader, planner, |pages| delta.read_identities(identities, pages)).await?;
         planner = fed;
         if let Err(short) = reading {
             return Ok((planner, Err(short)));
@@ -117,7 +152,7 @@ pub(super) async fn changes(
         Ok(groups) => groups,
     };
     if !groups.is_empty() {
-        let (fed, reading) = feed(planner, |pages| delta.read_groups(groups, pages)).await?;
+        let (fed, reading) = feed(reader, planner, |pages| delta.read_groups(groups, pages)).await?;
         planner = fed;
         if let Err(short) = reading {
             return Ok((planner, Err(short)));
@@ -132,6 +167,7 @@ fn panicked(error: tokio::task::JoinError) -> Stop {
 }
 
 async fn feed<'a, T, E, S>(
+    reader: &Reader,
     planner: Planner,
     read: impl FnOnce(mpsc::Sender<Page>) -> BoxFuture<'a, Result<T, E>>,
 ) -> Result<(Planner, Result<T, S>), Stop>
@@ -141,14 +177,19 @@ where
 {
     let (sender, receiver) = mpsc::channel(PAGES_WAITING);
     let planning = tokio::task::spawn_blocking(move || take_pages(planner, receiver));
-    let reading = tokio::time::timeout(READING_MAX, read(sender)).await;
+    let reading = tokio::time::timeout(READING_MAX, read(sender));
+    let reading = tokio::select! {
+        reading = reading => Some(reading),
+        () = reader.suspended() => None,
+    };
     let (planner, planned) = planning.await.map_err(panicked)?;
     let ended = match (reading, planned) {
         // Our own error first: the connector only saw that nobody listened any more.
         (_, Err(error)) => Err(Stop::Broken(error).into()),
-        (Ok(Ok(end)), Ok(())) => Ok(end),
-        (Ok(Err(stop)), Ok(())) => Err(stop.into()),
-        (Err(_), Ok(())) => Err(Stop::Failed(Failure::new(
+        (None, Ok(())) => Err(account_suspended().into()),
+        (Some(Ok(Ok(end))), Ok(())) => Ok(end),
+        (Some(Ok(Err(stop))), Ok(())) => Err(stop.into()),
+        (Some(Err(_)), Ok(())) => Err(Stop::Failed(Failure::new(
             FailureKind::TimedOut,
             "The directory had not sent everything after six hours.",
             "Look at the server's load, or narrow the base or the filters.",

@@ -17,7 +17,7 @@ use super::{
     plan::{Aim, Counts, Listed, Planner, Quarantined},
     progress::{Board, Phase, Progress},
     queries,
-    reading::{self, Read, Short},
+    reading::{self, Read, Reader, Short},
     review, rewind,
 };
 use crate::{
@@ -147,7 +147,8 @@ impl Runner {
     }
 
     async fn carry(&self, run: &Run, progress: &Arc<Progress>) -> Result<(), Stop> {
-        if run.state == RunState::Reading {
+        // Asked first too: not even a connection is opened for a suspended account.
+        if run.state == RunState::Reading && self.is_account_active(run).await {
             self.read_and_plan(run, progress).await?;
             let (account, id) = (run.account_id, run.id);
             let planned = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await?;
@@ -156,18 +157,22 @@ impl Runner {
                 return Ok(());
             }
         }
-        let account = run.account_id;
-        if run.state != RunState::Applying
-            && self.kernel.db.read(move |c| accounts::check_active(c, account)).await.is_err()
-        {
-            let (reason, next_step) =
-                ("The account was suspended meanwhile.", "Run it again once the account is back.");
-            return Err(Stop::Failed(Failure::new(FailureKind::Cancelled, reason, next_step)));
+        if run.state != RunState::Applying && !self.is_account_active(run).await {
+            return Err(reading::account_suspended());
         }
         if run.state == RunState::Planned && !self.is_still_true(run, progress).await? {
             return Ok(());
         }
         self.apply(run, progress).await.map_err(Stop::Broken)
+    }
+
+    async fn is_account_active(&self, run: &Run) -> bool {
+        let account = run.account_id;
+        self.kernel.db.read(move |c| accounts::check_active(c, account)).await.is_ok()
+    }
+
+    pub(super) fn reader(&self, run: &Run) -> Reader {
+        Reader { db: self.kernel.db.clone(), account: run.account_id }
     }
 
     async fn read_and_plan(&self, run: &Run, progress: &Arc<Progress>) -> Result<(), Stop> {
@@ -202,7 +207,7 @@ impl Runner {
             match (connector.delta(), watermark) {
                 (Some(delta), Some(watermark)) => {
                     let planner = self.planner(directory, run, progress);
-                    match reading::changes(delta, &watermark, planner).await? {
+                    match reading::changes(&self.reader(run), delta, &watermark, planner).await? {
                         (planner, Ok(read)) => return self.plan(run, (planner, Ok(read)), None, progress).await,
                         (planner, Err(Short::Stop(stop))) => {
                             return self.plan(run, (planner, Err(stop)), None, progress).await;
@@ -229,7 +234,7 @@ impl Runner {
                 }
             }
         }
-        let ended = reading::everything(connector, self.planner(directory, run, progress)).await?;
+        let ended = reading::everything(&self.reader(run), connector, self.planner(directory, run, progress)).await?;
         self.plan(run, ended, lost, progress).await
     }
 

@@ -68,13 +68,13 @@ impl Runner {
         let (mut planner, read) = if run.mode == Mode::Delta.as_str() {
             let watermark = self.kernel.db.read(move |c| queries::watermark(c, directory_id)).await?;
             let (Some(delta), Some(watermark)) = (connector.delta(), watermark) else { return Ok(None) };
-            match reading::changes(delta, &watermark, planner).await? {
+            match reading::changes(&self.reader(run), delta, &watermark, planner).await? {
                 (planner, Ok(read)) => (planner, read),
                 (_, Err(Short::Lost(_) | Short::All)) => return Ok(None),
                 (_, Err(Short::Stop(stop))) => return Err(stop),
             }
         } else {
-            match reading::everything(connector.as_ref(), planner).await? {
+            match reading::everything(&self.reader(run), connector.as_ref(), planner).await? {
                 (planner, Ok(read)) => (planner, read),
                 (_, Err(stop)) => return Err(stop),
             }

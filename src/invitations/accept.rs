@@ -40,6 +40,19 @@ fn role_removed(invitation: &Invitation) -> Error {
     ))
 }
 
+/// Whether the member who sent an invitation may give its role now: nobody lets others in after they have lost the right,
+/// nor into a role that has grown beyond theirs (HOSTILE R04). A role that was removed is another matter.
+pub(super) fn is_backed(connection: &Connection, invitation: &Invitation) -> Result<bool> {
+    let Some(inviter) = &invitation.inviter_id else { return Ok(true) };
+    let account = invitation.account_id;
+    let member = users::find_member(connection, inviter, account)?.filter(Member::is_enabled);
+    let role = roles::find(connection, account, &invitation.role_id)?;
+    Ok(member.is_some_and(|member| {
+        let held = member.role;
+        role.is_none_or(|role| held.lets_give(&role))
+    }))
+}
+
 /// What a token leads to.
 enum Found {
     Open(Box<(Invitation, Account)>),
@@ -67,6 +80,9 @@ fn find(connection: &Connection, token: &Secret<String>, now: Time) -> Result<Fo
     };
     if let Some(why) = why {
         return Ok(Found::Dead(Box::new(invitation), why));
+    }
+    if !is_backed(connection, &invitation)? {
+        return Ok(Found::Dead(Box::new(invitation), "whoever sent it may not give its role any more"));
     }
     Ok(match accounts::find(connection, invitation.account_id)?.filter(Account::is_active) {
         Some(account) => Found::Open(Box::new((invitation, account))),
@@ -124,8 +140,14 @@ pub fn prospect(
     if users::fold_email(&user.email) != invitation.email_folded {
         return Ok(None);
     }
-    let member =
-        Member { user: user.clone(), account_id: account.id, role, state: UserState::Enabled, last_active_at: None };
+    let member = Member {
+        user: user.clone(),
+        account_id: account.id,
+        role,
+        state: UserState::Enabled,
+        joined_at: now,
+        last_active_at: None,
+    };
     Ok(Some((member, account)))
 }
 

@@ -24,7 +24,7 @@ pub use accept::{Accepted, Newcomer, accept_existing, accept_new, check_newcomer
 pub use actions::{expire, job, schedule_expiry};
 pub use landing::{Entered, refuse};
 pub use model::{Invitation, InvitationState, token_in};
-pub use queries::count_open_by_role;
+pub use queries::{count_open_by_inviter, count_open_by_role};
 
 use crate::{
     principal::{Level, Permission, Service},

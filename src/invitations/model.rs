@@ -80,9 +80,11 @@ pub struct Invitation {
     pub(super) stored_state: InvitationState,
     /// The present link went to the address itself, so whoever opens it reads mail there.
     pub is_mailed: bool,
-    /// URN.
+    /// URN of whoever sent it last.
     pub invited_by: String,
     pub inviter_name: String,
+    /// The member it hangs on; `None`: it needs none.
+    pub inviter_id: Option<String>,
     pub lifetime_days: i64,
     pub created_at: Time,
     pub last_sent_at: Time,
@@ -116,6 +118,7 @@ impl Invitation {
             "lastSent": self.last_sent_at,
             "sentCount": self.sent_count,
             "acceptedBy": self.accepted_by,
+            "invitedBy": self.invited_by,
         })
     }
 }

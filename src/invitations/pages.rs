@@ -5,6 +5,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::{
+    accept,
     actions::{self, Sent},
     api::InvitationQuery,
     model::{Invitation, InvitationInput, InvitationState, LIFETIME_DAYS_DEFAULT, Link},
@@ -12,10 +13,12 @@ use super::{
 };
 use crate::{
     clock::Time,
-    error::{Error, FieldError, Result},
+    error::{Error, Result},
     roles::{self, Role},
     users,
-    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with},
+    web::{
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, href, html, html_status, redirect_with,
+    },
 };
 
 /// An invitation as it is shown.
@@ -23,11 +26,15 @@ struct Row {
     invitation: Invitation,
     role: Role,
     state: InvitationState,
+    /// It is open, but lets nobody in: whoever sent it may not give its role any more.
+    is_dead: bool,
 }
 
 fn row(c: &rusqlite::Connection, invitation: Invitation, now: Time) -> Result<Row> {
     let role = roles::held(c, invitation.account_id, &invitation.role_id)?;
-    Ok(Row { state: invitation.state(now), role, invitation })
+    let state = invitation.state(now);
+    let is_dead = state == InvitationState::Invited && !accept::is_backed(c, &invitation)?;
+    Ok(Row { state, is_dead, role, invitation })
 }
 
 #[derive(Template)]
@@ -102,27 +109,21 @@ struct FormPage {
     page: Page,
     form: InvitationForm,
     roles: Vec<Role>,
-    problem: String,
+    refused: Refused,
     /// The open invitation that stands in the way.
     open: Option<Invitation>,
-    errors: Vec<FieldError>,
 }
 
 impl FormPage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 }
 
 async fn form_page(ctx: &Ctx, form: InvitationForm, error: Option<Error>) -> Result<HttpResponse> {
-    let (status, problem, errors) = match error {
-        None => (StatusCode::OK, String::new(), Vec::new()),
-        Some(Error::Invalid(errors)) => (StatusCode::UNPROCESSABLE_ENTITY, String::new(), errors),
-        Some(Error::Conflict(problem)) => (StatusCode::CONFLICT, problem, Vec::new()),
-        Some(other) => return Err(other),
-    };
+    let refused = error.map_or_else(|| Ok(Refused::none()), Refused::of)?;
     let (who, now) = (ctx.principal.clone(), ctx.kernel.clock.now());
-    let folded = (!problem.is_empty()).then(|| users::fold_email(&form.email));
+    let folded = (refused.status == StatusCode::CONFLICT).then(|| users::fold_email(&form.email));
     let (roles, open) = ctx
         .kernel
         .db
@@ -136,7 +137,7 @@ async fn form_page(ctx: &Ctx, form: InvitationForm, error: Option<Error>) -> Res
         .await?;
     let open = open.filter(|open| open.state(now) == InvitationState::Invited);
     let page = Page::new(ctx, "Invite somebody", "users");
-    html_status(status, &FormPage { page, form, roles, problem, open, errors })
+    html_status(refused.status, &FormPage { page, form, roles, refused, open })
 }
 
 /// `GET /invitations/new`.

@@ -6,7 +6,7 @@ use super::model::{Invitation, InvitationState};
 use crate::{clock::Time, error::Result, principal::AccountId};
 
 const COLUMNS: &str = "id, account_id, email, email_folded, role_id, state, is_mailed, invited_by, inviter_name,
-                       lifetime_days, created_at, last_sent_at, sent_count, expires_at, ended_at, accepted_by";
+                       lifetime_days, created_at, last_sent_at, sent_count, expires_at, ended_at, accepted_by, inviter_id";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Invitation> {
     Ok(Invitation {
@@ -27,6 +27,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Invitation> {
         expires_at: row.get(13)?,
         ended_at: row.get(14)?,
         accepted_by: row.get(15)?,
+        inviter_id: row.get(16)?,
     })
 }
 
@@ -35,8 +36,8 @@ pub(super) fn insert(connection: &Connection, invitation: &Invitation, token_has
         .prepare_cached(
             "INSERT INTO invitation (id, account_id, email, email_folded, role_id, state, is_mailed, invited_by,
                                      inviter_name, lifetime_days, created_at, last_sent_at, sent_count, expires_at,
-                                     token_hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, 'invited', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                     token_hash, inviter_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'invited', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             invitation.id,
@@ -53,6 +54,7 @@ pub(super) fn insert(connection: &Connection, invitation: &Invitation, token_has
             invitation.sent_count,
             invitation.expires_at,
             token_hash,
+            invitation.inviter_id,
         ])?;
     Ok(())
 }
@@ -62,7 +64,8 @@ pub(super) fn renew(connection: &Connection, invitation: &Invitation, token_hash
     connection
         .prepare_cached(
             "UPDATE invitation SET state = 'invited', ended_at = NULL, is_mailed = ?3, last_sent_at = ?4,
-                 sent_count = ?5, expires_at = ?6, token_hash = ?7, refusals = 0
+                 sent_count = ?5, expires_at = ?6, token_hash = ?7, invited_by = ?8, inviter_name = ?9, inviter_id = ?10,
+                 refusals = 0
              WHERE account_id = ?1 AND id = ?2 AND state IN ('invited', 'expired')",
         )?
         .execute(params![
@@ -73,6 +76,9 @@ pub(super) fn renew(connection: &Connection, invitation: &Invitation, token_hash
             invitation.sent_count,
             invitation.expires_at,
             token_hash,
+            invitation.invited_by,
+            invitation.inviter_name,
+            invitation.inviter_id,
         ])?;
     Ok(())
 }
@@ -109,7 +115,7 @@ fn find_by_token_sql() -> String {
 pub(super) fn find_by_token(connection: &Connection, token_hash: &[u8]) -> Result<Option<(Invitation, Vec<u8>)>> {
     Ok(connection
         .prepare_cached(&find_by_token_sql())?
-        .query_row([token_hash], |row| Ok((read(row)?, row.get(16)?)))
+        .query_row([token_hash], |row| Ok((read(row)?, row.get(17)?)))
         .optional()?)
 }
 
@@ -164,6 +170,14 @@ pub fn count_open_by_role(connection: &Connection, account: AccountId, role_id: 
     Ok(connection.prepare_cached(COUNT_OPEN_BY_ROLE)?.query_row(params![account, role_id], |row| row.get(0))?)
 }
 
+const COUNT_OPEN_BY_INVITER: &str =
+    "SELECT count(*) FROM invitation WHERE account_id = ?1 AND inviter_id = ?2 AND state = 'invited'";
+
+/// How many open invitations hang on a member.
+pub fn count_open_by_inviter(connection: &Connection, account: AccountId, user_id: &str) -> Result<i64> {
+    Ok(connection.prepare_cached(COUNT_OPEN_BY_INVITER)?.query_row(params![account, user_id], |row| row.get(0))?)
+}
+
 fn list_lapsed_sql() -> String {
     format!(
         "SELECT {COLUMNS} FROM invitation WHERE state = 'invited' AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2"
@@ -207,7 +221,7 @@ pub(super) fn note_sending(connection: &Connection, sender: &str, now: Time, sin
 /// Every statement that reads rows, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let fixed = [COUNT_OPEN, COUNT_OPEN_BY_ROLE, SENT_SINCE].map(str::to_owned);
+    let fixed = [COUNT_OPEN, COUNT_OPEN_BY_ROLE, COUNT_OPEN_BY_INVITER, SENT_SINCE].map(str::to_owned);
     let made = [find_sql(), find_by_token_sql(), find_open_sql(), list_sql(), list_lapsed_sql()];
     made.into_iter().chain(fixed).collect()
 }

@@ -19,6 +19,7 @@ fn invitation(state: InvitationState) -> Invitation {
         is_mailed: false,
         invited_by: "urn".into(),
         inviter_name: "Ida".into(),
+        inviter_id: None,
         lifetime_days: 7,
         created_at: Time(0),
         last_sent_at: Time(0),

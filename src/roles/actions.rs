@@ -20,7 +20,7 @@ const MORE_THAN_HELD: &str = "You cannot give or change a role with more rights 
 
 /// Whether somebody may give a role: only who holds at least as much, and for the whole account.
 fn may_grant(principal: &Principal, role: &Role) -> bool {
-    principal.scope.is_none() && principal.rights.includes(&role.rights)
+    role.is_given_by(principal.rights, principal.scope.is_some())
 }
 
 /// Nobody grants more than they hold.

@@ -58,6 +58,17 @@ impl Role {
         self.scope.is_none() && self.rights.allows(Service::Identity, Level::Full)
     }
 
+    /// Whether whoever holds these rights, for all of the account or for a part, may give it: nobody gives more than they hold,
+    /// and nobody who is held to a part gives anything.
+    pub(super) fn is_given_by(&self, rights: Rights, is_part: bool) -> bool {
+        !is_part && rights.includes(&self.rights)
+    }
+
+    /// Whether its holders may give another role.
+    pub fn lets_give(&self, other: &Self) -> bool {
+        other.is_given_by(self.rights, self.scope.is_some())
+    }
+
     pub(super) fn urn(&self, region: &str, account: AccountId) -> String {
         urn("identity", region, Some(account), "role", &self.id)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use actix_web::{HttpResponse, web::Data};
 use askama::Template;
 use serde::Deserialize;
 
@@ -12,9 +12,9 @@ use super::{
     queries,
 };
 use crate::{
-    error::{Error, FieldError, Result},
+    error::{Error, Result},
     principal::{Level, Permission, Rights, Service},
-    web::{Ctx, Form, Page, PathId, Query, html, html_status, redirect_with},
+    web::{Ctx, Form, Page, PathId, Query, Refused, html, html_status, redirect_with},
 };
 
 /// A service as a row of the table of levels.
@@ -196,16 +196,12 @@ struct FormPage {
     services: Vec<ServiceRow>,
     levels: [(&'static str, &'static str); 4],
     choices: ScopeChoices,
-    errors: Vec<FieldError>,
+    refused: Refused,
 }
 
 impl FormPage {
-    /// What is wrong with a field, or with anything below it.
     fn error(&self, field: &str) -> &str {
-        let is_it = |error: &&FieldError| {
-            error.field == field || error.field.strip_prefix(field).is_some_and(|rest| rest.starts_with(['.', '[']))
-        };
-        self.errors.iter().find(is_it).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 
     fn has_group(&self, id: &i64) -> bool {
@@ -222,7 +218,7 @@ async fn form_page(
     neighbours: Neighbours,
     form: RoleForm,
     role: Option<Role>,
-    errors: Vec<FieldError>,
+    refused: Refused,
 ) -> Result<HttpResponse> {
     let account = ctx.principal.account()?;
     let groups: Vec<i64> = form.groups.iter().filter_map(|id| id.parse().ok()).collect();
@@ -245,7 +241,6 @@ async fn form_page(
     let is_held = role.as_ref().is_none_or(|role| actions::check_grant(&ctx.principal, role).is_ok());
     let page = Page::new(ctx, title, "roles");
     let is_open = page.may("identity", "full") && is_held && role.as_ref().is_none_or(|role| !role.is_predefined);
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let template = FormPage {
         page,
         services: rows(&ctx.principal.rights),
@@ -255,9 +250,9 @@ async fn form_page(
         is_open,
         used_by,
         choices,
-        errors,
+        refused,
     };
-    html_status(status, &template)
+    html_status(template.refused.status, &template)
 }
 
 /// `?from=` a role that is duplicated.
@@ -278,7 +273,7 @@ pub(super) async fn new(ctx: Ctx, query: Query<NewQuery>, neighbours: Data<Neigh
             RoleForm { id: format!("{}-copy", role.id), name: format!("{} (copy)", role.name), ..RoleForm::of(&role) }
         }
     };
-    form_page(&ctx, **neighbours, form, None, Vec::new()).await
+    form_page(&ctx, **neighbours, form, None, Refused::none()).await
 }
 
 /// `POST /roles`.
@@ -294,8 +289,7 @@ pub(super) async fn create(
     };
     match made {
         Ok(role) => Ok(redirect_with(&format!("/roles/{}", role.id), "success", "The role was created.")),
-        Err(Error::Invalid(errors)) => form_page(&ctx, **neighbours, form, None, errors).await,
-        Err(other) => Err(other),
+        Err(error) => form_page(&ctx, **neighbours, form, None, Refused::of(error)?).await,
     }
 }
 
@@ -311,7 +305,7 @@ pub(super) async fn look_up(
         Some((_, id)) => ctx.kernel.db.read(move |c| queries::find(c, account, &id)).await?,
         None => None,
     };
-    form_page(&ctx, **neighbours, RoleForm::read(fields)?, role, Vec::new()).await
+    form_page(&ctx, **neighbours, RoleForm::read(fields)?, role, Refused::none()).await
 }
 
 async fn get(ctx: &Ctx, id: String) -> Result<Role> {
@@ -322,7 +316,7 @@ async fn get(ctx: &Ctx, id: String) -> Result<Role> {
 /// `GET /roles/{id}`.
 pub(super) async fn show(ctx: Ctx, id: PathId<String>, neighbours: Data<Neighbours>) -> Result<HttpResponse> {
     let role = get(&ctx, id.0).await?;
-    form_page(&ctx, **neighbours, RoleForm::of(&role), Some(role), Vec::new()).await
+    form_page(&ctx, **neighbours, RoleForm::of(&role), Some(role), Refused::none()).await
 }
 
 /// `POST /roles/{id}`.
@@ -340,11 +334,11 @@ pub(super) async fn update(
     };
     match made {
         Ok(role) => Ok(redirect_with(&format!("/roles/{}", role.id), "success", "The role was saved.")),
-        Err(Error::Invalid(errors)) => {
+        Err(error) => {
+            let refused = Refused::of(error)?;
             let role = get(&ctx, id.0).await?;
-            form_page(&ctx, **neighbours, form, Some(role), errors).await
+            form_page(&ctx, **neighbours, form, Some(role), refused).await
         }
-        Err(other) => Err(other),
     }
 }
 

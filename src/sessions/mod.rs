@@ -45,8 +45,18 @@ pub struct Origin {
     pub user_agent: String,
 }
 
+/// A session that has just begun.
+pub struct Begun {
+    /// For the cookie.
+    pub token: Secret<String>,
+    /// Its public id.
+    pub id: String,
+    /// The ids of older ones of the same user that ended to make room.
+    pub ended: Vec<String>,
+}
+
 /// Begins a session of somebody who proved who they are at `proved_at`, which is what it grows old from: a session that
-/// goes on in another account does not get younger. Answers the token for the cookie and the session's public id.
+/// goes on in another account does not get younger. The oldest of theirs ends when there are too many.
 pub fn begin(
     connection: &Connection,
     user_id: &str,
@@ -54,7 +64,7 @@ pub fn begin(
     origin: &Origin,
     proved_at: Time,
     now: Time,
-) -> Result<(Secret<String>, String)> {
+) -> Result<Begun> {
     let token = secret::random_token();
     let session = Session {
         id: uuid::Uuid::now_v7().to_string(),
@@ -66,10 +76,12 @@ pub fn begin(
         user_agent: origin.user_agent.clone(),
     };
     queries::insert(connection, &hash(&token), &session)?;
+    let mut ended = Vec::new();
     for old in queries::list_by_user(connection, user_id)?.into_iter().skip(SESSIONS_MAX) {
         queries::delete_by_id(connection, user_id, &old.id)?;
+        ended.push(old.id);
     }
-    Ok((token, session.id))
+    Ok(Begun { token, id: session.id, ended })
 }
 
 /// The session behind a token; whether it is alive is another question ([`is_alive`]).

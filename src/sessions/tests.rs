@@ -74,7 +74,7 @@ fn the_oldest_session_ends_when_there_are_too_many_and_the_purge_takes_what_has_
         let mut tokens = Vec::new();
         for i in 0..25 {
             let now = NOW.plus(i * SECOND);
-            tokens.push(begin(c, "u", account, &origin, now, now)?.0);
+            tokens.push(begin(c, "u", account, &origin, now, now)?.token);
         }
         assert_eq!(list(c, "u")?.len(), 20);
         assert!(find(c, &tokens[4])?.is_none() && find(c, &tokens[5])?.is_some());

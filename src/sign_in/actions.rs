@@ -73,13 +73,13 @@ fn candidate(
     let log_account = match account_id {
         Some(id) => Some(id),
         // A stranger's failure belongs to nobody; where there is only one account, its auditor should see it.
-        None => match accounts::list(connection)?.as_slice() {
-            [only] => Some(only.id),
-            _ => None,
-        },
+        None => accounts::find_only(connection)?,
     };
     let is_known_browser = match browser_hash {
-        Some(hash) => queries::is_known_browser(connection, hash, user_id, now)?,
+        Some(hash) => {
+            let changed_at = user.as_ref().map_or(now, |user| user.password_changed_at);
+            queries::is_known_browser(connection, hash, user_id, changed_at, now)?
+        }
         None => false,
     };
     let subjects = subjects(email_folded, browser_hash.filter(|_| is_known_browser), address);
@@ -358,8 +358,7 @@ pub(super) fn begin(
         sessions::end(connection, &token)?;
     }
     let user_id = &member.user.id;
-    let (session_token, session_id) =
-        sessions::begin(connection, user_id, account.id, &origin, proved_at.unwrap_or(now), now)?;
+    let session = sessions::begin(connection, user_id, account.id, &origin, proved_at.unwrap_or(now), now)?;
     users::note_sign_in(connection, user_id, now)?;
     let is_new_browser = known_token.is_none();
     let browser_token = known_token.unwrap_or_else(secret::random_token);
@@ -374,10 +373,11 @@ pub(super) fn begin(
         .subject(users::user_urn(&account.region, Some(account.id), user_id))
         .account(account.id)
         .detail("method", method.as_str())
-        .detail("sessionId", session_id)
+        .detail("sessionId", session.id)
+        .detail("endedToMakeRoom", Some(session.ended).filter(|ended| !ended.is_empty()))
         .detail("newBrowser", is_new_browser)
         .detail("userAgent", &origin.user_agent);
-    Ok((SignedIn { session_token, browser_token, has_joined: false }, vec![entry]))
+    Ok((SignedIn { session_token: session.token, browser_token, has_joined: false }, vec![entry]))
 }
 
 /// Goes on from a session that is alive in this transaction: it ends, and another one begins for the same person and with
@@ -399,12 +399,12 @@ pub(super) fn go_on(c: &Connection, entrance: Entrance, principal: &Principal, n
 pub(super) fn known(
     c: &Connection,
     token: Option<Secret<String>>,
-    user_id: &str,
+    user: &User,
     now: Time,
 ) -> Result<Option<Secret<String>>> {
     let Some(token) = token else { return Ok(None) };
     let hash = secret::sha256(token.expose().as_bytes());
-    Ok(queries::is_known_browser(c, &hash, user_id, now)?.then_some(token))
+    Ok(queries::is_known_browser(c, &hash, &user.id, user.password_changed_at, now)?.then_some(token))
 }
 
 /// Mails a user that somebody signed in as them from a browser that was not seen before.

@@ -105,7 +105,7 @@ async fn accept_existing(ctx: &Ctx, request: &HttpRequest, token: &Secret<String
     audit::change(&ctx.kernel, &principal, move |c| {
         let entrance = actions::go_on(c, entrance, &who, now)?;
         let Accepted { member, account, mut entries } = invitations::accept_existing(c, &token, &email, now)?;
-        let known_token = actions::known(c, known_token, &member.user.id, now)?;
+        let known_token = actions::known(c, known_token, &member.user, now)?;
         let entrance = Entrance { known_token, ..entrance };
         let (signed_in, more) = actions::begin(c, &member, &account, entrance, &config, now)?;
         entries.extend(more);

@@ -133,7 +133,7 @@ where
         let member = users::find_member(c, &found.user.id, account.id)?.filter(Member::is_enabled);
         let member = member.ok_or(Error::NotFound("This account"))?;
         accounts::check_active(c, account.id)?;
-        let known_token = actions::known(c, known, &member.user.id, now)?;
+        let known_token = actions::known(c, known, &member.user, now)?;
         let entrance = Entrance { old_session: old, known_token, ..Entrance::new(Method::Switch, origin) };
         let entrance = actions::go_on(c, entrance, &who, now)?;
         let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &config, now)?;

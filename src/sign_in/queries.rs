@@ -55,12 +55,21 @@ pub(super) fn purge_counters(connection: &Connection, quiet_since: Time, paused_
     )?)
 }
 
-pub(super) fn is_known_browser(connection: &Connection, token_hash: &[u8], user_id: &str, now: Time) -> Result<bool> {
+/// Whether a browser is known to be a user's. What was known before the password was changed counts no more: whoever had
+/// the old one may have made it so.
+pub(super) fn is_known_browser(
+    connection: &Connection,
+    token_hash: &[u8],
+    user_id: &str,
+    password_changed_at: Time,
+    now: Time,
+) -> Result<bool> {
     Ok(connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM known_browser WHERE token_hash = ?1 AND user_id = ?2 AND expires_at > ?3)",
+            "SELECT EXISTS (SELECT 1 FROM known_browser
+                            WHERE token_hash = ?1 AND user_id = ?2 AND expires_at > ?3 AND created_at >= ?4)",
         )?
-        .query_row(params![token_hash, user_id, now], |row| row.get(0))?)
+        .query_row(params![token_hash, user_id, now, password_changed_at], |row| row.get(0))?)
 }
 
 /// Remembers a browser, or for longer.

@@ -51,6 +51,7 @@ pub fn create(
         // Whoever comes first: somebody has to.
         is_owner: !queries::has_owner(connection)?,
         email_verified_at: None,
+        password_changed_at: now,
         created_at: now,
         last_sign_in_at: None,
     };

@@ -1,22 +1,23 @@
 //! The users of an account for people: list with filters, one user, role and state, sign-out, removal.
 
-use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use actix_web::{HttpResponse, web::Data};
 use askama::Template;
 use serde::Deserialize;
 
 use super::{
     actions,
     api::UserQuery,
-    model::{Member, MemberInput, UserState},
+    model::{Member, MemberInput, UserState, user_urn},
     queries,
     recovery::{self, Handed},
 };
 use crate::{
-    error::{Error, FieldError, Result},
+    error::{Error, Result},
     principal::AccountId,
     roles::{self, Role},
     web::{
-        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, grouped, href, html, html_status, redirect_with,
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, grouped, href, html, html_status,
+        redirect_with,
     },
 };
 
@@ -91,19 +92,24 @@ pub(super) async fn list(ctx: Ctx, query: Query<UserQuery>) -> Result<HttpRespon
 struct MemberPage {
     page: Page,
     member: Member,
+    region: String,
     /// The roles that this reader may give, and the present one.
     roles: Vec<Role>,
     chosen: String,
     is_self: bool,
     /// May be changed by this reader.
     is_open: bool,
-    problem: String,
-    errors: Vec<FieldError>,
+    refused: Refused,
 }
 
 impl MemberPage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
+    }
+
+    /// As the audit log names whoever acts in this account.
+    fn urn(&self) -> String {
+        user_urn(&self.region, Some(self.member.account_id), &self.member.user.id)
     }
 
     fn state_title(&self) -> &'static str {
@@ -123,17 +129,13 @@ async fn page(ctx: &Ctx, id: String, chosen: Option<String>, error: Option<Error
     if !roles.iter().any(|role| role.id == member.role.id) {
         roles.push(member.role.clone());
     }
-    let (status, problem, errors) = match error {
-        None => (StatusCode::OK, String::new(), Vec::new()),
-        Some(Error::Invalid(errors)) => (StatusCode::UNPROCESSABLE_ENTITY, String::new(), errors),
-        Some(Error::Conflict(problem)) => (StatusCode::CONFLICT, problem, Vec::new()),
-        Some(other) => return Err(other),
-    };
+    let refused = error.map_or_else(|| Ok(Refused::none()), Refused::of)?;
     let page = Page::new(ctx, member.user.name.clone(), "users");
     let is_self = ctx.principal.id == member.user.id;
     let is_open = page.may("identity", "full") && roles::check_grant(&ctx.principal, &member.role).is_ok();
     let chosen = chosen.unwrap_or_else(|| member.role.id.clone());
-    html_status(status, &MemberPage { page, roles, chosen, is_self, is_open, problem, errors, member })
+    let region = ctx.principal.region.clone();
+    html_status(refused.status, &MemberPage { page, roles, chosen, is_self, is_open, refused, region, member })
 }
 
 /// `GET /users/{id}`.
@@ -176,8 +178,13 @@ pub(super) async fn enable(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse>
 
 /// `POST /users/{id}/sign-out`.
 pub(super) async fn sign_out(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
-    actions::sign_out_member(&ctx.kernel, &ctx.principal, id.0.clone()).await?;
-    Ok(redirect_with(&format!("/users/{}", id.0), "success", "All sessions of this user in this account have ended."))
+    match actions::sign_out_member(&ctx.kernel, &ctx.principal, id.0.clone()).await {
+        Ok(_) => {
+            let said = "All sessions of this user in this account have ended.";
+            Ok(redirect_with(&format!("/users/{}", id.0), "success", said))
+        }
+        Err(error) => page(&ctx, id.0, None, Some(error)).await,
+    }
 }
 
 #[derive(Template)]
@@ -200,8 +207,7 @@ pub(super) async fn reset_link(ctx: Ctx, id: PathId<String>) -> Result<HttpRespo
             let page = Page::new(&ctx, format!("New password for {}", member.user.name), "users");
             html(&LinkPage { page, member, link: link.as_str().to_owned() })
         }
-        Err(error @ Error::Conflict(_)) => page(&ctx, id.0, None, Some(error)).await,
-        Err(other) => Err(other),
+        Err(error) => page(&ctx, id.0, None, Some(error)).await,
     }
 }
 
@@ -212,6 +218,8 @@ struct RemovePage {
     member: Member,
     /// API keys that stop with them.
     keys: i64,
+    /// Open invitations whose links do.
+    invitations: i64,
 }
 
 impl RemovePage {
@@ -221,13 +229,22 @@ impl RemovePage {
             keys => format!("{} API keys", grouped(keys)),
         }
     }
+
+    fn counted_invitations(&self) -> String {
+        match self.invitations {
+            1 => "1 invitation".to_owned(),
+            invitations => format!("{} invitations", grouped(invitations)),
+        }
+    }
 }
 
-/// What users have to ask of a room above; `app` fills it in.
+/// What users have to ask of rooms above; `app` fills it in.
 #[derive(Clone, Copy)]
 pub struct Neighbours {
     /// How many API keys of an account a user answers for.
     pub keys_of: fn(&rusqlite::Connection, AccountId, &str) -> Result<i64>,
+    /// How many open invitations into an account a user made.
+    pub invitations_of: fn(&rusqlite::Connection, AccountId, &str) -> Result<i64>,
 }
 
 /// `GET /users/{id}/remove`.
@@ -236,17 +253,20 @@ pub(super) async fn confirm_removal(
     id: PathId<String>,
     neighbours: Data<Neighbours>,
 ) -> Result<HttpResponse> {
-    let (account, user, keys_of) = (ctx.principal.account()?, id.0.clone(), neighbours.keys_of);
+    let (account, user, neighbours) = (ctx.principal.account()?, id.0.clone(), *neighbours.get_ref());
     let member = find(&ctx, id.0).await?;
-    let keys = ctx.kernel.db.read(move |c| keys_of(c, account, &user)).await?;
-    html(&RemovePage { page: Page::new(&ctx, format!("Remove {}", member.user.name), "users"), member, keys })
+    let count = move |c: &rusqlite::Connection| {
+        Ok(((neighbours.keys_of)(c, account, &user)?, (neighbours.invitations_of)(c, account, &user)?))
+    };
+    let (keys, invitations) = ctx.kernel.db.read(count).await?;
+    let page = Page::new(&ctx, format!("Remove {}", member.user.name), "users");
+    html(&RemovePage { page, member, keys, invitations })
 }
 
 /// `POST /users/{id}/remove`.
 pub(super) async fn remove(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     match actions::remove_member(&ctx.kernel, &ctx.principal, id.0.clone()).await {
         Ok(()) => Ok(redirect_with("/users", "success", "The user was removed from this account.")),
-        Err(error @ Error::Conflict(_)) => page(&ctx, id.0, None, Some(error)).await,
-        Err(other) => Err(other),
+        Err(error) => page(&ctx, id.0, None, Some(error)).await,
     }
 }

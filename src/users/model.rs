@@ -51,6 +51,7 @@ pub struct User {
     pub is_owner: bool,
     /// When a link sent to this address was opened.
     pub email_verified_at: Option<Time>,
+    pub password_changed_at: Time,
     pub created_at: Time,
     pub last_sign_in_at: Option<Time>,
 }
@@ -63,6 +64,7 @@ pub struct Member {
     pub role: Role,
     /// In this account.
     pub state: UserState,
+    pub joined_at: Time,
     /// When they last did something in this account.
     pub last_active_at: Option<Time>,
 }
@@ -123,8 +125,10 @@ pub(super) struct UserView {
     mfa_enabled: bool,
     /// A link sent to the address was opened.
     email_verified: bool,
+    /// When they came into the caller's account.
     #[schema(value_type = String, format = DateTime)]
     created_at: Time,
+    /// When they last did something in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     last_activity: Option<Time>,
@@ -143,8 +147,8 @@ impl From<Member> for UserView {
             // No second factor can be enrolled yet.
             mfa_enabled: false,
             email_verified: user.email_verified_at.is_some(),
-            created_at: user.created_at,
-            last_activity: member.last_active_at.or(user.last_sign_in_at),
+            created_at: member.joined_at,
+            last_activity: member.last_active_at,
         }
     }
 }

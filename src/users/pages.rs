@@ -1,6 +1,6 @@
 //! The profile: what users see and change about themselves.
 
-use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use actix_web::{HttpResponse, web::Data};
 use askama::Template;
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     secret::Secret,
     sessions::{self, Limits, Session},
-    web::{Ctx, Form, Page, PathId, door, html_status, redirect, redirect_with},
+    web::{Ctx, Form, Page, PathId, Refused, door, html, html_status, redirect, redirect_with},
 };
 
 #[derive(Template)]
@@ -36,21 +36,26 @@ struct ProfilePage {
     theme: String,
     sessions: Vec<SessionRow>,
     this_session: String,
-    errors: Vec<crate::error::FieldError>,
+    /// The address that was asked for.
+    new_email: String,
+    refused: Refused,
 }
 
 impl ProfilePage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 }
 
-async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) -> Result<HttpResponse> {
-    let errors = match error {
-        None => Vec::new(),
-        Some(Error::Invalid(fields)) => fields,
-        Some(other) => return Err(other),
-    };
+/// What was typed into one of the page's forms; the others show what is stored.
+#[derive(Default)]
+struct Entered {
+    profile: Option<ProfileInput>,
+    email: String,
+}
+
+async fn render(ctx: &Ctx, entered: Entered, error: Option<Error>) -> Result<HttpResponse> {
+    let refused = error.map_or_else(|| Ok(Refused::none()), Refused::of)?;
     let (account, user_id, now) = (ctx.principal.account()?, ctx.principal.id.clone(), ctx.kernel.clock.now());
     let (member, sessions) = ctx
         .kernel
@@ -60,15 +65,14 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
     let member = member.ok_or(Error::Unauthenticated)?;
     let can_mail = recovery::can_mail(&ctx.kernel).await?;
     let user = member.user;
-    let shown = entered.unwrap_or(ProfileInput {
+    let shown = entered.profile.unwrap_or(ProfileInput {
         name: user.name,
         locale: user.locale,
         time_zone: user.time_zone,
         theme: user.theme,
     });
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     html_status(
-        status,
+        refused.status,
         &ProfilePage {
             page: Page::new(ctx, "Profile", "profile"),
             is_verified: user.email_verified_at.is_some(),
@@ -83,7 +87,8 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
             theme: shown.theme,
             sessions,
             this_session: ctx.principal.session_id.clone().unwrap_or_default(),
-            errors,
+            new_email: entered.email,
+            refused,
         },
     )
 }
@@ -108,13 +113,13 @@ fn alive_sessions(c: &Connection, user_id: &str, now: Time) -> Result<Vec<Sessio
 }
 
 pub(super) async fn profile(ctx: Ctx) -> Result<HttpResponse> {
-    render(&ctx, None, None).await
+    render(&ctx, Entered::default(), None).await
 }
 
 pub(super) async fn save(ctx: Ctx, input: Form<ProfileInput>) -> Result<HttpResponse> {
     match actions::save_profile(&ctx.kernel, &ctx.principal, input.0.clone()).await {
         Ok(()) => Ok(redirect_with("/profile", "success", "Your profile was saved.")),
-        Err(error) => render(&ctx, Some(input.0), Some(error)).await,
+        Err(error) => render(&ctx, Entered { profile: Some(input.0), ..Entered::default() }, Some(error)).await,
     }
 }
 
@@ -149,7 +154,7 @@ pub(super) async fn password(ctx: Ctx, passwords: Data<Passwords>, input: Form<P
     match actions::change_password(&ctx.kernel, &passwords, &ctx.principal, current, new).await {
         Ok(0) => Ok(redirect_with("/profile", "success", "Your password was changed.")),
         Ok(_) => Ok(redirect_with("/profile", "success", "Your password was changed. Your other sessions have ended.")),
-        Err(error) => render(&ctx, None, Some(error)).await,
+        Err(error) => render(&ctx, Entered::default(), Some(error)).await,
     }
 }
 
@@ -167,13 +172,12 @@ pub(super) async fn change_email(
     input: Form<EmailInput>,
 ) -> Result<HttpResponse> {
     let EmailInput { email, current_for_email } = input.0;
-    match recovery::change_email(&ctx.kernel, &passwords, &ctx.principal, email, current_for_email).await {
+    match recovery::change_email(&ctx.kernel, &passwords, &ctx.principal, email.clone(), current_for_email).await {
         Ok(()) => {
             let said = "A link was mailed to the new address. It is yours once you open that link, within a day.";
             Ok(redirect_with("/profile", "success", said))
         }
-        Err(Error::Conflict(why)) => Ok(redirect_with("/profile", "danger", &why)),
-        Err(error) => render(&ctx, None, Some(error)).await,
+        Err(error) => render(&ctx, Entered { email, ..Entered::default() }, Some(error)).await,
     }
 }
 
@@ -181,8 +185,7 @@ pub(super) async fn change_email(
 pub(super) async fn verify_email(ctx: Ctx) -> Result<HttpResponse> {
     match recovery::verify_own(&ctx.kernel, &ctx.principal).await {
         Ok(()) => Ok(redirect_with("/profile", "success", "A link was mailed to your address. Open it within a day.")),
-        Err(Error::Conflict(why)) => Ok(redirect_with("/profile", "danger", &why)),
-        Err(other) => Err(other),
+        Err(error) => render(&ctx, Entered::default(), Some(error)).await,
     }
 }
 
@@ -191,19 +194,19 @@ pub(super) async fn verify_email(ctx: Ctx) -> Result<HttpResponse> {
 struct OwnerPage {
     page: Page,
     email: String,
-    errors: Vec<crate::error::FieldError>,
+    refused: Refused,
 }
 
 impl OwnerPage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 }
 
 /// `GET /appliance/owner`.
 pub(super) async fn owner(ctx: Ctx) -> Result<HttpResponse> {
     let page = Page::new(&ctx, "Hand the appliance over", "appliance");
-    html_status(StatusCode::OK, &OwnerPage { page, email: String::new(), errors: Vec::new() })
+    html(&OwnerPage { page, email: String::new(), refused: Refused::none() })
 }
 
 #[derive(Deserialize)]
@@ -218,11 +221,11 @@ pub(super) async fn hand_over(ctx: Ctx, passwords: Data<Passwords>, input: Form<
     let OwnerInput { email, current } = input.0;
     match recovery::hand_over(&ctx.kernel, &passwords, &ctx.principal, &email, current).await {
         Ok(()) => Ok(signed_out()),
-        Err(Error::Invalid(errors)) => {
+        Err(error) => {
+            let refused = Refused::of(error)?;
             let page = Page::new(&ctx, "Hand the appliance over", "appliance");
-            html_status(StatusCode::UNPROCESSABLE_ENTITY, &OwnerPage { page, email, errors })
+            html_status(refused.status, &OwnerPage { page, email, refused })
         }
-        Err(other) => Err(other),
     }
 }
 

@@ -22,6 +22,7 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
         last_sign_in_at: row.get(9)?,
         is_owner: row.get(10)?,
         email_verified_at: row.get(11)?,
+        password_changed_at: row.get(12)?,
     })
 }
 
@@ -31,16 +32,18 @@ struct Membership {
     account_id: AccountId,
     role_id: String,
     state: UserState,
+    joined_at: Time,
     last_active_at: Option<Time>,
 }
 
 fn read_membership(row: &Row<'_>) -> rusqlite::Result<Membership> {
     Ok(Membership {
         user: read_user(row)?,
-        account_id: row.get(12)?,
-        role_id: row.get(13)?,
-        state: state(&row.get::<_, String>(14)?),
-        last_active_at: row.get(15)?,
+        account_id: row.get(13)?,
+        role_id: row.get(14)?,
+        state: state(&row.get::<_, String>(15)?),
+        last_active_at: row.get(16)?,
+        joined_at: row.get(17)?,
     })
 }
 
@@ -50,9 +53,9 @@ fn state(text: &str) -> UserState {
 }
 
 fn with_role(connection: &Connection, row: Membership) -> Result<Member> {
-    let Membership { user, account_id, role_id, state, last_active_at } = row;
+    let Membership { user, account_id, role_id, state, joined_at, last_active_at } = row;
     let role = roles::held(connection, account_id, &role_id)?;
-    Ok(Member { user, account_id, role, state, last_active_at })
+    Ok(Member { user, account_id, role, state, joined_at, last_active_at })
 }
 
 pub(super) fn insert(connection: &Connection, user: &User, email_folded: &str) -> Result<()> {
@@ -101,7 +104,7 @@ pub fn find_by_email(connection: &Connection, email_folded: &str) -> Result<Opti
     Ok(connection
         .prepare_cached(
             "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
-                    email_verified_at
+                    email_verified_at, password_changed_at
              FROM user WHERE email_folded = ?1",
         )?
         .query_row([email_folded], read_user)
@@ -113,7 +116,8 @@ pub fn find_member(connection: &Connection, user_id: &str, account: AccountId) -
     let found = connection
         .prepare_cached(
             "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                    u.last_sign_in_at, u.is_owner, u.email_verified_at, m.account_id, m.role_id, m.state, m.last_active_at
+                    u.last_sign_in_at, u.is_owner, u.email_verified_at, u.password_changed_at, m.account_id, m.role_id, m.state,
+                    m.last_active_at, m.created_at
              FROM membership AS m JOIN user AS u ON u.id = m.user_id
              WHERE m.user_id = ?1 AND m.account_id = ?2",
         )?
@@ -159,7 +163,8 @@ pub fn list_members(
     // Each row is read when its turn comes: an account has as many users as an office, not as many as a directory.
     let mut statement = connection.prepare_cached(
         "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                u.last_sign_in_at, u.is_owner, u.email_verified_at, m.account_id, m.role_id, m.state, m.last_active_at
+                u.last_sign_in_at, u.is_owner, u.email_verified_at, u.password_changed_at, m.account_id, m.role_id, m.state,
+                m.last_active_at, m.created_at
          FROM membership AS m JOIN user AS u ON u.id = m.user_id
          WHERE m.account_id = ?1 AND m.user_id > ?2 AND (?3 IS NULL OR m.role_id = ?3)
            AND (?4 IS NULL OR (?4 = 'enabled') = (m.state = 'enabled' AND u.state = 'enabled'))
@@ -276,7 +281,7 @@ pub fn find(connection: &Connection, id: &str) -> Result<Option<User>> {
     Ok(connection
         .prepare_cached(
             "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
-                    email_verified_at
+                    email_verified_at, password_changed_at
              FROM user WHERE id = ?1",
         )?
         .query_row([id], read_user)
@@ -288,7 +293,7 @@ pub fn find_owner(connection: &Connection) -> Result<Option<User>> {
     Ok(connection
         .prepare_cached(
             "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
-                    email_verified_at
+                    email_verified_at, password_changed_at
              FROM user WHERE is_owner = 1",
         )?
         .query_row([], read_user)

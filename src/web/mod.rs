@@ -24,6 +24,7 @@ mod queries;
 mod rate;
 mod reference;
 mod refusals;
+mod refused;
 mod road;
 mod routes;
 mod sentence;
@@ -40,6 +41,7 @@ pub use page::{Flash, Page, PageUser, grouped, href, html, html_status, redirect
 pub use paging::{Cursor, LIMIT_DEFAULT, ListQuery, Listing, PAGE_SIZE};
 pub use reference::page as reference;
 pub use refusals::Refusal;
+pub use refused::Refused;
 pub use routes::{Entry, Routes, Surface};
 pub use sentence::said;
 pub use serve::{Bound, ServeError, bind, run};

@@ -6,7 +6,8 @@
 //! What happens when the process ends in the middle. The key is reserved before the handler begins; the transaction of the
 //! change marks the key ([`super::Ongoing`]); the answer is stored last. So a repeat finds one of:
 //! - reserved, nothing changed: 409 for a minute, then the request is carried out;
-//! - changed, no answer: it is never carried out again. 409, and the message says that it was done and to look;
+//! - changed, no answer (also one that was forgotten, because there were too many): it is never carried out again. 409, and
+//!   the message says that it was done and to look;
 //! - an answer: that answer.
 //!
 //! A client that goes away ends nothing: a request with a key is carried to its end in a task of its own. Answers of 5xx,
@@ -43,9 +44,12 @@ const LIFETIME_US: i64 = DAY;
 const CUT_OFF_US: i64 = MINUTE;
 /// A longer answer is not kept; the repeat is then told that it was done.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Of one principal. Beyond it the oldest answers are forgotten before their time.
-const HELD_MAX: i64 = 10_000;
+/// Of one principal. Beyond it the oldest answers are forgotten before their time, but never that a request was carried out.
 const HELD_BYTES_MAX: i64 = 32 * 1024 * 1024;
+/// Keys of one principal; beyond it new ones wait until older ones end.
+const HELD_MAX: i64 = 50_000;
+/// After how long to ask again then.
+const FULL_RETRY_S: u64 = 3600;
 
 type Id = [u8; 32];
 
@@ -139,8 +143,11 @@ pub(super) async fn begin(
             let Some(known) = known else {
                 queries::delete(c, &id)?;
                 let (number, bytes) = queries::held(c, &urn)?;
-                if number >= HELD_MAX || bytes >= HELD_BYTES_MAX {
-                    queries::delete_oldest(c, &urn, number / 4 + 1)?;
+                if number >= HELD_MAX {
+                    return Err(Error::TooManyRequests { retry_after_s: FULL_RETRY_S });
+                }
+                if bytes >= HELD_BYTES_MAX {
+                    queries::forget_answers(c, &urn, number / 4 + 1)?;
                 }
                 queries::insert(c, &id, &urn, &request, now)?;
                 return Ok(Found::Fresh);

@@ -66,11 +66,11 @@ pub(super) fn held(connection: &Connection, principal: &str) -> Result<(i64, i64
         .query_row([principal], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
-/// Forgets the oldest of a principal that were answered.
-pub(super) fn delete_oldest(connection: &Connection, principal: &str, number: i64) -> Result<()> {
+/// Forgets the oldest answers of a principal, but not that there was a request.
+pub(super) fn forget_answers(connection: &Connection, principal: &str, number: i64) -> Result<()> {
     connection
         .prepare_cached(
-            "DELETE FROM idempotency_key WHERE id IN
+            "UPDATE idempotency_key SET answer = NULL, answer_bytes = 0 WHERE id IN
                 (SELECT id FROM idempotency_key WHERE principal = ?1 AND answer_bytes > 0 ORDER BY created_at LIMIT ?2)",
         )?
         .execute(params![principal, number])?;

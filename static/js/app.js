@@ -214,6 +214,20 @@
   }
   document.addEventListener("change", showParts);
 
+  // ---- a form is sent once: a second click would make a second key, or end the secret that the first answer shows
+
+  const sentForms = new Set();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    // What htmx sends has its default prevented already, and brings its own rule.
+    if (event.defaultPrevented || form.method !== "post") return;
+    if (sentForms.has(form)) { event.preventDefault(); return; }
+    sentForms.add(form);
+    // An answer that never came, or a download, leaves the page: it can be sent again.
+    setTimeout(() => sentForms.delete(form), 15_000);
+  });
+  addEventListener("pageshow", () => sentForms.clear());
+
   // ---- one tick for all rows
 
   document.addEventListener("change", (event) => {

@@ -75,22 +75,22 @@ const FIXTURE: &str = r#"
 
 /// What the rows of the fixture are in. None of them may change while they are asked for.
 const ROWS: &[&str] = &[
-    "SELECT * FROM account WHERE id = (SELECT min(id) FROM account)",
+    "SELECT * FROM account WHERE alias = 'acme'",
     "SELECT * FROM directory WHERE id IN (7, 8)",
     "SELECT * FROM run",
     "SELECT * FROM identity",
     "SELECT * FROM directory_group",
-    "SELECT * FROM enforcement_request WHERE account_id = (SELECT min(id) FROM account)",
-    "SELECT * FROM task WHERE account_id = (SELECT min(id) FROM account)",
-    "SELECT * FROM protection WHERE account_id = (SELECT min(id) FROM account)",
+    "SELECT * FROM enforcement_request WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
+    "SELECT * FROM task WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
+    "SELECT * FROM protection WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
     "SELECT * FROM user WHERE name = 'quokka'",
     "SELECT * FROM membership WHERE role_id = 'quokka'",
     "SELECT * FROM role WHERE id = 'quokka'",
     "SELECT * FROM api_key WHERE alias = 'quokka'",
-    "SELECT * FROM invitation WHERE account_id = (SELECT min(id) FROM account)",
+    "SELECT * FROM invitation WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
     "SELECT * FROM session WHERE user_agent = 'quokka'",
     "SELECT * FROM mail_outbox WHERE recipient LIKE 'quokka%'",
-    "SELECT * FROM contact WHERE account_id = (SELECT min(id) FROM account)",
+    "SELECT * FROM contact WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
 ];
 
 /// Whose id a path takes; the longest beginning counts. An id of the first account, but for what has none of its own.
@@ -256,7 +256,8 @@ impl Place {
         };
         let (low, desk, theirs) =
             (app.key(app.account, "lowest"), app.key(app.account, "desk"), app.key(other.id, "full-access"));
-        let user = |what, fate, key: &str, browser| Caller { what, fate, api: Some(app.api(key)), browser: Some(browser) };
+        let user =
+            |what, fate, key: &str, browser| Caller { what, fate, api: Some(app.api(key)), browser: Some(browser) };
         let mut callers = vec![
             Caller {
                 what: "a stranger",
@@ -264,11 +265,20 @@ impl Place {
                 api: Some(app.api("")),
                 browser: Some((app.browser(), String::new())),
             },
-            dead("a locked key", with(app.key(app.account, "full-access"), "UPDATE api_key SET is_enabled = 0 WHERE id = ?1")),
-            dead("an expired key", with(app.key(app.account, "full-access"), "UPDATE api_key SET expires_at = 1 WHERE id = ?1")),
+            dead(
+                "a locked key",
+                with(app.key(app.account, "full-access"), "UPDATE api_key SET is_enabled = 0 WHERE id = ?1"),
+            ),
+            dead(
+                "an expired key",
+                with(app.key(app.account, "full-access"), "UPDATE api_key SET expires_at = 1 WHERE id = ?1"),
+            ),
             dead(
                 "a key from a wrong address",
-                with(app.key(app.account, "full-access"), "UPDATE api_key SET allowed_ips = '[\"192.0.2.7\"]' WHERE id = ?1"),
+                with(
+                    app.key(app.account, "full-access"),
+                    "UPDATE api_key SET allowed_ips = '[\"192.0.2.7\"]' WHERE id = ?1",
+                ),
             ),
             user("the lowest role", Fate::Lowest, &low, session(&app, "low@acme.example").await),
             user("a scoped role", Fate::Part, &desk, session(&app, "desk@acme.example").await),
@@ -301,7 +311,8 @@ impl Place {
                 let mut rows = statement.query([])?;
                 let before = seen.len();
                 while let Some(row) = rows.next()? {
-                    let values = (0..columns).map(|i| row.get_ref(i)).collect::<rusqlite::Result<Vec<ValueRef<'_>>>>()?;
+                    let values =
+                        (0..columns).map(|i| row.get_ref(i)).collect::<rusqlite::Result<Vec<ValueRef<'_>>>>()?;
                     seen.push(format!("{sql}: {values:?}"));
                 }
                 assert!(seen.len() > before, "{sql} finds nothing: the fixture lacks it");
@@ -369,9 +380,9 @@ fn expected(fate: Fate, route: &Route, names_ours: bool) -> Expected {
         Fate::Nobody if route.surface == Surface::Api => return Expected::Status(401),
         Fate::Nobody => return Expected::SignIn,
         Fate::Lowest => Rights::default().with(Service::Risk, Level::Read),
-        Fate::Part => Rights::default()
-            .with(Service::Directories, Level::Read)
-            .with(Service::Enforcement, Level::Operate),
+        Fate::Part => {
+            Rights::default().with(Service::Directories, Level::Read).with(Service::Enforcement, Level::Operate)
+        }
         Fate::Other => Service::ALL.into_iter().fold(Rights::default(), |all, one| all.with(one, Level::Full)),
     };
     let may = match route.permission {
@@ -414,9 +425,9 @@ async fn every_route_refuses_everybody_who_must_not_get_through() {
             };
             asked += 1;
             let rule = expected(caller.fate, route, names_ours);
-            let known = OTHERWISE.iter().find(|one| {
-                (one.0, one.1, one.2) == (caller.fate, route.method.as_str(), route.path.as_str())
-            });
+            let known = OTHERWISE
+                .iter()
+                .find(|one| (one.0, one.1, one.2) == (caller.fate, route.method.as_str(), route.path.as_str()));
             let expected = known.map_or(rule, |(_, _, _, status, _)| Expected::Status(*status));
             if known.is_some() {
                 used.insert((caller.fate, route.method.to_string(), route.path.clone()));
@@ -440,7 +451,8 @@ async fn every_route_refuses_everybody_who_must_not_get_through() {
         wrong.join("\n  ")
     );
     for (fate, method, path, status, _) in OTHERWISE {
-        let route = routes(&place.app).into_iter().find(|route| (route.method.as_str(), route.path.as_str()) == (method, path));
+        let route =
+            routes(&place.app).into_iter().find(|route| (route.method.as_str(), route.path.as_str()) == (method, path));
         let route = route.unwrap_or_else(|| panic!("{method} {path} is no route: take it off OTHERWISE"));
         assert!(used.contains(&(*fate, (*method).to_owned(), (*path).to_owned())), "{method} {path} was not asked");
         let rule = expected(*fate, &route, path.contains("{id}"));
@@ -469,7 +481,9 @@ async fn what_the_fixture_holds_is_really_there_for_whoever_may_see_it() {
         };
         // A time before the copy was made is answered with when it was made: it is there, and has no past yet.
         let is_past = route.path.ends_with("/compare") && seen.status == 400;
-        if seen.status != 200 && !is_past {
+        // Without a script the page of the run itself is the way to see how it goes on.
+        let is_led = route.path.ends_with("/progress") && seen.status == 303 && seen.location == "/runs/7";
+        if seen.status != 200 && !is_past && !is_led {
             wrong.push(format!("GET {path} answered {}", seen.status));
         }
     }

@@ -455,7 +455,7 @@ async fn every_dead_link_looks_the_same() {
     guest.page("/sign-in").await;
     let mut pages = Vec::new();
     let unknown = "A".repeat(43);
-    for token in [&expired, &revoked, &accepted, &suspended, &unknown, "x", "", &"9".repeat(3000), "%27%20OR%201=1"] {
+    for token in [&expired, &revoked, &accepted, &suspended, &unknown, "x", "", &"9".repeat(1000), "%27%20OR%201=1"] {
         let answer = guest.get(&landing(token)).await;
         assert_eq!(answer.status(), 404, "{token}");
         let headers = format!(
@@ -702,7 +702,8 @@ async fn what_ends_while_the_page_is_open_lets_nobody_in_and_is_said() {
     assert_eq!(api.post("/api/roles", &desk).await.0, 201);
     // Everybody has the page before anything happens.
     let mut open = Vec::new();
-    for (email, role) in [("revoked@guest.example", "read-only"), ("again@guest.example", "read-only"), (GUEST, "desk")] {
+    for (email, role) in [("revoked@guest.example", "read-only"), ("again@guest.example", "read-only"), (GUEST, "desk")]
+    {
         let (id, token) = invite(&api, email, role).await;
         let mut guest = app.browser();
         let form = guest.token(&landing(&token)).await;

@@ -14,6 +14,10 @@ fn location(answer: &reqwest::Response) -> String {
     answer.headers().get(header::LOCATION).map(|value| value.to_str().expect("ASCII").to_owned()).unwrap_or_default()
 }
 
+fn borrowed<'a>(fields: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
 /// The id of the account with this alias.
 fn id(app: &TestApp, alias: &str) -> AccountId {
     let found = off(|| app.app.kernel.db.read_blocking(|c| accounts::find_by_alias(c, alias)));
@@ -308,9 +312,6 @@ async fn the_owner_whose_own_account_is_suspended_brings_it_back_themselves() {
         let names = ["csrf", "user", "account", "until", "seal"];
         names.map(|name| (name, attribute(page, &format!("input[name={name}]"), "value").expect("a field"))).to_vec()
     };
-    fn borrowed(fields: &[(&'static str, String)]) -> Vec<(&'static str, &str)> {
-        fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
-    }
     // Another administrator of it can only ask.
     let mut admin = app.browser();
     let page = admin.sign_in("admin@acme.example", PASSWORD).await.text().await.expect("a page");
