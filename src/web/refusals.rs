@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub method: String,
-    /// Without the query.
+    /// Without the query; cut when it is longer than any of ours.
     pub path: String,
     pub status: u16,
     /// Quotes nothing that was sent, other than names of fields.
@@ -61,6 +61,7 @@ impl Why {
 /// The room has put the refusal on the record.
 pub(super) struct Recorded;
 
+const PATH_CHARS_MAX: usize = 300;
 const NAMES_MAX: usize = 5;
 const NAME_CHARS_MAX: usize = 60;
 
@@ -97,7 +98,7 @@ pub(super) async fn record(passage: &Passage, response: &ServiceResponse<BoxBody
     let Some(web) = request.app_data::<Data<Web>>().cloned() else { return };
     let refusal = Refusal {
         method: request.method().to_string(),
-        path: request.path().to_owned(),
+        path: request.path().chars().take(PATH_CHARS_MAX).collect(),
         status: response.status().as_u16(),
         why,
         is_polling: door::is_polling(request.path()),

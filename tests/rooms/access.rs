@@ -138,13 +138,10 @@ const QUERIES: &[(&str, &str)] = &[
 const FORMS: &[(&str, &[(&str, &str)])] = &[
     ("/tasks/rules/new", &[("kind", "identity"), ("object", "7")]),
     ("/users/{id}", &[("role", "read-only")]),
-    ("/runs/{id}/approve", &[("reason", "why"), ("confirm", "quokka")]),
-    ("/runs/{id}/discard", &[("reason", "why"), ("confirm", "quokka")]),
     ("/directories/{id}/remove", &[("confirm", "quokka")]),
     ("/directories/{id}/pause", &[("paused", "true")]),
     ("/api-keys/{id}", &[("alias", "x"), ("expires", "keep"), ("role", "read-only")]),
     ("/api-keys/{id}/rotate", &[("overlap", "24"), ("secret", "quok")]),
-    ("/roles/{id}", &[("name", "x"), ("for", "account"), ("level-audit", "read")]),
 ];
 
 /// The same of the API's bodies; elsewhere an empty object does.
@@ -153,7 +150,6 @@ const BODIES: &[(&str, &str)] = &[
     ("/api/tasks/{id}/undo", r#"{"reason": "why"}"#),
     ("/api/task-requests/{id}/approve", r#"{"reason": "why"}"#),
     ("/api/task-requests/{id}/decline", r#"{"reason": "why"}"#),
-    ("/api/task-requests/{id}/cancel", r#"{"reason": "why"}"#),
     ("/api/task-requests/{id}/undo", r#"{"reason": "why"}"#),
     ("/api/directories/{id}/runs", r#"{"mode": "full"}"#),
     ("/api/directories/{id}/preview", r#"{"settings": {}}"#),

@@ -85,7 +85,11 @@ async fn what_is_tried_beside_the_rules_is_on_the_record_with_its_status_and_quo
     let (_, users) = root.get("/api/users").await;
     let ida = format!("/api/users/{}", users["users"][0]["id"].as_str().expect("a user"));
     let secret = "bwk_sesame";
-    let mut asked = Vec::new();
+    let endless = format!("/api/users/{}", "9".repeat(3_000));
+    assert_eq!(root.get(&endless).await.0, 404);
+    let long = app.audited(DENIED)[0]["path"].as_str().map(str::len);
+    assert_eq!(long, Some(300), "the log is not filled by one long address");
+    let mut asked = vec![endless];
     for (api, method, path, body, status, why) in [
         (&reader, Method::POST, "/api/apikeys".to_owned(), json!({"alias": secret}), 403, "role"),
         (&root, Method::GET, format!("/api/users?cursor={secret}"), Value::Null, 400, ""),
