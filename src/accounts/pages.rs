@@ -1,6 +1,6 @@
 //! An account's own settings for people: name, sessions, language, history, and its deletion.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::HttpResponse;
 use askama::Template;
 use serde::Deserialize;
 
@@ -10,8 +10,8 @@ use super::{
     queries, regional,
 };
 use crate::{
-    error::{Error, FieldError, Result},
-    web::{Ctx, Form, Page, door, html_status, redirect, redirect_with},
+    error::{Error, Result},
+    web::{Ctx, Form, Page, Refused, door, html_status, redirect, redirect_with},
 };
 
 /// What the form sends.
@@ -66,12 +66,12 @@ struct SettingsPage {
     time_zones: &'static [String],
     is_open: bool,
     may_delete: bool,
-    errors: Vec<FieldError>,
+    refused: Refused,
 }
 
 impl SettingsPage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 }
 
@@ -80,10 +80,9 @@ async fn own(ctx: &Ctx) -> Result<Account> {
     ctx.kernel.db.read(move |c| queries::find(c, account)).await?.ok_or(Error::NotFound("This account"))
 }
 
-async fn page(ctx: &Ctx, form: Option<AccountForm>, errors: Vec<FieldError>) -> Result<HttpResponse> {
+async fn page(ctx: &Ctx, form: Option<AccountForm>, refused: Refused) -> Result<HttpResponse> {
     let account = own(ctx).await?;
     let page = Page::new(ctx, "Account", "account");
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let template = SettingsPage {
         is_open: page.may("settings", "full"),
         may_delete: actions::holds_everything(&ctx.principal),
@@ -92,22 +91,21 @@ async fn page(ctx: &Ctx, form: Option<AccountForm>, errors: Vec<FieldError>) -> 
         account,
         locales: &regional::LOCALES,
         time_zones: regional::time_zones(),
-        errors,
+        refused,
     };
-    html_status(status, &template)
+    html_status(template.refused.status, &template)
 }
 
 /// `GET /settings/account`.
 pub(super) async fn show(ctx: Ctx) -> Result<HttpResponse> {
-    page(&ctx, None, Vec::new()).await
+    page(&ctx, None, Refused::none()).await
 }
 
 /// `POST /settings/account`.
 pub(super) async fn update(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
     match actions::update(&ctx.kernel, &ctx.principal, form.0.input()).await {
         Ok(_) => Ok(redirect_with("/settings/account", "success", "The account was saved.")),
-        Err(Error::Invalid(errors)) => page(&ctx, Some(form.0), errors).await,
-        Err(other) => Err(other),
+        Err(error) => page(&ctx, Some(form.0), Refused::of(error)?).await,
     }
 }
 
@@ -117,18 +115,18 @@ struct DeletePage {
     page: Page,
     account: Account,
     typed: String,
-    error: String,
+    refused: Refused,
 }
 
-async fn deletion(ctx: &Ctx, status: StatusCode, typed: String, error: String) -> Result<HttpResponse> {
+async fn deletion(ctx: &Ctx, typed: String, refused: Refused) -> Result<HttpResponse> {
     let account = own(ctx).await?;
     let page = Page::new(ctx, format!("Delete {}", account.alias), "account");
-    html_status(status, &DeletePage { page, account, typed, error })
+    html_status(refused.status, &DeletePage { page, account, typed, refused })
 }
 
 /// `GET /settings/account/delete`.
 pub(super) async fn confirm_deletion(ctx: Ctx) -> Result<HttpResponse> {
-    deletion(&ctx, StatusCode::OK, String::new(), String::new()).await
+    deletion(&ctx, String::new(), Refused::none()).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,11 +152,6 @@ pub(super) async fn delete(ctx: Ctx, form: Form<DeleteForm>) -> Result<HttpRespo
             }
             Ok(answer)
         }
-        Err(Error::Invalid(errors)) => {
-            let error = errors.into_iter().next().map(|error| error.message).unwrap_or_default();
-            deletion(&ctx, StatusCode::UNPROCESSABLE_ENTITY, form.0.confirm, error).await
-        }
-        Err(Error::Conflict(why)) => deletion(&ctx, StatusCode::CONFLICT, form.0.confirm, why).await,
-        Err(other) => Err(other),
+        Err(error) => deletion(&ctx, form.0.confirm, Refused::of(error)?).await,
     }
 }

@@ -140,11 +140,11 @@ async fn somebody_is_always_left_to_administer() {
     let (_, bo_now) = api.get(&path).await;
     assert_eq!((&bo_now["roleId"], &bo_now["state"]), (&json!("admins"), &json!("enabled")));
     // Somebody disabled counts for nothing, wherever they are disabled.
-    app.add_user("una@acme.example", "full-access");
-    let una = format!("/api/users/{}", user_id(&api, "una@acme.example").await);
-    assert_eq!(api.post(&una, &json!({"state": "disabled"})).await.0, 200);
+    app.add_user("cleo@acme.example", "full-access");
+    let cleo = format!("/api/users/{}", user_id(&api, "cleo@acme.example").await);
+    assert_eq!(api.post(&cleo, &json!({"state": "disabled"})).await.0, 200);
     assert_eq!(api.post(&path, &json!({"roleId": "read-only"})).await.0, 409);
-    assert_eq!(api.post(&una, &json!({"state": "enabled"})).await.0, 200);
+    assert_eq!(api.post(&cleo, &json!({"state": "enabled"})).await.0, 200);
     assert_eq!(api.post(&path, &json!({"roleId": "read-only"})).await.0, 200);
     app.assert_audit_verifies();
 }

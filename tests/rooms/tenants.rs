@@ -266,7 +266,7 @@ async fn the_last_account_in_use_is_neither_deleted_nor_suspended_and_the_form_s
     let answer = owner.post("/settings/account/delete", &[("confirm", "acme")]).await;
     assert_eq!(answer.status(), 409);
     let page = answer.text().await.expect("a page");
-    assert!(text(&page, "#confirm-error").contains(why), "{page}");
+    assert!(text(&page, "#error-summary").contains(why), "{page}");
     assert_eq!(attribute(&page, "input[name=confirm]", "value").as_deref(), Some("acme"), "what was typed is kept");
     let answer = owner.post(&format!("/appliance/accounts/{}/suspend", app.account), &[]).await;
     assert_eq!(location(&answer), "/appliance/accounts");
