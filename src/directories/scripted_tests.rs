@@ -28,6 +28,8 @@ struct Script {
     counted: Option<u64>,
     /// A reading of changes sends these, page by page.
     changes: Vec<Vec<Observed>>,
+    /// It sends everything and then no end.
+    hangs: bool,
     /// Ids that were asked for after a reading of changes.
     asked: std::sync::Mutex<BTreeSet<String>>,
 }
@@ -110,6 +112,9 @@ impl Connector for Script {
         Box::pin(async move {
             for subject in [Subject::Identity, Subject::Group] {
                 pages.send(Page::of(self.objects(subject, |_| true))).await.expect("somebody reads");
+            }
+            if self.hangs {
+                std::future::pending::<()>().await;
             }
             Ok(ReadEnd { server: "script".into(), watermark: Some("here".into()), counted: self.counted })
         })
@@ -260,6 +265,35 @@ impl Stage {
 }
 
 const PEOPLE: [&str; 5] = ["ada", "bo", "cy", "di", "ed"];
+
+#[tokio::test]
+async fn a_reading_ends_soon_after_its_account_was_suspended_and_leaves_nothing() {
+    let stage = Stage::new();
+    let script = Script { hangs: true, ..Script::of(&["ann", "bo"], Vec::new()) };
+    let (db, now) = (stage.bench.kernel.db.clone(), stage.bench.kernel.clock.now());
+    let (directory, id) = db
+        .write(move |c| {
+            let directory = queries::find(c, account(), DIRECTORY)?.expect("a directory");
+            let id = queries::insert_run(c, &directory, Mode::Full.as_str(), false, "urn:test", "", now)?;
+            Ok((directory, id.expect("no other run goes on")))
+        })
+        .await
+        .expect("a run");
+    let (run, progress) = (stage.run(id), stage.runner.board.open(id));
+    let reading = stage.runner.read_by(&script, &directory, &run, &progress);
+    let suspend = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let sql = "UPDATE account SET state = 'suspended', suspended_at = 1, purge_at = 2";
+        db.write(move |c| Ok(c.execute(sql, [])?)).await.expect("suspended");
+    };
+    let (read, ()) = tokio::time::timeout(std::time::Duration::from_secs(20), async { tokio::join!(reading, suspend) })
+        .await
+        .expect("it ends");
+    let failure = read.expect_err("it fails").failure();
+    assert_eq!(failure.message, "The account was suspended meanwhile.");
+    let left = db.read_blocking(|c| Ok(c.query_row("SELECT count(*) FROM identity", [], |row| row.get::<_, i64>(0))?));
+    assert_eq!(left.expect("counted"), 0);
+}
 
 #[tokio::test]
 async fn a_directory_that_counts_more_than_it_sends_is_not_believed() {

@@ -37,6 +37,8 @@ struct OwnPage {
     page: Page,
     accounts: Vec<Own>,
     here: String,
+    /// The reader owns the appliance: they need not ask anybody.
+    is_owner: bool,
     /// Why no account can be made; empty when one can.
     no_more: String,
 }
@@ -73,7 +75,8 @@ pub(super) async fn list(ctx: Ctx) -> Result<HttpResponse> {
         })
         .await?;
     let here = ctx.principal.account()?.to_string();
-    html(&OwnPage { page: Page::new(&ctx, "Your accounts", "accounts"), accounts, here, no_more })
+    let is_owner = ctx.principal.is_owner;
+    html(&OwnPage { page: Page::new(&ctx, "Your accounts", "accounts"), accounts, here, is_owner, no_more })
 }
 
 /// The account that a form names, and the reader as a member of it.
@@ -229,17 +232,22 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
     }
 }
 
-/// `POST /accounts/restore`.
+/// `POST /accounts/restore`: asks for an account back; the owner of the appliance brings it back.
 pub(super) async fn ask_to_restore(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
     let (member, account) = named(&ctx, &form.0.account).await?;
     let (principal, now) = (there(&ctx, &member, &account), ctx.kernel.clock.now());
     let (by, attempt) = (principal.urn(), Entry::new("audit.account_restore_asked.v1"));
-    audit::attempt(&ctx.kernel, &principal, attempt, move |c| {
+    let said = audit::attempt(&ctx.kernel, &principal, attempt, move |c| {
         if !member.is_enabled() || !member.role.is_administrator() {
             return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
         }
-        Ok(((), vec![accounts::ask_to_restore(c, account.id, &by, now)?]))
+        if users::find_owner(c)?.is_some_and(|owner| owner.id == member.user.id) {
+            let (_, entry) = accounts::restore(c, account.id, now)?;
+            return Ok(("The account works again.", vec![entry]));
+        }
+        let entry = accounts::ask_to_restore(c, account.id, &by, now)?;
+        Ok(("The owner of the appliance was asked to bring the account back.", vec![entry]))
     })
     .await?;
-    Ok(redirect_with("/accounts", "success", "The owner of the appliance was asked to bring the account back."))
+    Ok(redirect_with("/accounts", "success", said))
 }

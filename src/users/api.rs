@@ -1,12 +1,13 @@
 //! `/api/users`: the members of the caller's account. New ones come by invitation.
 
 use actix_web::HttpResponse;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     actions,
     model::{MemberInput, UserState, UserView},
     queries::{self, MemberFilter},
+    recovery::{self, Handed},
 };
 use crate::{
     error::{Error, Result},
@@ -78,4 +79,42 @@ pub(super) async fn update(ctx: Ctx, id: PathId<String>, input: Json<MemberInput
 pub(super) async fn remove(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     actions::remove_member(&ctx.kernel, &ctx.principal, id.0).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// What came of signing somebody out.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SignedOut {
+    sessions_ended: usize,
+}
+
+/// Ends all sessions that a user has in this account.
+#[utoipa::path(post, path = "/api/users/{id}/sign-out", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, body = SignedOut)))]
+pub(super) async fn sign_out(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let sessions_ended = actions::sign_out_member(&ctx.kernel, &ctx.principal, id.0).await?;
+    Ok(HttpResponse::Ok().json(SignedOut { sessions_ended }))
+}
+
+/// How a link for a new password left the appliance.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ResetLink {
+    /// It went to the user by mail.
+    mailed: bool,
+    /// To be handed over by whoever asked; only where no mail is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+}
+
+/// Makes a link by which a user sets a new password, once, within 30 minutes. Only for whoever belongs to this account
+/// alone and holds no more than the caller.
+#[utoipa::path(post, path = "/api/users/{id}/reset-link", tag = "users", params(("id" = String, Path)),
+    responses((status = 200, body = ResetLink), (status = 409, description = "Not without mail or the appliance's address.")))]
+pub(super) async fn reset_link(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let answer = match recovery::make_reset(&ctx.kernel, &ctx.principal, id.0).await? {
+        Handed::Mailed => ResetLink { mailed: true, link: None },
+        Handed::ToCopy(link) => ResetLink { mailed: false, link: Some(link.as_str().to_owned()) },
+    };
+    Ok(HttpResponse::Ok().json(answer))
 }

@@ -63,4 +63,6 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_get, _, _>(read, api::get);
     routes.api::<api::__path_update, _, _>(full, api::update);
     routes.api::<api::__path_remove, _, _>(full, api::remove);
+    routes.api::<api::__path_sign_out, _, _>(full, api::sign_out);
+    routes.api::<api::__path_reset_link, _, _>(full, api::reset_link);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bailiwick::clock::{DAY, HOUR, MINUTE};
+use serde_json::Value;
 
 use super::mail::{USER, off, set_up};
 use crate::{
@@ -267,5 +268,7 @@ async fn the_appliance_is_handed_over_by_its_owner_with_their_password_and_both_
     off(move || waiting.wait_until("both told", |sink| sink.mails().iter().filter(|mail| is_told(mail)).count() == 2))
         .await;
     assert_eq!(app.count("SELECT count(*) FROM user WHERE is_owner = 1"), 1);
-    assert_eq!(app.audited("audit.ownership_transferred.v1").len(), 1);
+    let results: Vec<Value> =
+        app.audited("audit.ownership_transferred.v1").iter().map(|record| record["result"].clone()).collect();
+    assert_eq!(results, ["failure", "success"], "the wrong password is on the record too");
 }

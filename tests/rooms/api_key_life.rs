@@ -30,6 +30,14 @@ fn id(key: &str) -> &str {
     key.split_once(':').expect("id:secret").0
 }
 
+/// Rotates a key by its page, as a person would: with the secret that the page is about.
+async fn rotate(browser: &mut Browser, key_id: &str, overlap: &str) -> reqwest::Response {
+    let path = format!("/api-keys/{key_id}/rotate");
+    let page = browser.page(&path).await;
+    let secret = attribute(&page, "input[name=secret]", "value").expect("the secret that is replaced");
+    browser.post(&path, &[("overlap", overlap), ("secret", &secret)]).await
+}
+
 async fn user_id(root: &Api, email: &str) -> String {
     let (_, users) = root.get("/api/users?limit=500").await;
     let users = users["users"].as_array().expect("users").clone();
@@ -62,7 +70,8 @@ async fn a_key_reads_itself_whatever_its_role() {
     assert_eq!((status, own["id"].as_str()), (200, Some(id(&key))), "{own}");
     assert!(own.get("secret").is_none() && own["secretStart"].as_str().expect("a start").len() == 8, "{own}");
     assert!(key.contains(own["secretStart"].as_str().expect("a start")));
-    assert_eq!(api.get(&format!("/api/apikeys/{}", id(&key))).await, (200, own));
+    let (status, by_id) = api.get(&format!("/api/apikeys/{}", id(&key))).await;
+    assert_eq!((status, &by_id["id"], &by_id["secretStart"]), (200, &own["id"], &own["secretStart"]));
     assert_eq!(api.get("/api/apikeys").await.0, 403);
     // Another key's id, and one that does not exist, look the same; both were an attempt.
     assert_eq!(app.audited("audit.access_denied.v1").len(), 1);
@@ -174,7 +183,9 @@ async fn only_full_access_in_the_console_or_the_machine_gives_leave() {
     // Somebody who may handle keys still touches none that holds more.
     let strong = format!("/api-keys/{}", id(&root.key));
     assert!(desk.page(&strong).await.contains("holds more rights than you do"));
-    for (path, fields) in [("rotate", &[("overlap", "0")][..]), ("take-over", &[]), ("unlock", &[])] {
+    for (path, fields) in
+        [("rotate", &[("overlap", "0"), ("secret", "bwk_0000")][..]), ("take-over", &[]), ("unlock", &[])]
+    {
         assert_eq!(desk.post(&format!("{strong}/{path}"), fields).await.status(), 403, "{path}");
     }
     assert_eq!(desk.get(&format!("{strong}/rotate")).await.status(), 403);
@@ -232,7 +243,7 @@ async fn a_rotated_key_has_two_secrets_for_a_while() {
     assert_eq!(app.audited("audit.api_key_secret_ended.v1").len(), 1);
     // Without overlap, by the page, which shows the new secret this once.
     assert!(browser.page(&format!("{console}/rotate")).await.contains("works on for"));
-    let answer = browser.post(&format!("{console}/rotate"), &[("overlap", "0")]).await;
+    let answer = rotate(&mut browser, id(&whole(&first)), "0").await;
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["cache-control"]),
         (200, &"no-store".parse().expect("a value"))
@@ -261,7 +272,7 @@ async fn whoever_was_shown_a_secret_is_the_person_behind_it() {
     let old = made(&mut browser, "bot", "full-access", &[]).await;
     assert_eq!(principal(&app, &old).await.expect("a principal").person, ida);
     let mut other = app.signed_in_as("second@acme.example").await;
-    let answer = other.post(&format!("/api-keys/{}/rotate", id(&old)), &[("overlap", "24")]).await;
+    let answer = rotate(&mut other, id(&old), "24").await;
     let new = text(&answer.text().await.expect("a page"), "#secret");
     assert_eq!(principal(&app, &new).await.expect("a principal").person, second);
     assert_eq!(principal(&app, &old).await.expect("a principal").person, ida, "who may still use the old one");
@@ -270,6 +281,76 @@ async fn whoever_was_shown_a_secret_is_the_person_behind_it() {
     let (_, child) = root.post("/api/apikeys", &json!({"alias": "child", "roleId": "read-only"})).await;
     let child = format!("{}:{}", child["id"].as_str().expect("id"), child["secret"].as_str().expect("secret"));
     assert_eq!(principal(&app, &child).await.expect("a principal").person, id(&root.key));
+}
+
+#[tokio::test]
+async fn whoever_sees_a_new_secret_answers_for_the_key_and_it_goes_with_them() {
+    let app = TestApp::start();
+    let root = app.api(&app.key(app.account, "full-access"));
+    app.add_user("second@acme.example", "full-access");
+    let second = user_id(&root, "second@acme.example").await;
+    let machine = app.key(app.account, "read-only");
+    let mut browser = app.signed_in_as("second@acme.example").await;
+    let page = browser.page(&format!("/api-keys/{}/rotate", id(&machine))).await;
+    assert!(page.contains("You answer for the key from then on"), "it is said before");
+    let answer = rotate(&mut browser, id(&machine), "24").await;
+    let new = text(&answer.text().await.expect("a page"), "#secret");
+    assert_eq!(root.get(&format!("/api/apikeys/{}", id(&machine))).await.1["answeredBy"], json!(second));
+    let record = app.audited("audit.api_key_rotated.v1").pop().expect("a record");
+    assert_eq!(record["changes"]["answeredBy"], json!({"before": null, "after": second}));
+    // The same form once more would end the secret that was just shown: it is refused, and nothing is changed.
+    let stale = [("overlap", "0"), ("secret", "bwk_0000")];
+    assert_eq!(browser.post(&format!("/api-keys/{}/rotate", id(&machine)), &stale).await.status(), 303);
+    assert_eq!(
+        (app.api(&new).get("/api/accounts").await.0, app.api(&machine).get("/api/accounts").await.0),
+        (200, 200)
+    );
+    assert_eq!(root.post(&format!("/api/users/{second}"), &json!({"state": "disabled"})).await.0, 200);
+    assert_eq!(
+        (app.api(&new).get("/api/accounts").await.0, app.api(&machine).get("/api/accounts").await.0),
+        (401, 401)
+    );
+}
+
+#[tokio::test]
+async fn a_key_never_does_more_than_whoever_answers_for_it() {
+    let app = TestApp::start();
+    let root = app.api(&app.key(app.account, "full-access"));
+    app.add_user("maker@acme.example", "full-access");
+    let maker = user_id(&root, "maker@acme.example").await;
+    let mut browser = app.signed_in_as("maker@acme.example").await;
+    let key = made(&mut browser, "bot", "full-access", &[]).await;
+    let api = app.api(&key);
+    assert_eq!((api.get("/api/logs").await.0, api.get("/api/directories").await.0), (200, 200));
+    let role =
+        |id: &str, services: Value, scope: Value| json!({"id": id, "name": id, "services": services, "scope": scope});
+    let part = |of: &str| json!({"directories": [of]});
+    app.sql(
+        "INSERT INTO directory (id, account_id, kind, name, settings, read_credentials, schedule, guard, created_at, updated_at)
+         SELECT 8, id, 'openldap', 'HQ', '{}', x'00', '{}', '{}', 0, 0 FROM account",
+    );
+    for role in [
+        role("auditing", json!({"audit": "read"}), Value::Null),
+        role("part", json!({"directories": "read", "enforcement": "operate"}), part("8")),
+    ] {
+        let (status, made) = root.post("/api/roles", &role).await;
+        assert_eq!(status, 201, "{made}");
+    }
+    let path = format!("/api/users/{maker}");
+    // The maker is demoted: with the next request their key is too, whatever its own role says.
+    assert_eq!(root.post(&path, &json!({"roleId": "auditing"})).await.0, 200);
+    assert_eq!((api.get("/api/logs").await.0, api.get("/api/directories").await.0), (200, 403));
+    let page = app.signed_in().await.page(&format!("/api-keys/{}", id(&key))).await;
+    assert!(text(&page, ".notice").contains("may do less than its role says"), "{page}");
+    // Held to a part, the key is held to the same part.
+    assert_eq!(root.post(&path, &json!({"roleId": "part"})).await.0, 200);
+    let held = principal(&app, &key).await.expect("a principal");
+    assert_eq!(held.scope.as_ref().map(|scope| scope.directories.clone()), Some(vec![8]));
+    assert!(held.rights.allows(Service::Directories, Level::Read) && !held.rights.allows(Service::Audit, Level::Read));
+    assert_eq!((api.get("/api/logs").await.0, api.get("/api/identities").await.0), (403, 200));
+    // Somebody who holds it all takes it over, and it does what its role says again.
+    assert_eq!(app.signed_in().await.post(&format!("/api-keys/{}/take-over", id(&key)), &[]).await.status(), 303);
+    assert_eq!((api.get("/api/logs").await.0, api.get("/api/directories").await.0), (200, 200));
 }
 
 #[tokio::test]

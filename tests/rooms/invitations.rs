@@ -523,6 +523,46 @@ async fn nobody_invites_into_a_role_that_holds_more_than_theirs() {
 }
 
 #[tokio::test]
+async fn an_invitation_is_worth_what_its_sender_may_give_now() {
+    let app = TestApp::start();
+    let owner = app.api(&app.key(app.account, "full-access"));
+    app.add_user("second@acme.example", "full-access");
+    let mut second = app.signed_in_as("second@acme.example").await;
+    let fields = [("email", GUEST), ("roleId", "operator"), ("expiresInDays", "7")];
+    let page = second.post("/invitations", &fields).await.text().await.expect("a page");
+    let link = text(&page, "#link");
+    assert_eq!(app.browser().get(&link).await.status(), 200);
+    let (_, list) = owner.get("/api/invitations").await;
+    let id = string(&list["invitations"][0]["id"]);
+    let (_, users) = owner.get("/api/users?q=second").await;
+    let user = string(&users["users"][0]["id"]);
+    let page = app.signed_in().await.page(&format!("/users/{user}/remove")).await;
+    assert!(text(&page, ".facts").contains("The links of 1 invitation that they made stop working"), "{page}");
+    // Demoted, disabled or removed: the link is dead for whoever holds it, and the console says why.
+    let takes = async |link: &str| {
+        let fields = newcomer(link.split_once("token=").expect("a token").1);
+        app.browser().post("/invitation", &fields).await.status().as_u16()
+    };
+    for change in [json!({"roleId": "read-only"}), json!({"roleId": "full-access", "state": "disabled"})] {
+        assert_eq!(owner.post(&format!("/api/users/{user}"), &change).await.0, 200);
+        assert_eq!(app.browser().get(&link).await.status(), 404, "{change}");
+        assert_eq!(takes(&link).await, 404, "{change}");
+    }
+    let reason = app.audited("audit.invitation_accepted.v1").pop().expect("a record")["reason"].clone();
+    assert_eq!(reason, "whoever sent it may not give its role any more");
+    let mut ida = app.signed_in().await;
+    let page = ida.page(&format!("/invitations/{id}")).await;
+    assert!(text(&page, ".notice").contains("may not give this role any more"), "{page}");
+    assert!(ida.page("/invitations").await.contains("its link does not work"));
+    // Somebody who may sends it again, and it hangs on them.
+    let page = ida.post(&format!("/invitations/{id}/resend"), &[]).await.text().await.expect("a page");
+    let link = text(&page, "#link");
+    assert!(app.browser().page(&link).await.contains("Ida Marlow"), "who invites is who sent it last");
+    assert_eq!(takes(&link).await, 303);
+    app.assert_audit_verifies();
+}
+
+#[tokio::test]
 async fn a_role_with_an_open_invitation_stays_and_one_that_is_gone_is_said_to_be() {
     let app = TestApp::start();
     let api = app.api(&app.key(app.account, "full-access"));
