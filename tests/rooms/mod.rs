@@ -18,6 +18,7 @@ mod csrf;
 mod door;
 mod history;
 mod hostile;
+mod invitation_ends;
 mod invitations;
 mod japanese;
 mod mail;
