@@ -36,7 +36,7 @@ use crate::{
     secret::{KeyError, MasterKey, Secret},
     sessions, sign_in,
     users::{self, Passwords},
-    web::{self, Address, Gate, KeyPair, Routes, ServeError, Surroundings, Web},
+    web::{self, Address, Gate, KeyPair, Refusal, Routes, ServeError, Surroundings, Web},
 };
 
 /// Every room's routes.
@@ -360,7 +360,7 @@ fn open_kernel(mut config: Config, clock: Clock, create: bool) -> Result<Kernel,
     Ok(Kernel { db, clock, key, config: Arc::new(config) })
 }
 
-/// Refusals of one principal that are recorded in a minute.
+/// Refusals of one principal with one status that are recorded in a minute; the next one says how many were left out.
 const DENIALS_MAX: u64 = 30;
 
 /// What roles have to ask of other rooms.
@@ -488,14 +488,19 @@ impl Gate for Door {
         })
     }
 
-    fn denied(&self, principal: Principal, method: String, path: String) -> BoxFuture<'_, ()> {
+    fn denied(&self, principal: Principal, refusal: Refusal) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let now = self.kernel.clock.now();
-            let Some(left_out) = self.denials.admit(&principal.urn(), DENIALS_MAX, MINUTE, now) else { return };
+            // By status: wrong ids in a row must not hide that somebody tries what is forbidden.
+            let subject = format!("{} {} {}", principal.urn(), refusal.status, refusal.is_polling);
+            let most = if refusal.is_polling { 1 } else { DENIALS_MAX };
+            let Some(left_out) = self.denials.admit(&subject, most, MINUTE, now) else { return };
             let entry = Entry::new("audit.access_denied.v1")
                 .outcome(Outcome::Denied)
-                .detail("method", method)
-                .detail("path", path)
+                .detail("method", refusal.method)
+                .detail("path", refusal.path)
+                .detail("status", refusal.status)
+                .detail("why", refusal.why)
                 .detail("roleId", &principal.role_id)
                 .detail("alsoDeniedBefore", left_out);
             if let Err(error) = audit::record(&self.kernel, &principal, vec![entry]).await {

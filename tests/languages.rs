@@ -39,6 +39,7 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("src/sessions/queries.rs", "names of browsers and systems"),
     ("src/web/openapi.rs", "the description of the API, which is English"),
     ("src/web/reference.rs", "words of the description of the API, which is English"),
+    ("src/web/refusals.rs", "reasons in the audit log, which is English"),
     ("src/web/routes.rs", "the description of the API, which is English"),
     ("src/web/serve.rs", "the command line says it"),
     ("src/web/tls.rs", "the command line says it"),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::HttpResponse;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     principal::{Level, Permission, PrincipalKind, Service},
-    web::{Ctx, Json, ListQuery, Listing, PathId, Query, Web},
+    web::{Ctx, Json, ListQuery, Listing, PathId, Query},
 };
 
 /// A key as the API writes it.
@@ -209,10 +209,9 @@ pub(super) async fn own(ctx: Ctx) -> Result<HttpResponse> {
 /// One key. A key may always read itself; others take the right to read them.
 #[utoipa::path(get, path = "/api/apikeys/{id}", tag = "apikeys", params(("id" = String, Path)),
     responses((status = 200, body = KeyView)))]
-pub(super) async fn get(ctx: Ctx, id: PathId<String>, web: Data<Web>, request: HttpRequest) -> Result<HttpResponse> {
+pub(super) async fn get(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     let is_own = ctx.principal.kind == PrincipalKind::ApiKey && ctx.principal.id == id.0;
     if !is_own && !ctx.principal.allows(Permission::Needs(Service::Identity, Level::Read)) {
-        web.gate.denied(ctx.principal.clone(), request.method().to_string(), request.path().to_owned()).await;
         // Whoever may not look at keys is not told which ones there are.
         return Err(Error::NotFound("This API key"));
     }

@@ -47,11 +47,16 @@ where
             if let (Some(ongoing), Some(account)) = (&ongoing, principal.account) {
                 ongoing.check(|| newest_of(connection, account))?;
             }
-            let (value, has_changed) = write(&kernel_, connection, &principal, f)?;
-            if let Some(ongoing) = ongoing.filter(|_| has_changed) {
-                ongoing.note_change(connection)?;
+            let written = write(&kernel_, connection, &principal, f)?;
+            if let Some(ongoing) = &ongoing {
+                if written.is_refusal {
+                    ongoing.note_refusal();
+                }
+                if written.has_changed {
+                    ongoing.note_change(connection)?;
+                }
             }
-            Ok(value)
+            Ok(written.value)
         })
         .await
 }
@@ -76,27 +81,40 @@ where
     F: FnOnce(&Connection) -> Result<(T, Vec<Entry>)> + Send + 'static,
 {
     let (kernel_, principal) = (kernel.clone(), principal.clone());
-    kernel.db.write_blocking(move |connection| write(&kernel_, connection, &principal, f).map(|(value, _)| value))
+    kernel.db.write_blocking(move |connection| write(&kernel_, connection, &principal, f).map(|written| written.value))
 }
 
 /// Writes records that accompany no change.
 pub async fn record(kernel: &Kernel, principal: &Principal, entries: Vec<Entry>) -> Result<()> {
     let (kernel_, principal) = (kernel.clone(), principal.clone());
-    kernel.db.write(move |connection| write(&kernel_, connection, &principal, |_| Ok(((), entries)))).await?;
+    let written =
+        kernel.db.write(move |connection| write(&kernel_, connection, &principal, |_| Ok(((), entries)))).await?;
+    if let Some(ongoing) = web::ongoing().filter(|_| written.is_refusal) {
+        ongoing.note_refusal();
+    }
     Ok(())
 }
 
-/// Answers also whether there was anything to record.
+/// What a transaction has written.
+struct Written<T> {
+    value: T,
+    /// There was something to record.
+    has_changed: bool,
+    /// It was recorded that somebody did not get what they asked for.
+    is_refusal: bool,
+}
+
 fn write<T>(
     kernel: &Kernel,
     connection: &Connection,
     principal: &Principal,
     f: impl FnOnce(&Connection) -> Result<(T, Vec<Entry>)>,
-) -> Result<(T, bool)> {
+) -> Result<Written<T>> {
     let (value, entries) = f(connection)?;
-    let has_changed = !entries.is_empty();
+    let (has_changed, is_refusal) =
+        (!entries.is_empty(), entries.iter().any(|entry| entry.outcome != Outcome::Success));
     chain::append(connection, &kernel.key, kernel.clock.now(), principal, entries)?;
-    Ok((value, has_changed))
+    Ok(Written { value, has_changed, is_refusal })
 }
 
 /// The pages and the API of the log.

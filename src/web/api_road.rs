@@ -30,6 +30,7 @@ use super::{
     once::{self, Begun},
     ongoing::{self, Ongoing},
     rate::Standing,
+    refusals::Recorded,
 };
 use crate::{
     error::{Error, Result},
@@ -92,18 +93,16 @@ async fn call<B: MessageBody + 'static>(
     ongoing: Option<Arc<Ongoing>>,
 ) -> Answer {
     let http_request = request.request().clone();
-    let called = next.call(request);
-    let called = async {
-        match ongoing {
-            Some(ongoing) => ongoing::with(ongoing, called).await,
-            None => called.await,
-        }
-    };
+    let ongoing = ongoing.unwrap_or_default();
+    let called = ongoing::with(ongoing.clone(), next.call(request));
     let response = match AssertUnwindSafe(called).catch_unwind().await {
         Ok(Ok(response)) => response.map_into_boxed_body(),
         Ok(Err(error)) => ServiceResponse::from_err(error, http_request),
         Err(_) => ServiceResponse::from_err(Error::internal("the handler of this request panicked"), http_request),
     };
+    if ongoing.is_refusal_recorded() {
+        response.request().extensions_mut().insert(Recorded);
+    }
     errors::written(response)
 }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 
-use super::{once::Running, rate::Rates, reference::Reference, routes::Routes};
+use super::{once::Running, rate::Rates, reference::Reference, refusals::Refusal, routes::Routes};
 use crate::{
     clock::Time,
     error::{Error, Result},
@@ -57,8 +57,8 @@ pub trait Gate: Send + Sync {
     fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
     /// The key's principal, if it is valid now and from this address.
     fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
-    /// Somebody known was refused: goes on the record.
-    fn denied(&self, principal: Principal, method: String, path: String) -> BoxFuture<'_, ()>;
+    /// Somebody known was refused: goes on the record, unless there are too many of the kind.
+    fn denied(&self, principal: Principal, refusal: Refusal) -> BoxFuture<'_, ()>;
     /// The number of the newest audit record of their account: it changes with everything that is changed there.
     fn newest_record(&self, principal: Principal) -> BoxFuture<'_, Result<i64>>;
     /// What is to be shown around every page of theirs. A page must not fail because of it.

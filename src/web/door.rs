@@ -21,6 +21,8 @@ use super::{
     context::{Address, Ctx, Surroundings, Web, read_api_key},
     errors::{self, RequestId},
     input::FormBody,
+    ongoing::{self, Ongoing},
+    refusals::{self, Asking},
 };
 use crate::{
     error::{Error, Result},
@@ -65,21 +67,31 @@ pub(super) async fn pass(
             Err(error) => errors::written(request.error_response(error).map_into_boxed_body()),
         };
         api_road::say_rate(&mut response);
+        refusals::record(&passage, &response).await;
         return Ok(response);
     }
     let cookies = match enter(&passage, &mut request).await {
         Ok(cookies) => cookies,
-        Err(error) => return Ok(request.error_response(error).map_into_boxed_body()),
+        Err(error) => {
+            let response = request.error_response(error).map_into_boxed_body();
+            refusals::record(&passage, &response).await;
+            return Ok(response);
+        }
     };
     let http_request = request.request().clone();
+    let ongoing = Arc::<Ongoing>::default();
+    let called = ongoing::with(ongoing.clone(), next.call(request));
     // A panic in one room is that request's 500 and nobody else's (HOSTILE H15).
-    let mut response = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+    let mut response = match AssertUnwindSafe(called).catch_unwind().await {
         Ok(Ok(response)) => response.map_into_boxed_body(),
         Ok(Err(error)) => ServiceResponse::from_err(error, http_request),
         Err(_) => ServiceResponse::from_err(Error::internal("the handler of this request panicked"), http_request),
     };
     for cookie in cookies {
         set_cookie(response.response_mut(), cookie);
+    }
+    if !ongoing.is_refusal_recorded() {
+        refusals::record(&passage, &response).await;
     }
     Ok(response)
 }
@@ -98,6 +110,9 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
         DoorKind::Api => api_principal(request, &web, &address).await?,
         DoorKind::Page | DoorKind::Open => page_principal(request, &web, &address).await?,
     };
+    if let Some(principal) = &asked {
+        request.extensions_mut().insert(Asking(principal.clone()));
+    }
     if kind == DoorKind::Api {
         count(request, &web, asked.as_ref(), &address)?;
     }
@@ -113,10 +128,7 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
         if is_stranger {
             return Err(Error::Unauthenticated);
         }
-        let (method, path) = (request.method().to_string(), request.path().to_owned());
-        let why = principal.why_refused(permission);
-        web.gate.denied(principal, method, path).await;
-        return Err(Error::Forbidden(why.into()));
+        return Err(Error::Forbidden(principal.why_refused(permission).into()));
     }
     if kind == DoorKind::Api {
         check_query(request, &passage.query)?;
@@ -276,8 +288,13 @@ fn address(request: &ServiceRequest, web: &Web) -> Address {
         .take(256)
         .collect();
     let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
-    let is_polling = request.path().ends_with("/progress");
+    let is_polling = is_polling(request.path());
     Address { ip, request_id, user_agent, is_polling }
+}
+
+/// Whether an open page asks for this address by itself.
+pub(super) fn is_polling(path: &str) -> bool {
+    path.ends_with("/progress")
 }
 
 async fn page_principal(request: &ServiceRequest, web: &Web, address: &Address) -> Result<Option<Principal>> {

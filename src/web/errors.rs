@@ -11,7 +11,7 @@ use actix_web::{
 use askama::Template;
 use serde_json::json;
 
-use super::page::Page;
+use super::{page::Page, refusals::Why};
 use crate::{error::Error, language::Language};
 
 /// The id that the page shows and the log holds.
@@ -131,6 +131,9 @@ pub(super) fn written(response: ServiceResponse<BoxBody>) -> ServiceResponse<Box
         language: Language::English,
     };
     let made = of_response(response.response(), &asked);
+    if let Some(error) = response.response().error().and_then(|error| error.as_error::<Error>()) {
+        response.request().extensions_mut().insert(Why::of(error));
+    }
     let (request, _) = response.into_parts();
     ServiceResponse::new(request, made)
 }

@@ -1,4 +1,5 @@
-//! What a request has promised about its change, kept where the transaction of that change can look at it.
+//! What a request has promised about its change, kept where the transaction of that change can look at it; and whether its
+//! refusal is on the record already.
 //!
 //! The road knows of `If-Match` and `Idempotency-Key`; whether they hold is only certain inside the transaction. A value
 //! that travels beside the handler brings the two together without any room's help: the road puts it there, and
@@ -19,19 +20,20 @@ tokio::task_local! {
     static ONGOING: Arc<Ongoing>;
 }
 
-/// The promises of one request.
+/// The promises of one request, and what became of it.
 #[derive(Default)]
 pub struct Ongoing {
     /// The account's newest record when `If-Match` was found to hold.
     seen: Mutex<Option<i64>>,
     has_moved: AtomicBool,
+    is_refusal_recorded: AtomicBool,
     /// The `Idempotency-Key`'s row.
     once: Option<[u8; 32]>,
 }
 
 impl Ongoing {
     pub(super) fn new(seen: Option<i64>, once: Option<[u8; 32]>) -> Arc<Self> {
-        Arc::new(Self { seen: Mutex::new(seen), has_moved: AtomicBool::new(false), once })
+        Arc::new(Self { seen: Mutex::new(seen), once, ..Self::default() })
     }
 
     /// Refuses the first transaction of the request when something of the account was changed since `If-Match` was
@@ -50,6 +52,15 @@ impl Ongoing {
     /// Notes in the transaction of a change that the request is not to be carried out again.
     pub fn note_change(&self, connection: &Connection) -> Result<()> {
         self.once.as_ref().map_or(Ok(()), |id| queries::set_changed(connection, id))
+    }
+
+    /// Notes that the room has put the refusal of this request on the record.
+    pub fn note_refusal(&self) {
+        self.is_refusal_recorded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_refusal_recorded(&self) -> bool {
+        self.is_refusal_recorded.load(Ordering::Acquire)
     }
 
     pub(super) fn has_moved(&self) -> bool {

@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bailiwick::principal::AccountId;
+
 use super::{
     console::{self, VIEWS},
     driver::Browser,
@@ -287,7 +289,8 @@ async fn a_password_is_forgotten(walk: &mut Walk) {
 }
 
 async fn the_account_goes_and_comes_back(walk: &mut Walk) {
-    let key = walk.app.key(walk.app.account, "read-only");
+    let number = walk.app.count("SELECT id FROM account WHERE alias = 'acme'");
+    let key = walk.app.key(AccountId::new(number).expect("an id"), "read-only");
     let api = walk.app.api(&key);
     assert_eq!(api.get("/api/users").await.0, 200);
     walk.ida.goto(&walk.at("/settings/account")).await;

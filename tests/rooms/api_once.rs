@@ -111,7 +111,7 @@ async fn what_was_refused_is_kept_and_what_was_not_tried_is_not() {
     // 403 is not kept: with another role the same request is carried out.
     let reader = app.api(&app.key(app.account, "read-only"));
     assert_eq!(post(&reader, "/api/apikeys", "mine", &protection("x")).await.status(), 403);
-    app.sql("UPDATE api_key SET role_id = 'full-access'");
+    app.sql("UPDATE api_key SET role_id = 'full-access', administers = 'always'");
     let done = post(&reader, "/api/apikeys", "mine", &protection("x")).await;
     assert_eq!(done.status(), 201);
     assert!(!is_replayed(&done));

@@ -283,6 +283,9 @@ fn plain_http_beyond_loopback_and_a_misspelt_setting_are_refused() {
     assert_eq!(run(&data, &["nonsense"]).status.code(), Some(2));
 }
 
+/// Enough for a 99th percentile.
+const PAGES_MEASURED: usize = 200;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_wrong_passwords_takes_neither_the_memory_nor_the_pages_of_others() {
     let (_dir, data) = initialised();
@@ -290,49 +293,53 @@ async fn a_flood_of_wrong_passwords_takes_neither_the_memory_nor_the_pages_of_ot
     let base = serving.base.clone();
     let mut at_work = super::Browser::new(&base, None);
     assert_eq!(at_work.sign_in(EMAIL, PASSWORD).await.status(), 303);
-    let guesses: Vec<_> = (0..100_u8)
-        .map(|i| {
-            let base = base.clone();
-            tokio::spawn(async move {
-                let mut browser = super::Browser::new(&base, Some([127, 0, 2, i].into()));
-                browser.sign_in(&format!("user{i}@acme.example"), "some wrong password").await
+    // A hundred at once, and again until enough of the others' pages were measured: how long one flood lasts is a matter of
+    // the machine.
+    let (mut took, mut evaluated, mut refused, mut wave) = (Vec::new(), 0, 0, 0_u8);
+    while took.len() < PAGES_MEASURED {
+        wave += 1;
+        let guesses: Vec<_> = (0..100_u8)
+            .map(|i| {
+                let base = base.clone();
+                tokio::spawn(async move {
+                    let mut browser = super::Browser::new(&base, Some([127, 0, wave + 1, i].into()));
+                    browser.sign_in(&format!("user{wave}-{i}@acme.example"), "some wrong password").await
+                })
             })
-        })
-        .collect();
-    // Whoever is signed in already goes on working: pages that read and a form that writes, in turn.
-    let mut took = Vec::new();
-    while guesses.iter().any(|guess| !guess.is_finished()) {
-        for path in ["/", "/identities", "/logs", "/profile", "/healthz"] {
+            .collect();
+        // Whoever is signed in already goes on working: pages that read and a form that writes, in turn.
+        while guesses.iter().any(|guess| !guess.is_finished()) {
+            for path in ["/", "/identities", "/logs", "/profile", "/healthz"] {
+                let begun = Instant::now();
+                assert_eq!(at_work.get(path).await.status(), 200, "{path}");
+                took.push(begun.elapsed());
+            }
             let begun = Instant::now();
-            assert_eq!(at_work.get(path).await.status(), 200, "{path}");
+            assert_eq!(at_work.post("/profile/theme", &[("theme", "dark")]).await.status(), 303);
             took.push(begun.elapsed());
         }
-        let begun = Instant::now();
-        assert_eq!(at_work.post("/profile/theme", &[("theme", "dark")]).await.status(), 303);
-        took.push(begun.elapsed());
+        for guess in guesses {
+            let answer = guess.await.expect("answered");
+            match answer.status().as_u16() {
+                422 => evaluated += 1,
+                503 => {
+                    assert!(answer.headers().contains_key("retry-after"));
+                    refused += 1;
+                }
+                other => panic!("answered {other}"),
+            }
+        }
     }
     took.sort();
     let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
     let slowest = took[took.len() - 1];
-    let (mut evaluated, mut refused) = (0, 0);
-    for guess in guesses {
-        let answer = guess.await.expect("answered");
-        match answer.status().as_u16() {
-            422 => evaluated += 1,
-            503 => {
-                assert!(answer.headers().contains_key("retry-after"));
-                refused += 1;
-            }
-            other => panic!("answered {other}"),
-        }
-    }
     let peak_mib = serving.memory_kib("VmHWM") / 1024;
     println!(
         "{evaluated} evaluated, {refused} told to wait; {} pages meanwhile: median {median:?}, p99 {p99:?}, slowest \
          {slowest:?}; peak {peak_mib} MiB",
         took.len()
     );
-    assert!(evaluated > 0 && took.len() >= 100, "{} pages", took.len());
+    assert!(evaluated > 0);
     let permits = 2 * std::thread::available_parallelism().expect("cores").get() as u64;
     assert!(peak_mib < (100 + 20 * permits).min(200), "{peak_mib} MiB");
     assert!(p99 < Duration::from_millis(200), "{p99:?}");

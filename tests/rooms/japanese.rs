@@ -249,7 +249,9 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
     let key = keys.last().expect("a key");
     let locked = browser.post(&format!("{key}/lock-out"), &[]).await;
     assert_eq!(locked.status(), 303);
-    let rotated = browser.post(&format!("{key}/rotate"), &[("overlap", "24")]).await;
+    let secret = attribute(&browser.page(&format!("{key}/rotate")).await, "input[name=secret]", "value");
+    let fields = [("overlap", "24"), ("secret", secret.as_deref().expect("the secret that is replaced"))];
+    let rotated = browser.post(&format!("{key}/rotate"), &fields).await;
     pages.push(("a rotated key".to_owned(), rotated.text().await.expect("a page")));
     for user in users {
         let answer = browser.post(&format!("{user}/reset-link"), &[]).await;

@@ -3,6 +3,7 @@
 //! One file per room or rule. The appliance runs in this process, so that a test can set its clock and look into its
 //! database; the command line is tested as the program that it is.
 
+mod access;
 mod api_key_life;
 mod api_keys;
 mod api_once;
@@ -16,6 +17,8 @@ mod contacts;
 mod csrf;
 mod door;
 mod history;
+mod hostile;
+mod invitation_ends;
 mod invitations;
 mod japanese;
 mod mail;
@@ -227,11 +230,21 @@ impl TestApp {
 
     /// An API key of an account, as `id:secret`.
     pub fn key(&self, account: AccountId, role: &str) -> String {
+        self.key_with(account, role, None)
+    }
+
+    /// One that may change users, roles and keys as far as its role says; others only look, unless they may do everything.
+    pub fn admin_key(&self, account: AccountId, role: &str) -> String {
+        self.key_with(account, role, Some(true))
+    }
+
+    fn key_with(&self, account: AccountId, role: &str, may_administer: Option<bool>) -> String {
         let machine = Principal::command_line("default", Some(account), "root");
         let count = self.count("SELECT count(*) FROM api_key");
         let input = keys::KeyInput {
             alias: Some(format!("{role}-{count}")),
             role_id: Some(role.into()),
+            may_administer,
             ..keys::KeyInput::default()
         };
         let made = off(|| keys::create_blocking(&self.app.kernel, &machine, input)).expect("a key");

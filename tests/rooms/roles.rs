@@ -244,7 +244,7 @@ async fn nobody_gets_more_than_they_hold() {
     let stranger = user_id(&theirs, "root@other.example").await;
     let their_key = theirs.get("/api/apikeys?limit=1").await.1["apikeys"][0]["id"].as_str().expect("a key").to_owned();
     let (root_id, _) = root_key.split_once(':').expect("id:secret");
-    let own_key = app.key(app.account, "people");
+    let own_key = app.admin_key(app.account, "people");
     let own_id = own_key.split_once(':').expect("id:secret").0.to_owned();
     let people = app.api(&own_key);
     let (status, _) =
@@ -366,9 +366,8 @@ async fn nobody_gets_more_than_they_hold() {
         let body = (one.method == Method::POST).then_some(&one.body);
         let (status, answer) = people.send(one.method.clone(), &one.path, body).await;
         assert_eq!(status, one.status, "{}: {answer}", one.what);
-        if status == 403 {
-            assert_eq!(denied(&app), known + 1, "{} is on the record", one.what);
-        }
+        // What cannot be done with anybody's rights is no more than a mistake.
+        assert_eq!(denied(&app), known + i64::from(status != 409), "{} is on the record, once", one.what);
         assert!(!answer.to_string().contains("root@other.example"), "{}: {answer}", one.what);
     }
     assert_eq!(snapshot(&app), before, "nothing of it was written");
@@ -498,7 +497,7 @@ async fn every_role_opens_what_its_levels_say() {
     for (id, (rights, is_part)) in &roles {
         let email: &'static str = format!("{id}@acme.example").leak();
         app.add_user(email, id.clone().leak());
-        let api = app.api(&app.key(app.account, id));
+        let api = app.api(&app.admin_key(app.account, id));
         let mut browser = app.signed_in_as(email).await;
         let token = browser.token("/profile").await;
         for (method, path, permission, surface) in &routes {

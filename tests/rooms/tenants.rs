@@ -1,13 +1,21 @@
 //! Accounts: settings, several of them, entering one from another, and the way out and back.
 
-use bailiwick::{accounts, app, clock::DAY, principal::AccountId};
+use bailiwick::{
+    accounts, app,
+    clock::{DAY, MINUTE},
+    principal::AccountId,
+};
 use reqwest::header;
 use serde_json::json;
 
-use super::{EMAIL, PASSWORD, TestApp, off};
+use super::{EMAIL, PASSWORD, TestApp, attribute, off, text};
 
 fn location(answer: &reqwest::Response) -> String {
     answer.headers().get(header::LOCATION).map(|value| value.to_str().expect("ASCII").to_owned()).unwrap_or_default()
+}
+
+fn borrowed<'a>(fields: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 /// The id of the account with this alias.
@@ -247,4 +255,98 @@ async fn the_owner_suspends_an_account_and_sees_nothing_of_it() {
     for kind in kinds {
         assert_eq!(app.audited(kind)[0]["account"], other.id.to_string(), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn the_last_account_in_use_is_neither_deleted_nor_suspended_and_the_form_says_why() {
+    let app = TestApp::start();
+    let mut owner = app.signed_in().await;
+    let key = app.api(&app.key(app.account, "full-access"));
+    let why = "the only account in use";
+    let answer = owner.post("/settings/account/delete", &[("confirm", "acme")]).await;
+    assert_eq!(answer.status(), 409);
+    let page = answer.text().await.expect("a page");
+    assert!(text(&page, "#error-summary").contains(why), "{page}");
+    assert_eq!(attribute(&page, "input[name=confirm]", "value").as_deref(), Some("acme"), "what was typed is kept");
+    let answer = owner.post(&format!("/appliance/accounts/{}/suspend", app.account), &[]).await;
+    assert_eq!(location(&answer), "/appliance/accounts");
+    assert!(owner.page("/appliance/accounts").await.contains(why));
+    // A suspended one beside it does not count.
+    let other = app.other_account("other", "boss@other.example");
+    assert_eq!(owner.post(&format!("/appliance/accounts/{}/suspend", other.id), &[]).await.status(), 303);
+    assert_eq!(owner.post("/settings/account/delete", &[("confirm", "acme")]).await.status(), 409);
+    assert_eq!((owner.get("/profile").await.status().as_u16(), key.get("/api/accounts").await.0), (200, 200));
+    assert_eq!(app.count("SELECT count(*) FROM account WHERE state = 'active' AND purge_at IS NULL"), 1);
+    assert_eq!(app.count("SELECT count(*) FROM audit_record WHERE type = 'audit.account_deleted.v1'"), 0);
+    // With one in use, it goes.
+    assert_eq!(owner.post(&format!("/appliance/accounts/{}/restore", other.id), &[]).await.status(), 303);
+    assert_eq!(owner.post("/settings/account/delete", &[("confirm", "acme")]).await.status(), 303);
+}
+
+#[tokio::test]
+async fn of_the_last_two_accounts_that_are_deleted_at_once_one_is_left() {
+    for _ in 0..5 {
+        let app = TestApp::start();
+        app.other_account("other", "boss@other.example");
+        let (mut owner, mut boss) = (app.signed_in().await, app.signed_in_as("boss@other.example").await);
+        let answers = tokio::join!(
+            owner.post("/settings/account/delete", &[("confirm", "acme")]),
+            boss.post("/settings/account/delete", &[("confirm", "other")])
+        );
+        let mut statuses = [answers.0.status().as_u16(), answers.1.status().as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [303, 409]);
+        assert_eq!(app.count("SELECT count(*) FROM account WHERE state = 'active'"), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_owner_whose_own_account_is_suspended_brings_it_back_themselves() {
+    let app = TestApp::start();
+    app.add_user("admin@acme.example", "full-access");
+    app.other_account("other", "boss@other.example");
+    let mut owner = app.signed_in().await;
+    assert_eq!(owner.post("/settings/account/delete", &[("confirm", "acme")]).await.status(), 303);
+    let is_active = || app.count("SELECT count(*) FROM account WHERE alias = 'acme' AND state = 'active'") == 1;
+    let proof = |page: &str| -> Vec<(&'static str, String)> {
+        let names = ["csrf", "user", "account", "until", "seal"];
+        names.map(|name| (name, attribute(page, &format!("input[name={name}]"), "value").expect("a field"))).to_vec()
+    };
+    // Another administrator of it can only ask.
+    let mut admin = app.browser();
+    let page = admin.sign_in("admin@acme.example", PASSWORD).await.text().await.expect("a page");
+    assert_eq!(text(&page, "form button"), "Ask for the account back");
+    let theirs = proof(&page);
+    assert_eq!(admin.post_raw("/sign-in/restore", &borrowed(&theirs), &[]).await.status(), 303);
+    assert!(!is_active(), "asking brings nothing back");
+
+    let mut browser = app.browser();
+    let answer = browser.sign_in(EMAIL, PASSWORD).await;
+    assert_eq!(answer.status(), 403, "no session yet");
+    assert!(browser.session().is_none());
+    let page = answer.text().await.expect("a page");
+    assert_eq!(text(&page, "form button"), "Bring the account back");
+    let fields = proof(&page);
+    // Not with somebody else's name on one's own seal, and not ten minutes later.
+    let mut forged = theirs.clone();
+    forged[1] = fields[1].clone();
+    forged[0] = fields[0].clone();
+    assert_eq!(browser.post_raw("/sign-in/restore", &borrowed(&forged), &[]).await.status(), 403);
+    app.forward(10 * MINUTE);
+    assert_eq!(browser.post_raw("/sign-in/restore", &borrowed(&fields), &[]).await.status(), 403);
+    assert!(!is_active());
+    let page = browser.sign_in(EMAIL, PASSWORD).await.text().await.expect("a page");
+    let fields = proof(&page);
+    let answer = browser.post_raw("/sign-in/restore", &borrowed(&fields), &[]).await;
+    assert_eq!((answer.status().as_u16(), location(&answer).as_str()), (303, "/sign-in"));
+    assert!(is_active());
+    assert!(browser.page("/sign-in").await.contains("The account works again"));
+    assert_eq!(browser.post_raw("/sign-in/restore", &borrowed(&fields), &[]).await.status(), 409, "once");
+    let mut owner = app.signed_in().await;
+    assert!(owner.page("/settings/account").await.contains("acme"));
+    assert_eq!(app.count("SELECT count(*) FROM account WHERE purge_at IS NOT NULL"), 0);
+    let restored = app.audited("audit.account_restored.v1");
+    assert_eq!((restored.len(), &restored[0]["account"]), (1, &json!(app.account.to_string())));
+    assert_eq!(app.audited("audit.account_restore_asked.v1").len(), 1);
+    app.assert_audit_verifies();
 }

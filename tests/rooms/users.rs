@@ -180,7 +180,7 @@ async fn whoever_holds_less_does_not_touch_whoever_holds_more() {
     app.add_user("pia@acme.example", "people");
     app.add_user("per@acme.example", "people");
     app.add_user("otto@acme.example", "operator");
-    let people = app.api(&app.key(app.account, "people"));
+    let people = app.api(&app.admin_key(app.account, "people"));
     let mut otto = app.signed_in_as("otto@acme.example").await;
     // `operator` holds less of identity and more of the rest: neither is over the other.
     for email in [EMAIL, "otto@acme.example"] {

@@ -18,7 +18,7 @@ use crate::{
     kernel::{BoxFuture, Kernel},
     principal::{AccountId, Principal, PrincipalKind, PrincipalParts, Rights},
     secret::{MasterKey, Secret},
-    web::{self, Address, Gate, KeyPair, Web, door::SESSION_COOKIE},
+    web::{self, Address, Gate, KeyPair, Refusal, Web, door::SESSION_COOKIE},
 };
 
 pub(super) const PASSWORD: &str = "correct-horse-battery-staple";
@@ -76,7 +76,7 @@ impl Gate for OpenGate {
         Box::pin(async { Ok(0) })
     }
 
-    fn denied(&self, _: Principal, _: String, _: String) -> BoxFuture<'_, ()> {
+    fn denied(&self, _: Principal, _: Refusal) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 }
