@@ -537,7 +537,7 @@ async fn an_invitation_is_worth_what_its_sender_may_give_now() {
     let (_, users) = owner.get("/api/users?q=second").await;
     let user = string(&users["users"][0]["id"]);
     let page = app.signed_in().await.page(&format!("/users/{user}/remove")).await;
-    assert!(text(&page, ".facts").contains("The links of 1 invitation that they made stop working"), "{page}");
+    assert!(text(&page, ".facts").contains("The link of 1 invitation that they made stops working"), "{page}");
     // Demoted, disabled or removed: the link is dead for whoever holds it, and the console says why.
     let takes = async |link: &str| {
         let fields = newcomer(link.split_once("token=").expect("a token").1);

@@ -29,6 +29,7 @@ mod sign_in;
 mod stale;
 mod tenants;
 mod throttle;
+mod timing;
 mod users;
 
 use std::{
