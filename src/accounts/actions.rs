@@ -11,7 +11,8 @@ use crate::{
     audit::{self, Entry},
     clock::{DAY, Time},
     error::{Error, Result},
-    kernel::Kernel,
+    kernel::{BoxFuture, Kernel},
+    owned::Table,
     principal::{AccountId, Level, Principal, Rights},
     sessions,
 };
@@ -148,16 +149,31 @@ pub(super) async fn set_per_user(kernel: &Kernel, principal: &Principal, count: 
     .await
 }
 
-/// What rooms above own of an account; each deletes its own, in small steps, and may be called again after it was
-/// interrupted.
-pub type Purge = std::sync::Arc<dyn Fn(AccountId) -> crate::kernel::BoxFuture<'static, Result<()>> + Send + Sync>;
+/// How a room deletes what it owns of an account; in small steps, and may be called again after it was interrupted.
+pub type Purge = std::sync::Arc<dyn Fn(AccountId) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// What one room owns of an account.
+#[derive(Clone)]
+pub struct Owned {
+    /// What an export holds of it.
+    pub tables: &'static [Table],
+    /// How it goes; `None` where it hangs on the account's own row, or stays (the log).
+    pub purge: Option<Purge>,
+}
+
+/// What all rooms own of an account, and whose directories are whose.
+#[derive(Clone)]
+pub struct Belongings {
+    pub rooms: std::sync::Arc<[Owned]>,
+    pub directories: fn(&Connection, AccountId) -> Result<Vec<i64>>,
+}
 
 /// Deletes accounts whose time is over, with everything that they own. Users stay; the audit log keeps its records.
-pub async fn purge_due(kernel: &Kernel, owned: &[Purge]) -> Result<usize> {
+pub async fn purge_due(kernel: &Kernel, belongings: &Belongings) -> Result<usize> {
     let now = kernel.clock.now();
     let due = kernel.db.read(move |c| queries::to_purge(c, now)).await?;
     for account in &due {
-        for purge in owned {
+        for purge in belongings.rooms.iter().filter_map(|room| room.purge.as_ref()) {
             purge(account.id).await?;
         }
         let (id, urn, alias) = (account.id, account_urn(account), account.alias.clone());

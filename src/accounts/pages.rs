@@ -1,11 +1,12 @@
 //! An account's own settings for people: name, sessions, language, history, and its deletion.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    actions,
+    actions::{self, Belongings},
+    export::{self, Exporting},
     model::{Account, UpdateInput},
     queries, regional,
 };
@@ -161,4 +162,13 @@ pub(super) async fn delete(ctx: Ctx, form: Form<DeleteForm>) -> Result<HttpRespo
         }
         Err(other) => Err(other),
     }
+}
+
+/// `GET /settings/account/export`: everything that the account holds.
+pub(super) async fn export(
+    ctx: Ctx,
+    belongings: Data<Belongings>,
+    exporting: Data<Exporting>,
+) -> Result<HttpResponse> {
+    export::download(&ctx.kernel, &ctx.principal, &belongings, &exporting).await
 }

@@ -13,6 +13,7 @@ mod drift;
 mod model;
 mod never;
 mod notable;
+mod owned;
 mod pages;
 mod queries;
 mod rule;
@@ -22,6 +23,7 @@ mod sight;
 
 pub use dispatcher::Dispatcher;
 pub use notable::{Notable, Why, notable, waiting};
+pub use owned::OWNED;
 
 use crate::{
     error::Result,

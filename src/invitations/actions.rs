@@ -13,7 +13,6 @@ use crate::{
     accounts,
     audit::{self, Entry},
     clock::{DAY, HOUR, SECOND, Time},
-    config::Config,
     error::{Error, Result},
     kernel::Kernel,
     notifications,
@@ -47,13 +46,13 @@ pub(super) struct Sent {
 /// mail the link is answered, for whoever asked to hand it over.
 fn deliver(
     connection: &Connection,
-    config: &Config,
+    kernel: &Kernel,
     invitation: &Invitation,
     role: &Role,
     token: &Secret<String>,
     now: Time,
 ) -> Result<Option<Link>> {
-    let link = Link::new(notifications::base_url(connection, config)?, token);
+    let link = Link::new(notifications::base_url(connection, &kernel.config)?, token);
     if link.base.is_none() || !notifications::is_configured(connection)? {
         return Ok(Some(link));
     }
@@ -62,10 +61,10 @@ fn deliver(
         account: &account.alias,
         inviter: &invitation.inviter_name,
         role: &role.name,
-        link: &notifications::link(connection, config, &link.path)?,
+        link: &notifications::link(connection, &kernel.config, &link.path)?,
         expires_at: invitation.expires_at,
     };
-    notifications::enqueue(connection, mail.mail(&invitation.email, &account.locale)?, now)?;
+    notifications::enqueue(connection, &kernel.key, mail.mail(&invitation.email, &account.locale)?, now)?;
     Ok(None)
 }
 
@@ -115,7 +114,7 @@ pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: Invita
     let attempt =
         Entry::new("audit.invitation_created.v1").detail("email", &input.email).detail("roleId", &input.role_id);
     let Checked { email, role_id, lifetime_days } = input.check()?;
-    let (who, now, config) = (principal.clone(), kernel.clock.now(), kernel.config.clone());
+    let (who, now, own) = (principal.clone(), kernel.clock.now(), kernel.clone());
     audit::attempt(kernel, principal, attempt, move |c| {
         let account = who.account()?;
         let role =
@@ -156,7 +155,7 @@ pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: Invita
             ended_at: None,
             accepted_by: None,
         };
-        let link = deliver(c, &config, &invitation, &role, &token, now)?;
+        let link = deliver(c, &own, &invitation, &role, &token, now)?;
         let invitation = Invitation { is_mailed: link.is_none(), ..invitation };
         queries::insert(c, &invitation, &secret::sha256(token.expose().as_bytes()))?;
         let entry = Entry::new("audit.invitation_created.v1")
@@ -171,7 +170,7 @@ pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: Invita
 
 /// Makes a new link, with the whole time again; the old one is dead. Also for an invitation that has expired.
 pub(super) async fn resend(kernel: &Kernel, principal: &Principal, id: String) -> Result<Sent> {
-    let (who, now, config) = (principal.clone(), kernel.clock.now(), kernel.config.clone());
+    let (who, now, own) = (principal.clone(), kernel.clock.now(), kernel.clone());
     let account = principal.account()?;
     let attempt = Entry::new("audit.invitation_resent.v1").subject(invitation_urn(&who.region, account, &id));
     audit::attempt(kernel, principal, attempt, move |c| {
@@ -204,7 +203,7 @@ pub(super) async fn resend(kernel: &Kernel, principal: &Principal, id: String) -
             ended_at: None,
             ..before.clone()
         };
-        let link = deliver(c, &config, &invitation, &role, &token, now)?;
+        let link = deliver(c, &own, &invitation, &role, &token, now)?;
         let invitation = Invitation { is_mailed: link.is_none(), ..invitation };
         queries::renew(c, &invitation, &secret::sha256(token.expose().as_bytes()))?;
         let entry = Entry::new("audit.invitation_resent.v1")

@@ -15,6 +15,7 @@ mod actions;
 mod api;
 mod landing;
 mod model;
+mod owned;
 mod pages;
 mod queries;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use accept::{Accepted, Newcomer, accept_existing, accept_new, check_newcomer
 pub use actions::{expire, job, schedule_expiry};
 pub use landing::{Entered, refuse};
 pub use model::{Invitation, InvitationState, token_in};
+pub use owned::OWNED;
 pub use queries::count_open_by_role;
 
 use crate::{

@@ -20,6 +20,7 @@ mod mails;
 mod model;
 mod pages;
 mod queries;
+mod sealing;
 mod sending;
 mod smtp;
 #[cfg(test)]

@@ -117,7 +117,7 @@ where
 {
     let now = ctx.kernel.clock.now();
     let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
-    let (config, known) = (ctx.kernel.config.clone(), known_browser(request));
+    let (own, known) = (ctx.kernel.clone(), known_browser(request));
     let (old, out) = (old_session(request), signed_out(ctx));
     let signed_in = audit::change(&ctx.kernel, &ctx.principal, move |c| {
         let (found, account, mut entries) = find(c)?;
@@ -127,7 +127,7 @@ where
         accounts::check_active(c, account.id)?;
         let known_token = actions::known(c, known, &member.user.id, now)?;
         let entrance = Entrance { old_session: old, known_token, ..Entrance::new(Method::Switch, origin) };
-        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &config, now)?;
+        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &own, now)?;
         entries.push(out);
         entries.extend(begun);
         Ok((signed_in, entries))

@@ -19,7 +19,7 @@ use crate::{
     kernel::Kernel,
     principal::{AccountId, Principal, PrincipalKind},
     roles::{self, Role},
-    secret::Secret,
+    secret::{MasterKey, Secret},
     sessions,
 };
 
@@ -66,6 +66,7 @@ pub fn create(
 /// Sets a password without asking for the old one, and ends all sessions: for the command line.
 pub fn set_password(
     connection: &Connection,
+    key: &MasterKey,
     region: &str,
     account: Option<AccountId>,
     user: &User,
@@ -73,7 +74,7 @@ pub fn set_password(
     now: Time,
 ) -> Result<Entry> {
     queries::set_password(connection, &user.id, &password.0, now)?;
-    recovery::tell_changed(connection, user, "", now)?;
+    recovery::tell_changed(connection, key, user, "", now)?;
     let ended = sessions::end_all(connection, &user.id, None)?;
     Ok(Entry::new("audit.user_password_reset.v1")
         .subject(user_urn(region, account, &user.id))
@@ -336,6 +337,7 @@ pub(super) async fn change_password(
     let hash = passwords.hash(new_password).await?;
     let (now, keep) = (kernel.clock.now(), principal.session_id.clone());
     let address = principal.address.map(|ip| ip.to_string()).unwrap_or_default();
+    let key = kernel.key.clone();
     audit::change(kernel, principal, move |c| {
         // Somebody else may have set it meanwhile (the command line): then this request's old password is not right.
         let unchanged = queries::find_member(c, &user.id, account)?
@@ -344,7 +346,7 @@ pub(super) async fn change_password(
             return Err(Error::Conflict("The password was changed elsewhere at the same moment.".into()));
         }
         queries::set_password(c, &user.id, &hash.0, now)?;
-        recovery::tell_changed(c, &user, &address, now)?;
+        recovery::tell_changed(c, &key, &user, &address, now)?;
         let ended = sessions::end_all(c, &user.id, keep.as_deref())?;
         let entry = Entry::new("audit.user_password_changed.v1").subject(subject).detail("sessionsEnded", ended);
         Ok((ended, vec![entry]))

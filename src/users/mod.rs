@@ -11,6 +11,7 @@ mod api;
 mod member_pages;
 mod model;
 mod often_tried;
+mod owned;
 mod pages;
 mod passwords;
 mod queries;
@@ -21,13 +22,14 @@ mod tests;
 pub use actions::{check_administered, create, end_all_sessions, grant, join, set_password};
 pub use member_pages::Neighbours;
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
+pub use owned::OWNED;
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
 pub use queries::{
     accounts_of, count_by_role, find_by_email, find_member, find_owner, note_activity, note_sign_in, replace_hash,
     set_locale, set_verified,
 };
 pub use recovery::{
-    Asking, ask_for_reset, can_mail, find_verification, is_reset_open, purge, reset, set_owner, verify,
+    Asking, ask_for_reset, can_mail, find_verification, is_reset_open, purge, reset, set_email, set_owner, verify,
 };
 
 use crate::{

@@ -21,7 +21,7 @@ use crate::{
     kernel::Kernel,
     notifications::{self, Link, PasswordChanged, PasswordReset, VerifyAddress},
     principal::{AccountId, Principal},
-    secret::{self, Secret},
+    secret::{self, MasterKey, Secret},
     sessions,
     web::Address,
 };
@@ -83,9 +83,9 @@ fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<
 }
 
 /// Tells a user by mail that their password was changed.
-pub(super) fn tell_changed(c: &Connection, user: &User, address: &str, now: Time) -> Result<()> {
+pub(super) fn tell_changed(c: &Connection, key: &MasterKey, user: &User, address: &str, now: Time) -> Result<()> {
     queries::end_tokens(c, &user.id, RESET, now)?;
-    notifications::notify(c, PasswordChanged { at: now, address }.mail(&user.email, &user.locale)?, now)?;
+    notifications::notify(c, key, PasswordChanged { at: now, address }.mail(&user.email, &user.locale)?, now)?;
     Ok(())
 }
 
@@ -133,7 +133,7 @@ pub fn ask_for_reset(kernel: &Kernel, asking: &Asking, email: &str, address: &Ad
 async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Time) -> Result<()> {
     let region = kernel.config.region.clone();
     let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
-    let (config, ip) = (kernel.config.clone(), address.ip);
+    let (own, ip) = (kernel.clone(), address.ip);
     audit::change(kernel, &stranger, move |c| {
         let Some(user) = queries::find_by_email(c, &folded)? else { return Ok(((), Vec::new())) };
         let entry = about(c, &region, "audit.password_reset_asked.v1", &user)?;
@@ -145,9 +145,9 @@ async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Tim
             return Ok(((), vec![entry.outcome(Outcome::Denied).detail("reason", why)]));
         }
         let token = issue(c, &user, RESET, &user.email, true, PasswordReset::LIFETIME_US, now)?;
-        let link = notifications::link(c, &config, &reset_path(&token))?;
+        let link = notifications::link(c, &own.config, &reset_path(&token))?;
         let mail = PasswordReset { link: &link, asked_at: now, address: ip }.mail(&user.email, &user.locale)?;
-        notifications::enqueue(c, mail, now)?;
+        notifications::enqueue(c, &own.key, mail, now)?;
         Ok(((), vec![entry]))
     })
     .await
@@ -167,7 +167,7 @@ pub enum Handed {
 
 /// A link for somebody else's new password, by an administrator who holds at least as much (HOSTILE R04).
 pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: String) -> Result<Handed> {
-    let (who, now, config) = (principal.clone(), kernel.clock.now(), kernel.config.clone());
+    let (who, now, own) = (principal.clone(), kernel.clock.now(), kernel.clone());
     let attempt =
         Entry::new("audit.password_reset_asked.v1").subject(user_urn(&principal.region, principal.account, &id));
     audit::attempt(kernel, principal, attempt, move |c| {
@@ -184,11 +184,11 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
         let user = member.user;
         let is_mailed = notifications::is_configured(c)?;
         let token = issue(c, &user, RESET, &user.email, is_mailed, PasswordReset::LIFETIME_US, now)?;
-        let link = notifications::link(c, &config, &reset_path(&token))?;
+        let link = notifications::link(c, &own.config, &reset_path(&token))?;
         let handed = if is_mailed {
             let address = who.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
             let mail = PasswordReset { link: &link, asked_at: now, address }.mail(&user.email, &user.locale)?;
-            notifications::enqueue(c, mail, now)?;
+            notifications::enqueue(c, &own.key, mail, now)?;
             Handed::Mailed
         } else {
             Handed::ToCopy(link)
@@ -222,7 +222,7 @@ pub async fn reset(
     let hash = passwords.hash(check_password("new", &new, &user.email)?).await?;
     let region = kernel.config.region.clone();
     let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
-    let from = address.ip.to_string();
+    let (from, key) = (address.ip.to_string(), kernel.key.clone());
     audit::change(kernel, &stranger, move |c| {
         // Of two at once exactly one finds it: the other's transaction comes after its end.
         let (user, token) = find(c, &token, RESET, now)?.ok_or_else(dead)?;
@@ -234,7 +234,7 @@ pub async fn reset(
         if token.is_mailed {
             queries::set_verified(c, &user.id, now)?;
         }
-        tell_changed(c, &user, &from, now)?;
+        tell_changed(c, &key, &user, &from, now)?;
         let ended = sessions::end_all(c, &user.id, None)?;
         let entry = about(c, &region, "audit.user_password_reset.v1", &user)?
             .detail("sessionsEnded", ended)
@@ -249,7 +249,7 @@ pub async fn reset(
 /// Mails a link that proves an address: the user's own, or the one that they want to have.
 fn mail_verification(
     c: &Connection,
-    config: &crate::config::Config,
+    kernel: &Kernel,
     user: &User,
     email: &str,
     now: Time,
@@ -263,22 +263,22 @@ fn mail_verification(
         return Err(Error::TooManyRequests { retry_after_s: 3600 });
     }
     let token = issue(c, user, VERIFY, email, true, VERIFY_US, now)?;
-    let link = notifications::link(c, config, &format!("/verify-email?token={}", token.expose()))?;
+    let link = notifications::link(c, &kernel.config, &format!("/verify-email?token={}", token.expose()))?;
     let mail = VerifyAddress { link: &link, expires_at: now.plus(VERIFY_US) }.mail(email, &user.locale)?;
-    notifications::enqueue(c, mail, now)
+    notifications::enqueue(c, &kernel.key, mail, now)
 }
 
 /// Sends the link that proves the principal's own address again.
 pub(super) async fn verify_own(kernel: &Kernel, principal: &Principal) -> Result<()> {
-    let (id, account, now, config) =
-        (principal.id.clone(), principal.account()?, kernel.clock.now(), kernel.config.clone());
+    let (id, account, now, own) =
+        (principal.id.clone(), principal.account()?, kernel.clock.now(), kernel.clone());
     let region = principal.region.clone();
     audit::change(kernel, principal, move |c| {
         let user = queries::find_member(c, &id, account)?.ok_or(Error::Unauthenticated)?.user;
         if user.email_verified_at.is_some() {
             return Ok(((), Vec::new()));
         }
-        mail_verification(c, &config, &user, &user.email, now)?;
+        mail_verification(c, &own, &user, &user.email, now)?;
         let subject = user_urn(&region, Some(account), &user.id);
         Ok(((), vec![Entry::new("audit.email_verification_sent.v1").subject(subject)]))
     })
@@ -301,10 +301,10 @@ pub(super) async fn change_email(
     if !matches!(passwords.compare(current, Some(user.password_hash.clone())).await?, Comparison::Right { .. }) {
         return Err(Error::field("currentForEmail", "This is not your current password."));
     }
-    let (now, config, region) = (kernel.clock.now(), kernel.config.clone(), principal.region.clone());
+    let (now, own, region) = (kernel.clock.now(), kernel.clone(), principal.region.clone());
     audit::change(kernel, principal, move |c| {
         // An address that somebody has is mailed all the same, without a word here: who it is stays unknown.
-        mail_verification(c, &config, &user, &email, now)?;
+        mail_verification(c, &own, &user, &email, now)?;
         let entry = Entry::new("audit.email_change_asked.v1")
             .subject(user_urn(&region, Some(account), &user.id))
             .changes(json!({"email": user.email}), json!({"email": email}));
@@ -347,6 +347,30 @@ pub async fn verify(kernel: &Kernel, token: String, address: &Address) -> Result
     .await
 }
 
+/// Gives a user another address without asking for anything: for the command line, when nobody reads the old one any more.
+/// Nothing that was sent to the old address works after that, nor does who is signed in stay so.
+pub fn set_email(
+    c: &Connection,
+    region: &str,
+    account: Option<AccountId>,
+    user: &User,
+    email: &str,
+    now: Time,
+) -> Result<Entry> {
+    let folded = fold_email(email);
+    let is_anothers = queries::find_by_email(c, &folded)?.is_some_and(|other| other.id != user.id);
+    if is_anothers || !queries::set_email(c, &user.id, email, &folded, None)? {
+        return Err(Error::field("to", "Another user has this address."));
+    }
+    queries::end_tokens(c, &user.id, RESET, now)?;
+    queries::end_tokens(c, &user.id, VERIFY, now)?;
+    let ended = sessions::end_all(c, &user.id, None)?;
+    Ok(Entry::new("audit.user_email_changed.v1")
+        .subject(user_urn(region, account, &user.id))
+        .changes(json!({"email": user.email}), json!({"email": email}))
+        .detail("sessionsEnded", ended))
+}
+
 // --- the owner of the appliance ---
 
 /// Hands the appliance over to another user, who signs in anew to use it, as does the one who had it.
@@ -365,15 +389,22 @@ pub(super) async fn hand_over(
         return Err(Error::field("current", "This is not your current password."));
     }
     let (folded, now, region) = (fold_email(email), kernel.clock.now(), principal.region.clone());
+    let key = kernel.key.clone();
     audit::change(kernel, principal, move |c| {
-        let entry = set_owner(c, &region, &folded, now)?;
+        let entry = set_owner(c, &key, &region, &folded, now)?;
         Ok(((), vec![entry]))
     })
     .await
 }
 
 /// Makes the user with this address (folded) the owner of the appliance; both sign in anew.
-pub fn set_owner(c: &Connection, region: &str, email_folded: &str, now: Time) -> Result<Entry> {
+pub fn set_owner(
+    c: &Connection,
+    key: &MasterKey,
+    region: &str,
+    email_folded: &str,
+    now: Time,
+) -> Result<Entry> {
     let to = queries::find_by_email(c, email_folded)?
         .filter(|user| user.state == UserState::Enabled)
         .ok_or_else(|| Error::field("email", "There is no user with this address who can sign in."))?;
@@ -394,7 +425,7 @@ pub fn set_owner(c: &Connection, region: &str, email_folded: &str, now: Time) ->
         at: now,
     };
     for user in from.iter().chain([&to]) {
-        notifications::notify(c, confirmed.mail(&user.email, &user.locale)?, now)?;
+        notifications::notify(c, key, confirmed.mail(&user.email, &user.locale)?, now)?;
     }
     Ok(Entry::new("audit.ownership_transferred.v1")
         .subject(user_urn(region, None, &to.id))
