@@ -37,8 +37,11 @@ CREATE TABLE account (
     -- When somebody asked the owner to bring it back, and who: a user's URN.
     restore_asked_at INTEGER,
     restore_asked_by TEXT,
+    -- What it owns is being deleted: from the first piece on it cannot be brought back.
+    is_purging       INTEGER NOT NULL DEFAULT 0 CHECK (is_purging IN (0, 1)),
     CHECK ((state = 'suspended') = (suspended_at IS NOT NULL)),
-    CHECK (purge_at IS NULL OR suspended_at IS NOT NULL)
+    CHECK (purge_at IS NULL OR suspended_at IS NOT NULL),
+    CHECK (is_purging = 0 OR purge_at IS NOT NULL)
 ) STRICT;
 
 CREATE INDEX account_by_maker ON account (created_by) WHERE created_by IS NOT NULL;

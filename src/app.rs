@@ -109,9 +109,7 @@ fn jobs(app: &App) {
             match accounts::purge_due(&kernel, &owned).await {
                 Ok(0) => {}
                 Ok(accounts) => tracing::info!(accounts, "deleted accounts whose time was over"),
-                Err(error) => {
-                    tracing::error!(error = %error.chain(), "a deleted account could not be purged; it is tried again")
-                }
+                Err(error) => tracing::error!(error = %error.chain(), "deleted accounts could not be looked for"),
             }
         }
     });
@@ -145,10 +143,7 @@ pub fn owned(kernel: &Kernel) -> Belongings {
         with_the_account(roles::OWNED),
         with_the_account(invitations::OWNED),
         with_the_account(api_keys::OWNED),
-        purged(
-            enforcement::OWNED,
-            Arc::new(move |account| Box::pin(enforcement::purge(tasks.clone(), account))),
-        ),
+        purged(enforcement::OWNED, Arc::new(move |account| Box::pin(enforcement::purge(tasks.clone(), account)))),
         // Takes the copies of its directories along; parts are what is left of them.
         purged(directories::OWNED, Arc::new(move |account| Box::pin(directories::purge(copies.clone(), account)))),
         with_the_account(schedule::OWNED),

@@ -179,7 +179,7 @@ pub fn write<'a>(
     for table in tables {
         let mut statement = connection.prepare(table.sql)?;
         bind(&mut statement, head.account, &directories)?;
-        let columns: Vec<(String, Shape)> = statement.column_names().into_iter().map(column).collect();
+        let columns: Vec<(String, Shape)> = statement.column_names().map(column).collect();
         let start = format!("{{\"table\":\"{}\",\"row\":{{", table.name);
         let mut rows = statement.raw_query();
         let mut count: u64 = 0;

@@ -41,8 +41,15 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, input: Update
     .await
 }
 
-/// Takes an account out of use: nobody and nothing of it works from here on.
+/// Takes an account out of use: nobody and nothing of it works from here on. Never the last one: the owner would have no
+/// page left to bring it back on, and once it was gone the appliance would take itself for a new one.
 fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<Time>, now: Time) -> Result<Entry> {
+    if account.is_active() && queries::count_active_beside(c, account.id)? == 0 {
+        return Err(Error::Conflict(
+            "This is the only account in use on this appliance. Create another one first, from the list of your accounts."
+                .into(),
+        ));
+    }
     queries::suspend(c, account.id, &who.urn(), now, purge_at)?;
     let ended = sessions::end_account(c, account.id)?;
     let kind = if purge_at.is_some() { "audit.account_deleted.v1" } else { "audit.account_suspended.v1" };
@@ -87,7 +94,7 @@ pub fn restore(c: &Connection, id: AccountId, now: Time) -> Result<(Account, Ent
     if account.is_active() {
         return Err(Error::Conflict("This account is in use already.".into()));
     }
-    if account.purge_at.is_some_and(|at| at <= now) {
+    if account.is_purging || account.purge_at.is_some_and(|at| at <= now) {
         return Err(Error::Conflict("Its 30 days are over: what it owned is being deleted.".into()));
     }
     queries::restore(c, id)?;
@@ -168,26 +175,39 @@ pub struct Belongings {
     pub directories: fn(&Connection, AccountId) -> Result<Vec<i64>>,
 }
 
-/// Deletes accounts whose time is over, with everything that they own. Users stay; the audit log keeps its records.
+/// Deletes accounts whose time is over, with everything that they own. Users stay; the audit log keeps its records. One
+/// that cannot be deleted does not keep the others; it is tried again with the next call.
 pub async fn purge_due(kernel: &Kernel, belongings: &Belongings) -> Result<usize> {
     let now = kernel.clock.now();
     let due = kernel.db.read(move |c| queries::to_purge(c, now)).await?;
-    for account in &due {
-        for purge in belongings.rooms.iter().filter_map(|room| room.purge.as_ref()) {
-            purge(account.id).await?;
-        }
-        let (id, urn, alias) = (account.id, account_urn(account), account.alias.clone());
-        let principal = Principal::scheduler(&kernel.config.region, id);
-        audit::change(kernel, &principal, move |c| {
-            // Somebody may have brought it back in the last moment: then it is empty, and stays.
-            let is_due = queries::to_purge(c, now)?.iter().any(|account| account.id == id);
-            if !is_due {
-                return Ok(((), Vec::new()));
+    let mut purged = 0;
+    for account in due {
+        let alias = account.alias.clone();
+        match purge(kernel, belongings, account, now).await {
+            Ok(true) => purged += 1,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%alias, error = %error.chain(), "a deleted account could not be purged; it is tried again");
             }
-            queries::delete(c, id)?;
-            Ok(((), vec![Entry::new("audit.account_purged.v1").subject(urn).detail("alias", alias)]))
-        })
-        .await?;
+        }
     }
-    Ok(due.len())
+    Ok(purged)
+}
+
+/// `false` when it was brought back before anything of it was touched.
+async fn purge(kernel: &Kernel, belongings: &Belongings, account: Account, now: Time) -> Result<bool> {
+    let id = account.id;
+    if !kernel.db.write(move |c| queries::begin_purge(c, id, now)).await? {
+        return Ok(false);
+    }
+    for purge in belongings.rooms.iter().filter_map(|room| room.purge.as_ref()) {
+        purge(id).await?;
+    }
+    let principal = Principal::scheduler(&kernel.config.region, id);
+    audit::change(kernel, &principal, move |c| {
+        queries::delete(c, id)?;
+        let entry = Entry::new("audit.account_purged.v1").subject(account_urn(&account));
+        Ok((true, vec![entry.detail("alias", account.alias)]))
+    })
+    .await
 }

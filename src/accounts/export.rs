@@ -152,7 +152,8 @@ impl Reading {
                     let mut piece = vec![0; usize::try_from(length).unwrap_or(0)];
                     file.read_exact_at(&mut piece, at).map(|()| piece)
                 });
-                let piece = read.await.map_err(|e| Error::caused("reading an export ended early", e))?.map_err(failed)?;
+                let piece =
+                    read.await.map_err(|e| Error::caused("reading an export ended early", e))?.map_err(failed)?;
                 self.at += length;
                 return Ok(Some(Bytes::from(piece)));
             }

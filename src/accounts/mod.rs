@@ -124,10 +124,20 @@ pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, no
         purge_at: None,
         restore_asked_at: None,
         restore_asked_by: None,
+        is_purging: false,
     };
     queries::insert(connection, &account)?;
     // Once there is an account, no link may ever make another first one.
     queries::clear_setup_token(connection)?;
+    Ok(account)
+}
+
+/// Sets the language and the time zone of an account that was made a moment ago.
+pub fn set_language(connection: &Connection, account: Account, locale: &str, time_zone: &str) -> Result<Account> {
+    check_locale("locale", locale)?;
+    check_time_zone("timeZone", time_zone)?;
+    let account = Account { locale: locale.to_owned(), time_zone: time_zone.to_owned(), ..account };
+    queries::update(connection, &account)?;
     Ok(account)
 }
 
@@ -171,6 +181,7 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/settings/account/export", full, pages::export);
     routes.get("/appliance/accounts", Permission::Owner, owner_pages::list);
     routes.post("/appliance/accounts", Permission::Owner, owner_pages::set_limit);
+    routes.get("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::confirm_suspension);
     routes.post("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::suspend);
     routes.post("/appliance/accounts/{id}/restore", Permission::Owner, owner_pages::restore);
     routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);

@@ -67,6 +67,9 @@ pub struct Account {
     pub restore_asked_at: Option<Time>,
     #[serde(skip)]
     pub restore_asked_by: Option<String>,
+    /// What it owns is being deleted.
+    #[serde(skip)]
+    pub is_purging: bool,
 }
 
 impl Account {

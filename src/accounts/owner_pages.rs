@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     principal::AccountId,
-    web::{Ctx, Form, Page, PathId, html_status, redirect_with},
+    web::{Ctx, Form, Page, PathId, html, html_status, redirect_with},
 };
 
 #[derive(Template)]
@@ -69,6 +69,21 @@ async fn set_state(ctx: &Ctx, id: &str, state: AccountState, said: &str) -> Resu
         Err(Error::Conflict(why)) => Ok(redirect_with("/appliance/accounts", "danger", &why)),
         Err(other) => Err(other),
     }
+}
+
+#[derive(Template)]
+#[template(path = "accounts/suspend.html")]
+struct SuspendPage {
+    page: Page,
+    account: Account,
+}
+
+/// `GET /appliance/accounts/{id}/suspend`.
+pub(super) async fn confirm_suspension(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
+    let id = AccountId::parse(&id.0).ok_or(Error::NotFound("This account"))?;
+    let found = ctx.kernel.db.read(move |c| queries::find(c, id)).await?;
+    let account = found.filter(Account::is_active).ok_or(Error::NotFound("This account"))?;
+    html(&SuspendPage { page: Page::new(&ctx, "Suspend an account", "appliance"), account })
 }
 
 /// `POST /appliance/accounts/{id}/suspend`.

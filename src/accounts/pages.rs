@@ -165,10 +165,6 @@ pub(super) async fn delete(ctx: Ctx, form: Form<DeleteForm>) -> Result<HttpRespo
 }
 
 /// `GET /settings/account/export`: everything that the account holds.
-pub(super) async fn export(
-    ctx: Ctx,
-    belongings: Data<Belongings>,
-    exporting: Data<Exporting>,
-) -> Result<HttpResponse> {
+pub(super) async fn export(ctx: Ctx, belongings: Data<Belongings>, exporting: Data<Exporting>) -> Result<HttpResponse> {
     export::download(&ctx.kernel, &ctx.principal, &belongings, &exporting).await
 }

@@ -63,7 +63,7 @@ macro_rules! accounts {
         concat!(
             "SELECT id, alias, region, state, is_mfa_required, locale, time_zone, session_idle_minutes, session_max_hours,
                     history_days, created_at, created_by, suspended_at, suspended_by, purge_at, restore_asked_at,
-                    restore_asked_by
+                    restore_asked_by, is_purging
              FROM account ",
             $rest
         )
@@ -91,6 +91,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
         purge_at: row.get(14)?,
         restore_asked_at: row.get(15)?,
         restore_asked_by: row.get(16)?,
+        is_purging: row.get(17)?,
     })
 }
 
@@ -179,19 +180,38 @@ pub(super) fn ask_to_restore(connection: &Connection, id: AccountId, by: &str, n
     Ok(())
 }
 
+/// From here on there is no way back; `false` when it was brought back in time.
+pub(super) fn begin_purge(connection: &Connection, id: AccountId, now: Time) -> Result<bool> {
+    let begun = connection
+        .prepare_cached(
+            "UPDATE account SET is_purging = 1
+             WHERE id = ?1 AND state = 'suspended' AND (is_purging = 1 OR purge_at <= ?2)",
+        )?
+        .execute(params![id, now])?;
+    Ok(begun == 1)
+}
+
 /// Deletes an account's row, and with it what hangs on it.
 pub(super) fn delete(connection: &Connection, id: AccountId) -> Result<()> {
     connection.prepare_cached("DELETE FROM account WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
-/// Accounts whose time has come.
+/// Accounts whose time has come, or whose purge was interrupted.
 pub(super) fn to_purge(connection: &Connection, now: Time) -> Result<Vec<Account>> {
     let mut statement = connection.prepare_cached(accounts!(
-        "WHERE state = 'suspended' AND purge_at IS NOT NULL AND purge_at <= ?1 ORDER BY purge_at LIMIT 100"
+        "WHERE state = 'suspended' AND purge_at IS NOT NULL AND (purge_at <= ?1 OR is_purging = 1)
+         ORDER BY purge_at LIMIT 100"
     ))?;
     let rows = statement.query_map([now], read)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// How many accounts besides one are in use.
+pub(super) fn count_active_beside(connection: &Connection, id: AccountId) -> Result<i64> {
+    Ok(connection
+        .prepare_cached("SELECT count(*) FROM account WHERE state = 'active' AND id <> ?1")?
+        .query_row([id], |row| row.get(0))?)
 }
 
 /// The accounts in which nothing works.

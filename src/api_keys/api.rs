@@ -128,8 +128,10 @@ pub(super) struct KeyQuery {
     /// From the answer before: its `next`.
     pub(super) cursor: Option<String>,
     /// Part of an alias or description, or how an id or a secret begins.
+    #[param(max_length = 200)]
     pub(super) q: Option<String>,
     /// `active`, `expires-soon`, `locked`, `expired` or `orphaned`.
+    #[param(pattern = "^(active|expires-soon|locked|expired|orphaned|)$")]
     pub(super) state: Option<String>,
 }
 

@@ -70,7 +70,7 @@ pub(super) fn append(
             time: now,
             kind: entry.kind.to_owned(),
             account_id: entry.account.or(principal.account),
-            principal_urn: principal.urn(),
+            principal_urn: entry.by.unwrap_or_else(|| principal.urn()),
             subject_urn: entry.subject,
             address: principal.address.map(|ip| ip.to_string()),
             request_id: principal.request_id.clone(),

@@ -32,6 +32,7 @@ pub struct Entry {
     pub(super) outcome: Outcome,
     pub(super) details: Map<String, Value>,
     pub(super) account: Option<AccountId>,
+    pub(super) by: Option<String>,
 }
 
 /// Text in details is cut here: a long value must not make the log unreadable (HOSTILE U04).
@@ -40,7 +41,7 @@ const TEXT_MAX: usize = 4_096;
 impl Entry {
     /// A successful `audit.<thing>_<past>.v1`.
     pub fn new(kind: &'static str) -> Self {
-        Self { kind, subject: None, outcome: Outcome::Success, details: Map::new(), account: None }
+        Self { kind, subject: None, outcome: Outcome::Success, details: Map::new(), account: None, by: None }
     }
 
     /// The URN of what was changed.
@@ -60,6 +61,14 @@ impl Entry {
     #[must_use]
     pub fn account(mut self, account: AccountId) -> Self {
         self.account = Some(account);
+        self
+    }
+
+    /// Who did it, when the log is another account's than the principal acts in: the number of the one is nobody's
+    /// business in the other, so they stand there as the member that they are there.
+    #[must_use]
+    pub fn by(mut self, urn: impl Into<String>) -> Self {
+        self.by = Some(urn.into());
         self
     }
 

@@ -3,12 +3,10 @@
 use crate::owned::Table;
 
 /// What an account owns here.
-pub const OWNED: &[Table] = &[
-    Table {
-        name: "audit_record",
-        sql: r#"SELECT seq, id, at, type, account_id, principal_urn, subject_urn, address, request_id, result, details AS
+pub const OWNED: &[Table] = &[Table {
+    name: "audit_record",
+    sql: r#"SELECT seq, id, at, type, account_id, principal_urn, subject_urn, address, request_id, result, details AS
                      "details:json", prev_hash, hash
               FROM audit_record
               WHERE account_id = :account ORDER BY seq"#,
-    },
-];
+}];

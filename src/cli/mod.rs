@@ -449,7 +449,7 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
             let (folded, region) = (users::fold_email(&email), app.kernel.config.region.clone());
             let key = app.kernel.key.clone();
             audit::change_blocking(&app.kernel, &principal(&app, None), move |c| {
-                Ok(((), vec![users::set_owner(c, &key, &region, &folded, now)?]))
+                Ok(((), users::set_owner(c, &key, &region, &folded, now)?))
             })?;
             say(&format!("{email} owns the appliance now."));
         }

@@ -6,7 +6,8 @@ use crate::owned::Table;
 pub const OWNED: &[Table] = &[
     Table {
         name: "enforcement_request",
-        sql: "SELECT id, account_id, action, reason, requested_by, requester, requested_at, state, waits_for, expires_at,
+        sql:
+            "SELECT id, account_id, action, reason, requested_by, requester, requested_at, state, waits_for, expires_at,
                      decision, decided_by, decided_at, decision_reason, undo_at, undo_ended_at, undo_of, finished_at
               FROM enforcement_request
               WHERE account_id = :account",

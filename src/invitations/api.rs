@@ -21,6 +21,7 @@ pub(super) struct InvitationQuery {
     pub(super) limit: Option<i64>,
     pub(super) cursor: Option<String>,
     /// `invited`, `accepted`, `rejected`, `revoked` or `expired`.
+    #[param(pattern = "^(invited|accepted|rejected|revoked|expired|)$")]
     pub(super) state: Option<String>,
 }
 

@@ -148,7 +148,7 @@ pub(super) fn landing_path(token: &Secret<String>) -> String {
     href(LANDING, &[("token", token.expose())])
 }
 
-/// The token in a path that [`landing_path`] made: where somebody goes on after they have signed in.
+/// The token in a path that an invitation links to: where somebody goes on after they have signed in.
 pub fn token_in(path: &str) -> Option<Secret<String>> {
     let path = door::local_path(path)?;
     let (page, query) = path.split_once('?')?;

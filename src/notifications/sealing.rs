@@ -8,7 +8,11 @@ use super::{
     model::{Mail, Queued},
     queries::Sealed,
 };
-use crate::{clock::Time, error::{Error, Result}, secret::MasterKey};
+use crate::{
+    clock::Time,
+    error::{Error, Result},
+    secret::MasterKey,
+};
 
 fn recipient_place(id: &str) -> String {
     format!("mail_outbox:recipient:{id}")

@@ -47,12 +47,14 @@ pub struct Origin {
     pub user_agent: String,
 }
 
-/// Begins a session. Answers the token for the cookie and the session's public id.
+/// Begins a session of somebody who proved who they are at `proved_at`, which is what it grows old from: a session that
+/// goes on in another account does not get younger. Answers the token for the cookie and the session's public id.
 pub fn begin(
     connection: &Connection,
     user_id: &str,
     account: AccountId,
     origin: &Origin,
+    proved_at: Time,
     now: Time,
 ) -> Result<(Secret<String>, String)> {
     let token = secret::random_token();
@@ -60,7 +62,7 @@ pub fn begin(
         id: uuid::Uuid::now_v7().to_string(),
         user_id: user_id.to_owned(),
         account_id: account,
-        created_at: now,
+        created_at: proved_at,
         last_seen_at: now,
         address: origin.address.clone(),
         user_agent: origin.user_agent.clone(),

@@ -73,7 +73,8 @@ fn the_oldest_session_ends_when_there_are_too_many_and_the_purge_takes_what_has_
         let origin = Origin { address: "127.0.0.1".into(), user_agent: String::new() };
         let mut tokens = Vec::new();
         for i in 0..25 {
-            tokens.push(begin(c, "u", account, &origin, NOW.plus(i * SECOND))?.0);
+            let now = NOW.plus(i * SECOND);
+            tokens.push(begin(c, "u", account, &origin, now, now)?.0);
         }
         assert_eq!(list(c, "u")?.len(), 20);
         assert!(find(c, &tokens[4])?.is_none() && find(c, &tokens[5])?.is_some());

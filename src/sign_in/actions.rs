@@ -89,7 +89,7 @@ fn candidate(
 fn subjects(email_folded: &str, known_browser: Option<&[u8]>, address: &Address) -> Vec<Subject> {
     match known_browser {
         Some(hash) => vec![Subject::browser(hash)],
-        None => vec![Subject::user(email_folded), Subject::address(address.ip), Subject::everywhere()],
+        None => vec![Subject::user(email_folded), Subject::address(address), Subject::everywhere()],
     }
 }
 
@@ -233,7 +233,9 @@ pub(super) async fn sign_in(
     // The password was right: whoever may ask for the account back is told how.
     let suspended = match (&compared, &found.user, &found.member) {
         (Comparison::Right { .. }, Some(user), Some((member, account)))
-            if user.state == users::UserState::Enabled && !account.is_active() && member.role.is_administrator() =>
+            if user.state == users::UserState::Enabled
+                && !account.is_active()
+                && (member.role.is_administrator() || user.is_owner) =>
         {
             Some(Attempt::Suspended(restoring::proof(kernel, member, account, now)))
         }
@@ -272,7 +274,7 @@ pub(super) async fn sign_in(
         if let Some(new) = &replacement {
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;
         }
-        let entrance = Entrance { method: Method::Password, origin, old_session, known_token };
+        let entrance = Entrance { method: Method::Password, origin, old_session, known_token, proved_at: None };
         let (signed_in, more) = begin(c, &member, &account, entrance, &own, now)?;
         entries.extend(more);
         Ok((SignedIn { has_joined: invitation.is_some(), ..signed_in }, entries))
@@ -329,12 +331,14 @@ pub(super) struct Entrance {
     pub(super) old_session: Option<Secret<String>>,
     /// The token of a browser that is known to be theirs.
     pub(super) known_token: Option<Secret<String>>,
+    /// When they proved who they are, if that was not just now.
+    pub(super) proved_at: Option<Time>,
 }
 
 impl Entrance {
     /// Of a browser that nothing is known of.
     pub(super) fn new(method: Method, origin: Origin) -> Self {
-        Self { method, origin, old_session: None, known_token: None }
+        Self { method, origin, old_session: None, known_token: None, proved_at: None }
     }
 }
 
@@ -348,12 +352,13 @@ pub(super) fn begin(
     kernel: &Kernel,
     now: Time,
 ) -> Result<(SignedIn, Vec<Entry>)> {
-    let Entrance { method, origin, old_session, known_token } = entrance;
+    let Entrance { method, origin, old_session, known_token, proved_at } = entrance;
     if let Some(token) = old_session {
         sessions::end(connection, &token)?;
     }
     let user_id = &member.user.id;
-    let (session_token, session_id) = sessions::begin(connection, user_id, account.id, &origin, now)?;
+    let (session_token, session_id) =
+        sessions::begin(connection, user_id, account.id, &origin, proved_at.unwrap_or(now), now)?;
     users::note_sign_in(connection, user_id, now)?;
     let is_new_browser = known_token.is_none();
     let browser_token = known_token.unwrap_or_else(secret::random_token);
@@ -372,6 +377,21 @@ pub(super) fn begin(
         .detail("newBrowser", is_new_browser)
         .detail("userAgent", &origin.user_agent);
     Ok((SignedIn { session_token, browser_token, has_joined: false }, vec![entry]))
+}
+
+/// Goes on from a session that is alive in this transaction: it ends, and another one begins for the same person and with
+/// the same age. Asked here and not at the door alone, because a session that was ended meanwhile (a new password, signed
+/// out everywhere) must not leave an heir, however many requests were on their way (HOSTILE W03, W04).
+pub(super) fn go_on(c: &Connection, entrance: Entrance, principal: &Principal, now: Time) -> Result<Entrance> {
+    let token = entrance.old_session.as_ref().ok_or(Error::Unauthenticated)?;
+    let session = sessions::find(c, token)?.filter(|session| session.user_id == principal.id);
+    let session = session.ok_or(Error::Unauthenticated)?;
+    let account = accounts::find(c, session.account_id)?.ok_or(Error::Unauthenticated)?;
+    let (idle_us, lifetime_us) = account.session_limits_us();
+    if !sessions::is_alive(&session, sessions::Limits { idle_us, lifetime_us }, now) {
+        return Err(Error::Unauthenticated);
+    }
+    Ok(Entrance { proved_at: Some(session.created_at), ..entrance })
 }
 
 /// A browser's token, if it has signed in as this user before.

@@ -101,8 +101,9 @@ async fn accept_existing(ctx: &Ctx, request: &HttpRequest, token: &Secret<String
     let (token, known_token) = (token.clone(), pages::known_browser(request));
     let entrance =
         Entrance { old_session: pages::old_session(request), ..Entrance::new(Method::Invitation, origin(ctx)) };
-    let own = ctx.kernel.clone();
+    let (own, who) = (ctx.kernel.clone(), ctx.principal.clone());
     audit::change(&ctx.kernel, &principal, move |c| {
+        let entrance = actions::go_on(c, entrance, &who, now)?;
         let Accepted { member, account, mut entries } = invitations::accept_existing(c, &token, &email, now)?;
         let known_token = actions::known(c, known_token, &member.user.id, now)?;
         let entrance = Entrance { known_token, ..entrance };

@@ -1,9 +1,10 @@
 //! What goes into a sign-in and what comes out of it.
 
-use std::net::IpAddr;
-
 use super::counter::{ADDRESS, BROWSER, EVERYWHERE, Limit, USER};
-use crate::secret::{self, Secret};
+use crate::{
+    secret::{self, Secret},
+    web::Address,
+};
 
 /// What the form sends.
 #[derive(serde::Deserialize)]
@@ -94,16 +95,8 @@ impl Subject {
         Self { name: format!("browser:{}", secret::encode_hex(token_hash)), limit: BROWSER }
     }
 
-    /// An IPv4 address, or the /64 that one IPv6 subscriber has (RFC 6177).
-    pub(super) fn address(ip: IpAddr) -> Self {
-        let name = match ip.to_canonical() {
-            IpAddr::V4(ip) => format!("address:{ip}"),
-            IpAddr::V6(ip) => {
-                let prefix = u128::from(ip) >> 64 << 64;
-                format!("address:{}/64", std::net::Ipv6Addr::from(prefix))
-            }
-        };
-        Self { name, limit: ADDRESS }
+    pub(super) fn address(address: &Address) -> Self {
+        Self { name: format!("address:{}", address.network()), limit: ADDRESS }
     }
 
     pub(super) fn everywhere() -> Self {

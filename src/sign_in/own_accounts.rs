@@ -20,7 +20,7 @@ use crate::{
     roles,
     sessions::Origin,
     users::{self, Member},
-    web::{Ctx, Form, Page, html, html_status, redirect_with},
+    web::{Ctx, Form, Page, html, html_status, redirect, redirect_with},
 };
 
 /// An account of the reader.
@@ -90,6 +90,11 @@ pub(super) struct AccountForm {
     account: String,
 }
 
+/// The reader as a member of another account than the one they are in, for that one's log.
+fn there(ctx: &Ctx, member: &Member, account: &Account) -> Principal {
+    member.principal(account, String::new(), ctx.address.ip, ctx.address.request_id.clone())
+}
+
 fn signed_out(ctx: &Ctx) -> Entry {
     Entry::new("audit.signed_out.v1")
         .subject(users::user_urn(&ctx.principal.region, ctx.principal.account, &ctx.principal.id))
@@ -102,10 +107,13 @@ pub(super) async fn switch(ctx: Ctx, request: HttpRequest, form: Form<AccountFor
     let (member, account) = named(&ctx, &form.0.account).await?;
     if !member.is_enabled() || !account.is_active() {
         let why = if account.is_active() { "You are disabled in this account." } else { "This account is suspended." };
-        let entry =
-            Entry::new("audit.sign_in_failed.v1").account(account.id).outcome(Outcome::Denied).detail("reason", why);
-        audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
+        let entry = Entry::new("audit.sign_in_failed.v1").outcome(Outcome::Denied).detail("reason", why);
+        audit::record(&ctx.kernel, &there(&ctx, &member, &account), vec![entry]).await?;
         return Ok(redirect_with("/accounts", "danger", why));
+    }
+    if account.id == ctx.principal.account()? {
+        // There they are already; a new session would only be a younger one.
+        return Ok(redirect("/"));
     }
     enter(&ctx, &request, move |_| Ok((member, account, Vec::new()))).await
 }
@@ -118,7 +126,7 @@ where
     let now = ctx.kernel.clock.now();
     let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
     let (own, known) = (ctx.kernel.clone(), known_browser(request));
-    let (old, out) = (old_session(request), signed_out(ctx));
+    let (old, out, who) = (old_session(request), signed_out(ctx), ctx.principal.clone());
     let signed_in = audit::change(&ctx.kernel, &ctx.principal, move |c| {
         let (found, account, mut entries) = find(c)?;
         // What was true when the page was asked for need not be true any more.
@@ -127,9 +135,12 @@ where
         accounts::check_active(c, account.id)?;
         let known_token = actions::known(c, known, &member.user.id, now)?;
         let entrance = Entrance { old_session: old, known_token, ..Entrance::new(Method::Switch, origin) };
+        let entrance = actions::go_on(c, entrance, &who, now)?;
         let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &own, now)?;
-        entries.push(out);
         entries.extend(begun);
+        let urn = users::user_urn(&account.region, Some(account.id), &member.user.id);
+        let mut entries: Vec<Entry> = entries.into_iter().map(|entry| entry.by(&urn)).collect();
+        entries.push(out);
         Ok((signed_in, entries))
     })
     .await?;
@@ -140,7 +151,9 @@ where
 #[template(path = "accounts/new.html")]
 struct NewPage {
     page: Page,
-    alias: String,
+    form: NewForm,
+    locales: &'static [(&'static str, &'static str)],
+    time_zones: &'static [String],
     no_more: String,
     errors: Vec<FieldError>,
 }
@@ -151,33 +164,48 @@ impl NewPage {
     }
 }
 
-async fn new_page(ctx: &Ctx, alias: String, errors: Vec<FieldError>) -> Result<HttpResponse> {
+async fn new_page(ctx: &Ctx, form: NewForm, errors: Vec<FieldError>) -> Result<HttpResponse> {
     let who = ctx.principal.clone();
     let no_more = ctx.kernel.db.read(move |c| Ok(may_make(c, &who)?.err().unwrap_or_default())).await?;
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    html_status(status, &NewPage { page: Page::new(ctx, "Create an account", "accounts"), alias, no_more, errors })
+    let page = Page::new(ctx, "Create an account", "accounts");
+    let (locales, time_zones) = (&accounts::LOCALES, accounts::time_zones());
+    html_status(status, &NewPage { page, form, locales, time_zones, no_more, errors })
 }
 
 /// `GET /accounts/new`.
 pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
-    new_page(&ctx, String::new(), Vec::new()).await
+    let form = NewForm {
+        alias: String::new(),
+        locale: ctx.principal.locale.clone(),
+        time_zone: ctx.principal.time_zone.clone(),
+    };
+    new_page(&ctx, form, Vec::new()).await
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewForm {
     alias: String,
+    #[serde(default = "english")]
+    locale: String,
+    #[serde(default)]
+    time_zone: String,
+}
+
+fn english() -> String {
+    "en".to_owned()
 }
 
 /// `POST /accounts/new`: makes an account whose maker may do everything in it, and enters it.
 pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) -> Result<HttpResponse> {
-    let (who, now, alias) = (ctx.principal.clone(), ctx.kernel.clock.now(), form.0.alias.trim().to_owned());
-    let asked = alias.clone();
+    let (who, now, asked) = (ctx.principal.clone(), ctx.kernel.clock.now(), form.0.clone());
     let made = enter(&ctx, &request, move |c| {
         if let Err(why) = may_make(c, &who)? {
             return Err(Error::Forbidden(why));
         }
-        let account = accounts::create(c, &asked, Some(&who.id), now)?;
+        let account = accounts::create(c, asked.alias.trim(), Some(&who.id), now)?;
+        let account = accounts::set_language(c, account, &asked.locale, &asked.time_zone)?;
         accounts::begin_contacts(c, account.id, &who.email)?;
         let (member, joined) = users::join(c, &who.id, &account, roles::FULL_ACCESS, now)?;
         Ok((member, account.clone(), vec![account.created(), joined]))
@@ -189,7 +217,7 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
             for error in errors.iter_mut().filter(|error| error.field == "account") {
                 error.field = "alias".to_owned();
             }
-            new_page(&ctx, alias, errors).await
+            new_page(&ctx, form.0, errors).await
         }
         Err(error) => {
             if let Error::Forbidden(why) = &error {
@@ -204,11 +232,12 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
 /// `POST /accounts/restore`.
 pub(super) async fn ask_to_restore(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
     let (member, account) = named(&ctx, &form.0.account).await?;
-    if !member.is_enabled() || !member.role.is_administrator() {
-        return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
-    }
-    let (by, now) = (users::user_urn(&account.region, Some(account.id), &member.user.id), ctx.kernel.clock.now());
-    audit::change(&ctx.kernel, &ctx.principal, move |c| {
+    let (principal, now) = (there(&ctx, &member, &account), ctx.kernel.clock.now());
+    let (by, attempt) = (principal.urn(), Entry::new("audit.account_restore_asked.v1"));
+    audit::attempt(&ctx.kernel, &principal, attempt, move |c| {
+        if !member.is_enabled() || !member.role.is_administrator() {
+            return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
+        }
         Ok(((), vec![accounts::ask_to_restore(c, account.id, &by, now)?]))
     })
     .await?;

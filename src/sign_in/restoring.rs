@@ -1,7 +1,8 @@
-//! Asking for a suspended account back, by somebody who proved their password and has no other account to enter.
+//! Asking for a suspended account back, by somebody who proved their password and has no other account to enter. The
+//! owner of the appliance does not ask: they would wait for themselves, with no page left to answer on.
 //!
 //! Owns the proof that the page hands back: it names one user and one account, ends after ten minutes, and lets nobody
-//! into anything: all that it does is to put a request before the owner of the appliance.
+//! into anything: all that it does is to put a request before the owner, or to bring the owner's own account back.
 
 use actix_web::HttpResponse;
 use askama::Template;
@@ -35,6 +36,8 @@ pub(super) struct Proof {
     alias: String,
     #[serde(skip)]
     purge_at: Option<Time>,
+    #[serde(skip)]
+    is_owner: bool,
 }
 
 fn seal(kernel: &Kernel, user: &str, account: &str, until: i64) -> String {
@@ -46,7 +49,8 @@ fn seal(kernel: &Kernel, user: &str, account: &str, until: i64) -> String {
 pub(super) fn proof(kernel: &Kernel, member: &Member, account: &Account, now: Time) -> Proof {
     let (user, id, until) = (member.user.id.clone(), account.id.to_string(), now.plus(PROOF_US).0);
     let seal = seal(kernel, &user, &id, until);
-    Proof { user, account: id, until, seal, alias: account.alias.clone(), purge_at: account.purge_at }
+    let (alias, purge_at, is_owner) = (account.alias.clone(), account.purge_at, member.user.is_owner);
+    Proof { user, account: id, until, seal, alias, purge_at, is_owner }
 }
 
 #[derive(Template)]
@@ -79,8 +83,17 @@ pub(super) async fn ask(ctx: Ctx, form: Form<Proof>) -> Result<HttpResponse> {
         .await?;
     let (member, of) = found.filter(|(member, _)| member.is_enabled()).ok_or(Error::NotFound("This account"))?;
     let principal = member.principal(&of, String::new(), ctx.address.ip, ctx.address.request_id.clone());
-    let by = principal.urn();
-    audit::change(&ctx.kernel, &principal, move |c| Ok(((), vec![accounts::ask_to_restore(c, account, &by, now)?])))
-        .await?;
-    Ok(redirect_with("/sign-in", "success", "The owner of the appliance was asked to bring the account back."))
+    let (by, user) = (principal.urn(), member.user.id.clone());
+    let said = audit::change(&ctx.kernel, &principal, move |c| {
+        // Read again: the appliance may have been handed over while the page was open.
+        let member = users::find_member(c, &user, account)?.ok_or(Error::NotFound("This account"))?;
+        if member.user.is_owner {
+            let (_, entry) = accounts::restore(c, account, now)?;
+            return Ok(("The account works again. Sign in.", vec![entry]));
+        }
+        let entry = accounts::ask_to_restore(c, account, &by, now)?;
+        Ok(("The owner of the appliance was asked to bring the account back.", vec![entry]))
+    })
+    .await?;
+    Ok(redirect_with("/sign-in", "success", said))
 }

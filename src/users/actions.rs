@@ -17,7 +17,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     kernel::Kernel,
-    principal::{AccountId, Principal, PrincipalKind},
+    principal::{AccountId, Principal},
     roles::{self, Role},
     secret::{MasterKey, Secret},
     sessions,
@@ -110,6 +110,7 @@ pub fn grant(
     let after = json!({"roleId": role.id, "state": UserState::Enabled});
     let Some(member) = queries::find_member(connection, &user.id, account)? else {
         queries::insert_membership(connection, &user.id, account, &role.id, now)?;
+        recovery::end_handed(connection, &user.id, now)?;
         return Ok(vec![
             Entry::new("audit.user_joined.v1").account(account).subject(subject).changes(json!({}), after),
         ]);
@@ -133,6 +134,7 @@ pub fn join(
         return Err(Error::Conflict("This user belongs to the account already.".into()));
     }
     queries::insert_membership(connection, user_id, account.id, &role.id, now)?;
+    recovery::end_handed(connection, user_id, now)?;
     let member = queries::find_member(connection, user_id, account.id)?.ok_or(Error::NotFound("This user"))?;
     let entry = Entry::new("audit.user_joined.v1")
         .account(account.id)
@@ -169,10 +171,14 @@ pub(super) async fn update_member(
         if (&role, state) == (&member.role, member.state) {
             return Ok((member, Vec::new()));
         }
-        if who.kind == PrincipalKind::User && who.id == id {
+        // By a key of theirs neither.
+        if who.person == id {
             return Err(Error::Forbidden("Your own role and state are changed by another administrator.".into()));
         }
         roles::check_grant(&who, &role)?;
+        if state == UserState::Disabled {
+            check_owner_stays(c, &who, &member)?;
+        }
         queries::set_member(c, &id, account, &role.id, state)?;
         check_administered(c, account)?;
         let ended = match state {
@@ -202,6 +208,19 @@ pub(super) fn check_over(principal: &Principal, member: &Member) -> Result<()> {
         .map_err(|_| Error::Forbidden("This user holds more rights than you do.".into()))
 }
 
+/// Whoever owns the appliance has to be able to enter it: nobody else takes their last account from them.
+fn check_owner_stays(c: &Connection, principal: &Principal, member: &Member) -> Result<()> {
+    let is_last = || -> Result<bool> {
+        let own = queries::accounts_of(c, &member.user.id)?;
+        Ok(own.into_iter().all(|account| account == member.account_id))
+    };
+    if member.user.is_owner && principal.person != member.user.id && is_last()? {
+        let why = "This user owns the appliance and has no other account to enter it by. They can hand the appliance over first.";
+        return Err(Error::Conflict(why.into()));
+    }
+    Ok(())
+}
+
 /// Takes a user out of the principal's account. The user stays, in other accounts too.
 pub(super) async fn remove_member(kernel: &Kernel, principal: &Principal, id: String) -> Result<()> {
     let who = principal.clone();
@@ -210,6 +229,7 @@ pub(super) async fn remove_member(kernel: &Kernel, principal: &Principal, id: St
         let account = who.account()?;
         let member = queries::find_member(c, &id, account)?.ok_or(Error::NotFound("This user"))?;
         check_over(&who, &member)?;
+        check_owner_stays(c, &who, &member)?;
         queries::delete_member(c, &id, account)?;
         check_administered(c, account)?;
         let ended = sessions::end_all_in(c, &id, account)?;

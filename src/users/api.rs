@@ -21,10 +21,12 @@ pub(super) struct UserQuery {
     pub(super) limit: Option<i64>,
     pub(super) cursor: Option<String>,
     /// Part of a name or e-mail address.
+    #[param(max_length = 200)]
     pub(super) q: Option<String>,
     /// A role's id.
     pub(super) role: Option<String>,
     /// `enabled` or `disabled`.
+    #[param(pattern = "^(enabled|disabled|)$")]
     pub(super) state: Option<String>,
 }
 

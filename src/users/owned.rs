@@ -3,12 +3,10 @@
 use crate::owned::Table;
 
 /// What an account knows of its users, who belong to no account.
-pub const OWNED: &[Table] = &[
-    Table {
-        name: "membership",
-        sql: "SELECT m.user_id, m.account_id, m.role_id, m.state, m.created_at, m.last_active_at, u.email, u.name,
+pub const OWNED: &[Table] = &[Table {
+    name: "membership",
+    sql: "SELECT m.user_id, m.account_id, m.role_id, m.state, m.created_at, m.last_active_at, u.email, u.name,
                      u.locale, u.time_zone, u.state AS user_state, u.email_verified_at, u.last_sign_in_at
               FROM membership m JOIN user u ON u.id = m.user_id
               WHERE m.account_id = :account ORDER BY m.user_id",
-    },
-];
+}];

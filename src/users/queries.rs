@@ -132,6 +132,13 @@ pub fn accounts_of(connection: &Connection, user_id: &str) -> Result<Vec<Account
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Whether a user is a member of any other account, enabled there or not.
+pub(super) fn belongs_elsewhere(connection: &Connection, user_id: &str, account: AccountId) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM membership WHERE user_id = ?1 AND account_id <> ?2")?
+        .exists(params![user_id, account])?)
+}
+
 /// What a list of members is narrowed to.
 #[derive(Debug, Clone, Default)]
 pub struct MemberFilter {
@@ -375,6 +382,16 @@ pub(super) fn end_tokens(connection: &Connection, user_id: &str, purpose: &str, 
     connection
         .prepare_cached(
             "UPDATE user_token SET expires_at = ?3 WHERE user_id = ?1 AND purpose = ?2 AND expires_at > ?3",
+        )?
+        .execute(params![user_id, purpose, now])?;
+    Ok(())
+}
+
+/// Ends the links of a kind that were handed over and not mailed.
+pub(super) fn end_handed_tokens(connection: &Connection, user_id: &str, purpose: &str, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE user_token SET expires_at = ?3 WHERE user_id = ?1 AND purpose = ?2 AND is_mailed = 0 AND expires_at > ?3",
         )?
         .execute(params![user_id, purpose, now])?;
     Ok(())

@@ -15,6 +15,7 @@ use super::{
     queries::{self, Token},
 };
 use crate::{
+    accounts,
     audit::{self, Entry, Flood, Outcome},
     clock::{DAY, HOUR, Time},
     error::{Error, Result},
@@ -82,11 +83,18 @@ fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<
     Ok(user.map(|user| (user, found)))
 }
 
-/// Tells a user by mail that their password was changed.
+/// Ends every link of a user whose password was changed, and tells them by mail. The links that prove an address too:
+/// whoever had the old password may have asked for one, and would come back by it.
 pub(super) fn tell_changed(c: &Connection, key: &MasterKey, user: &User, address: &str, now: Time) -> Result<()> {
     queries::end_tokens(c, &user.id, RESET, now)?;
+    queries::end_tokens(c, &user.id, VERIFY, now)?;
     notifications::notify(c, key, PasswordChanged { at: now, address }.mail(&user.email, &user.locale)?, now)?;
     Ok(())
+}
+
+/// Ends the links that an administrator could still hand over, because the user belongs to more than their account now.
+pub(super) fn end_handed(c: &Connection, user_id: &str, now: Time) -> Result<()> {
+    queries::end_handed_tokens(c, user_id, RESET, now)
 }
 
 /// The account whose log something about a user belongs to.
@@ -118,7 +126,7 @@ pub async fn can_mail(kernel: &Kernel) -> Result<bool> {
 /// neither words nor time tell whether there is one.
 pub fn ask_for_reset(kernel: &Kernel, asking: &Asking, email: &str, address: &Address) -> Result<()> {
     let now = kernel.clock.now();
-    if asking.0.admit(&format!("reset:{}", address.ip), FROM_ONE_ADDRESS, HOUR, now).is_none() {
+    if asking.0.admit(&format!("reset:{}", address.network()), FROM_ONE_ADDRESS, HOUR, now).is_none() {
         return Err(Error::TooManyRequests { retry_after_s: 3600 });
     }
     let (kernel, folded, address) = (kernel.clone(), fold_email(email), address.clone());
@@ -174,12 +182,24 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
         let account = who.account()?;
         let member = queries::find_member(c, &id, account)?.ok_or(Error::NotFound("This user"))?;
         actions::check_over(&who, &member)?;
-        // Whoever has the link has the user, and all that they own.
-        let is_elsewhere = queries::accounts_of(c, &id)?.into_iter().any(|other| other != account);
-        if is_elsewhere || (member.user.is_owner && !who.is_owner) {
-            let why = "This user belongs to more than this account, so they ask for a new password themselves, by mail, or \
-                       somebody sets one at the machine.";
+        // Whoever has the link has the user, and all that they own. For oneself it would stand in for the old password.
+        let why = if who.person == id {
+            Some("Change your own password on the page of your profile.")
+        } else if member.user.is_owner {
+            Some("This user owns the appliance, so they ask for a new password themselves, by mail, or at the machine.")
+        } else if queries::belongs_elsewhere(c, &id, account)? {
+            Some(
+                "This user belongs to more than this account, so they ask for a new password themselves, by mail, or \
+                 somebody sets one at the machine.",
+            )
+        } else {
+            None
+        };
+        if let Some(why) = why {
             return Err(Error::Forbidden(why.into()));
+        }
+        if queries::count_tokens(c, &id, RESET, now.plus(-HOUR))? >= EACH_HOUR {
+            return Err(Error::TooManyRequests { retry_after_s: 3600 });
         }
         let user = member.user;
         let is_mailed = notifications::is_configured(c)?;
@@ -247,13 +267,7 @@ pub async fn reset(
 // --- an address ---
 
 /// Mails a link that proves an address: the user's own, or the one that they want to have.
-fn mail_verification(
-    c: &Connection,
-    kernel: &Kernel,
-    user: &User,
-    email: &str,
-    now: Time,
-) -> Result<()> {
+fn mail_verification(c: &Connection, kernel: &Kernel, user: &User, email: &str, now: Time) -> Result<()> {
     if !notifications::is_configured(c)? {
         return Err(Error::Conflict(
             "This appliance sends no mail, so an address cannot be proved. Its owner can set mail up.".into(),
@@ -270,8 +284,7 @@ fn mail_verification(
 
 /// Sends the link that proves the principal's own address again.
 pub(super) async fn verify_own(kernel: &Kernel, principal: &Principal) -> Result<()> {
-    let (id, account, now, own) =
-        (principal.id.clone(), principal.account()?, kernel.clock.now(), kernel.clone());
+    let (id, account, now, own) = (principal.id.clone(), principal.account()?, kernel.clock.now(), kernel.clone());
     let region = principal.region.clone();
     audit::change(kernel, principal, move |c| {
         let user = queries::find_member(c, &id, account)?.ok_or(Error::Unauthenticated)?.user;
@@ -299,6 +312,8 @@ pub(super) async fn change_email(
     let user = member.ok_or(Error::Unauthenticated)?.user;
     passwords.check_pace(&user.id, kernel.clock.now())?;
     if !matches!(passwords.compare(current, Some(user.password_hash.clone())).await?, Comparison::Right { .. }) {
+        let entry = Entry::new("audit.email_change_asked.v1");
+        wrong_password(kernel, principal, entry.subject(user_urn(&principal.region, Some(account), &user.id))).await?;
         return Err(Error::field("currentForEmail", "This is not your current password."));
     }
     let (now, own, region) = (kernel.clock.now(), kernel.clone(), principal.region.clone());
@@ -371,6 +386,12 @@ pub fn set_email(
         .detail("sessionsEnded", ended))
 }
 
+/// Puts on the record that somebody in a session did not know its user's password.
+async fn wrong_password(kernel: &Kernel, principal: &Principal, entry: Entry) -> Result<()> {
+    let entry = entry.outcome(Outcome::Failure).detail("reason", "the current password was wrong");
+    audit::record(kernel, principal, vec![entry]).await
+}
+
 // --- the owner of the appliance ---
 
 /// Hands the appliance over to another user, who signs in anew to use it, as does the one who had it.
@@ -386,25 +407,24 @@ pub(super) async fn hand_over(
     let owner = member.ok_or(Error::Unauthenticated)?.user;
     passwords.check_pace(&owner.id, kernel.clock.now())?;
     if !matches!(passwords.compare(current, Some(owner.password_hash.clone())).await?, Comparison::Right { .. }) {
+        wrong_password(kernel, principal, Entry::new("audit.ownership_transferred.v1")).await?;
         return Err(Error::field("current", "This is not your current password."));
     }
     let (folded, now, region) = (fold_email(email), kernel.clock.now(), principal.region.clone());
     let key = kernel.key.clone();
     audit::change(kernel, principal, move |c| {
-        let entry = set_owner(c, &key, &region, &folded, now)?;
-        Ok(((), vec![entry]))
+        // Of two at once the second is not the owner's any more.
+        if queries::find_owner(c)?.is_none_or(|present| present.id != owner.id) {
+            return Err(Error::Forbidden("You do not own this appliance any more.".into()));
+        }
+        Ok(((), set_owner(c, &key, &region, &folded, now)?))
     })
     .await
 }
 
-/// Makes the user with this address (folded) the owner of the appliance; both sign in anew.
-pub fn set_owner(
-    c: &Connection,
-    key: &MasterKey,
-    region: &str,
-    email_folded: &str,
-    now: Time,
-) -> Result<Entry> {
+/// Makes the user with this address (folded) the owner of the appliance; both sign in anew. It is on the record of an account
+/// of each of them.
+pub fn set_owner(c: &Connection, key: &MasterKey, region: &str, email_folded: &str, now: Time) -> Result<Vec<Entry>> {
     let to = queries::find_by_email(c, email_folded)?
         .filter(|user| user.state == UserState::Enabled)
         .ok_or_else(|| Error::field("email", "There is no user with this address who can sign in."))?;
@@ -412,12 +432,20 @@ pub fn set_owner(
     if to.is_owner {
         return Err(Error::field("email", "This user owns the appliance already."));
     }
+    let Some(account) = active_account(c, &to)? else {
+        return Err(Error::field(
+            "email",
+            "This user can enter no account at present, so they could do nothing as its owner.",
+        ));
+    };
     queries::set_owner(c, &to.id)?;
     sessions::end_all(c, &to.id, None)?;
     let mut before = None;
+    let mut logs = vec![account];
     if let Some(from) = &from {
         sessions::end_all(c, &from.id, None)?;
         before = Some(user_urn(region, None, &from.id));
+        logs.extend(log_account(c, from)?.filter(|of| *of != account));
     }
     let confirmed = notifications::OwnershipConfirmed {
         from: from.as_ref().map_or("", |from| from.name.as_str()),
@@ -427,9 +455,20 @@ pub fn set_owner(
     for user in from.iter().chain([&to]) {
         notifications::notify(c, key, confirmed.mail(&user.email, &user.locale)?, now)?;
     }
-    Ok(Entry::new("audit.ownership_transferred.v1")
-        .subject(user_urn(region, None, &to.id))
-        .changes(json!({"owner": before}), json!({"owner": user_urn(region, None, &to.id)})))
+    let after = user_urn(region, None, &to.id);
+    let changes = (json!({"owner": before}), json!({"owner": after}));
+    let entry = Entry::new("audit.ownership_transferred.v1").subject(after).changes(changes.0, changes.1);
+    Ok(logs.into_iter().map(|account| entry.clone().account(account)).collect())
+}
+
+/// An account that a user can enter now.
+fn active_account(c: &Connection, user: &User) -> Result<Option<AccountId>> {
+    for id in queries::accounts_of(c, &user.id)? {
+        if accounts::find(c, id)?.is_some_and(|account| account.is_active()) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// Deletes links that nobody counts any more.

@@ -23,6 +23,20 @@ pub struct Address {
     pub is_polling: bool,
 }
 
+impl Address {
+    /// What counts as one place when attempts are counted: an IPv4 address, or the /64 that one IPv6 subscriber has
+    /// (RFC 6177).
+    pub fn network(&self) -> String {
+        match self.ip.to_canonical() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => {
+                let prefix = u128::from(ip) >> 64 << 64;
+                format!("{}/64", std::net::Ipv6Addr::from(prefix))
+            }
+        }
+    }
+}
+
 /// An API key as sent: `Authorization: ApiKey <id>:<secret>`.
 pub struct KeyPair {
     pub id: String,

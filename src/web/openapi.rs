@@ -309,11 +309,10 @@ fn finished(operation: &Operation, method: &str, has_item: bool) -> Value {
         set(&mut value, "security", json!([{"apiKey": []}]));
     }
     let Some(responses) = value.get_mut("responses").and_then(Value::as_object_mut) else { return value };
+    // A handler that describes an error of its own leaves the body to here: it is the same for all.
     let mut answer = |status: &str, description: &str| {
-        responses.entry(status.to_owned()).or_insert_with(|| {
-            let schema = json!({"$ref": "#/components/schemas/Error"});
-            json!({"description": description, "content": {"application/json": {"schema": schema}}})
-        });
+        let answer = responses.entry(status.to_owned()).or_insert_with(|| json!({"description": description}));
+        set(answer, "content", json!({"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}));
     };
     answer("400", "The request cannot be read: JSON, a header, a query parameter, a cursor.");
     answer("401", "The API key is missing or not valid.");

@@ -32,7 +32,20 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("/api-keys/new", "api-key-new"),
     ("/settings/contacts", "contacts"),
     ("/profile", "profile"),
+    ("/users", "users-demo"),
+    ("/roles", "roles-demo"),
+    ("/roles/new", "role-new"),
+    ("/roles/full-access", "role-full-access"),
+    ("/accounts", "accounts-demo"),
+    ("/accounts/new", "account-new-demo"),
+    ("/settings/account", "account-demo"),
+    ("/settings/account/delete", "account-delete-demo"),
+    ("/appliance/accounts", "appliance-accounts-demo"),
+    ("/appliance/owner", "appliance-owner-demo"),
 ];
+
+/// Width and colour scheme of every look: 1280 px and 360 px, light and dark.
+pub(super) const VIEWS: [(u32, bool); 4] = [(1280, false), (1280, true), (360, false), (360, true)];
 
 /// Lists whose first entry is opened too: the list, and the name of the detail page's screenshot.
 pub(super) const DETAILS: &[(&str, &str)] = &[
@@ -41,6 +54,7 @@ pub(super) const DETAILS: &[(&str, &str)] = &[
     ("/identities", "identity"),
     ("/groups", "group"),
     ("/logs", "audit-record"),
+    ("/users", "user-self"),
 ];
 
 /// An address that does not exist, opened last: the console reports the 404 itself as a failed load.
@@ -116,9 +130,8 @@ async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
     let demo = Demo::start();
     let browser = Browser::start().await;
     let mut faults = Vec::new();
-    let views = [(1280, false), (1280, true), (360, false), (360, true)];
 
-    for (width_px, is_dark) in views {
+    for (width_px, is_dark) in VIEWS {
         let scheme = if is_dark { "dark" } else { "light" };
         browser.resize(width_px, 900).await;
         browser.prefer_dark(is_dark).await;
@@ -126,7 +139,7 @@ async fn every_page_holds_the_page_rules_in_both_schemes_and_widths() {
         look(&browser, "sign-in", width_px, scheme, &mut faults).await;
     }
     sign_in(&browser, &demo).await;
-    for (width_px, is_dark) in views {
+    for (width_px, is_dark) in VIEWS {
         let scheme = if is_dark { "dark" } else { "light" };
         browser.resize(width_px, 900).await;
         browser.prefer_dark(is_dark).await;
@@ -195,7 +208,7 @@ async fn a_stopped_plan_is_read_searched_and_discarded() {
     browser.wait_until("document.querySelector('.page-head .pill[data-state=parked]') !== null", patience).await;
     let run = browser.url().await;
     let mut faults = Vec::new();
-    for (width_px, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+    for (width_px, is_dark) in VIEWS {
         let scheme = if is_dark { "dark" } else { "light" };
         browser.resize(width_px, 900).await;
         browser.prefer_dark(is_dark).await;
@@ -235,7 +248,6 @@ async fn accounts_are_acted_on_and_the_proof_is_shown() {
     sign_in(&browser, &demo).await;
     let patience = Duration::from_secs(30);
     let mut faults = Vec::new();
-    let views = [(1280, false), (1280, true), (360, false), (360, true)];
 
     browser.goto(&demo.at("/identities?q=a")).await;
     let identity = browser.find("main tbody a[href^='/identities/']").await.attribute("href").await.unwrap_or_default();
@@ -292,7 +304,7 @@ async fn accounts_are_acted_on_and_the_proof_is_shown() {
     browser.find("main form .btn--primary").await.click().await;
     browser.wait_until("location.pathname.startsWith('/identities/')", patience).await;
 
-    for (width_px, is_dark) in views {
+    for (width_px, is_dark) in VIEWS {
         let scheme = if is_dark { "dark" } else { "light" };
         browser.resize(width_px, 900).await;
         browser.prefer_dark(is_dark).await;
@@ -333,7 +345,7 @@ async fn live_mode_is_switched_on_in_the_form_and_explained_on_the_page() {
     let page = format!("location.pathname === {}", serde_json::json!(directory));
     browser.wait_until(&page, Duration::from_secs(10)).await;
     let mut faults = Vec::new();
-    for (width_px, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+    for (width_px, is_dark) in VIEWS {
         let scheme = if is_dark { "dark" } else { "light" };
         browser.resize(width_px, 900).await;
         browser.prefer_dark(is_dark).await;
@@ -446,7 +458,7 @@ async fn the_lists_work_without_javascript() {
 
 /// Opens a page in both widths and schemes and looks at it.
 async fn look_at(browser: &Browser, demo: &Demo, path: &str, page: &str, faults: &mut Vec<String>) {
-    for (width_px, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+    for (width_px, is_dark) in VIEWS {
         browser.resize(width_px, 900).await;
         browser.prefer_dark(is_dark).await;
         browser.goto(&demo.at(path)).await;

@@ -175,6 +175,11 @@ impl Browser {
         self.call("POST", "/execute/sync", Some(json!({"script": body, "args": []}))).await
     }
 
+    /// Runs JavaScript that ends when it calls its last argument, and answers what it passed to it, as JSON.
+    pub async fn script_async(&self, body: &str) -> Value {
+        self.call("POST", "/execute/async", Some(json!({"script": body, "args": []}))).await
+    }
+
     /// Waits until a JavaScript expression is true.
     ///
     /// # Panics

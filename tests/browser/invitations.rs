@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    console::{Demo, look, sign_in},
+    console::{Demo, VIEWS, look, sign_in},
     driver::Browser,
 };
-
-const VIEWS: [(u32, bool); 4] = [(1280, false), (1280, true), (360, false), (360, true)];
 
 /// Looks at what is shown in every view, without asking for it again: a link is shown once.
 async fn look_around(browser: &Browser, page: &str, faults: &mut Vec<String>) {

@@ -7,13 +7,11 @@ use bailiwick::{
     notifications::{self, Invitation, PasswordReset, TestMail},
 };
 
-use super::{driver::Browser, page_rules};
+use super::{console::VIEWS, driver::Browser, page_rules};
 use crate::{
     fixtures::smtp::{Options, Sink},
     rooms::{EMAIL, PASSWORD, TestApp},
 };
-
-const VIEWS: [(u32, bool); 4] = [(1280, false), (1280, true), (360, false), (360, true)];
 
 async fn look(browser: &Browser, path: &str, page: &str, faults: &mut Vec<String>) {
     for (width_px, is_dark) in VIEWS {

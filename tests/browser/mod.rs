@@ -4,6 +4,7 @@
 //! `instrument` shows on pages of our own that the driver sees what the walk relies on (overflow, console errors, missing
 //! labels): an instrument that reports nothing must not pass for a product without faults.
 
+mod access;
 mod console;
 pub mod driver;
 mod instrument;

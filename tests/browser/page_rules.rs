@@ -1,5 +1,8 @@
 //! What every page must hold, whatever it shows: checked on each page that a browser test opens.
 //!
+//! Two checkers: axe-core (Deque, vendored unchanged, MPL-2.0), whose every finding counts however small its impact, and
+//! our own rules for what it does not look at: reflow, the console, dead references.
+//!
 //! Standards: WCAG 2.2 (1.3.1 headings and labels, 1.4.10 reflow, 2.4.1 bypass blocks, 3.1.1 language), and our own
 //! content security policy, whose violations show in the console.
 
@@ -7,11 +10,31 @@ use serde_json::Value;
 
 use super::driver::{Browser, key};
 
+/// Defines `axe`. Scripts of the driver are not the page's: the policy does not hold them up.
+const AXE: &str = include_str!("vendor/axe-core-4.14.1.min.js");
+/// Answers a sentence for each element that breaks a rule of axe-core.
+const RUN_AXE: &str = r#"
+    const done = arguments[arguments.length - 1];
+    const said = (rule, node) => `axe ${rule.id} (${rule.impact}): ${rule.help}: ${node.target.join(" ")}: ${node.html.slice(0, 120)}`;
+    axe.run(document, { resultTypes: ["violations"], elementRef: false })
+        .then((found) => done(found.violations.flatMap((rule) => rule.nodes.slice(0, 3).map((node) => said(rule, node)))))
+        .catch((why) => done(["axe-core stopped: " + why]));
+"#;
+
+async fn axe(browser: &Browser) -> Vec<String> {
+    if browser.script("return typeof axe").await != "object" {
+        browser.script(AXE).await;
+    }
+    let found = browser.script_async(RUN_AXE).await;
+    found.as_array().expect("a list").iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// Every fault of the page that is shown, each as a sentence that names the element. Empty when all is well.
 pub async fn faults(browser: &Browser) -> Vec<String> {
     let found = browser.script(include_str!("page_rules.js")).await;
     let mut faults: Vec<String> =
         found.as_array().expect("a list").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    faults.extend(axe(browser).await);
     for line in browser.take_console().await {
         if matches!(line.level.as_str(), "SEVERE" | "WARNING") {
             faults.push(format!("the console says: {}", line.message));

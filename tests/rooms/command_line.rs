@@ -284,10 +284,12 @@ fn plain_http_beyond_loopback_and_a_misspelt_setting_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_sign_ins_takes_neither_the_memory_nor_the_health_check() {
+async fn a_flood_of_wrong_passwords_takes_neither_the_memory_nor_the_pages_of_others() {
     let (_dir, data) = initialised();
     let serving = Serving::start(&data);
     let base = serving.base.clone();
+    let mut at_work = super::Browser::new(&base, None);
+    assert_eq!(at_work.sign_in(EMAIL, PASSWORD).await.status(), 303);
     let guesses: Vec<_> = (0..100_u8)
         .map(|i| {
             let base = base.clone();
@@ -297,14 +299,21 @@ async fn a_flood_of_sign_ins_takes_neither_the_memory_nor_the_health_check() {
             })
         })
         .collect();
-    let mut slowest = Duration::ZERO;
-    let mut browser = super::Browser::new(&base, None);
+    // Whoever is signed in already goes on working: pages that read and a form that writes, in turn.
+    let mut took = Vec::new();
     while guesses.iter().any(|guess| !guess.is_finished()) {
+        for path in ["/", "/identities", "/logs", "/profile", "/healthz"] {
+            let begun = Instant::now();
+            assert_eq!(at_work.get(path).await.status(), 200, "{path}");
+            took.push(begun.elapsed());
+        }
         let begun = Instant::now();
-        assert_eq!(browser.get("/healthz").await.status(), 200);
-        slowest = slowest.max(begun.elapsed());
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(at_work.post("/profile/theme", &[("theme", "dark")]).await.status(), 303);
+        took.push(begun.elapsed());
     }
+    took.sort();
+    let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    let slowest = took[took.len() - 1];
     let (mut evaluated, mut refused) = (0, 0);
     for guess in guesses {
         let answer = guess.await.expect("answered");
@@ -318,12 +327,16 @@ async fn a_flood_of_sign_ins_takes_neither_the_memory_nor_the_health_check() {
         }
     }
     let peak_mib = serving.memory_kib("VmHWM") / 1024;
-    println!("{evaluated} evaluated, {refused} told to wait, slowest health check {slowest:?}, peak {peak_mib} MiB");
-    assert!(evaluated > 0);
+    println!(
+        "{evaluated} evaluated, {refused} told to wait; {} pages meanwhile: median {median:?}, p99 {p99:?}, slowest \
+         {slowest:?}; peak {peak_mib} MiB",
+        took.len()
+    );
+    assert!(evaluated > 0 && took.len() >= 100, "{} pages", took.len());
     let permits = 2 * std::thread::available_parallelism().expect("cores").get() as u64;
-    assert!(peak_mib < 100 + 20 * permits, "{peak_mib} MiB");
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(peak_mib < (100 + 20 * permits).min(200), "{peak_mib} MiB");
+    assert!(p99 < Duration::from_millis(200), "{p99:?}");
     // Nobody was throttled by what was never evaluated.
-    assert_eq!(browser.sign_in(EMAIL, PASSWORD).await.status(), 303);
+    assert_eq!(super::Browser::new(&base, None).sign_in(EMAIL, PASSWORD).await.status(), 303);
     serving.stop();
 }
