@@ -133,7 +133,8 @@ fn jobs(app: &App) {
 /// What each room owns of an account: what an export of it holds, and what is deleted when it goes for good. One list, so
 /// that nothing is deleted which could not be taken along before.
 pub fn owned(kernel: &Kernel) -> Belongings {
-    let (tasks, copies, parts) = (kernel.clone(), kernel.clone(), kernel.clone());
+    let (tasks, copies) = (kernel.clone(), kernel.clone());
+    let (parts, invited) = (kernel.clone(), kernel.clone());
     let with_the_account = |tables| Owned { tables, purge: None };
     let purged = |tables, purge: Purge| Owned { tables, purge: Some(purge) };
     let rooms = [
@@ -141,7 +142,13 @@ pub fn owned(kernel: &Kernel) -> Belongings {
         with_the_account(users::OWNED),
         with_the_account(sessions::OWNED),
         with_the_account(roles::OWNED),
-        with_the_account(invitations::OWNED),
+        purged(
+            invitations::OWNED,
+            Arc::new(move |account| {
+                let kernel = invited.clone();
+                Box::pin(async move { kernel.db.write(move |c| invitations::purge(c, account)).await })
+            }),
+        ),
         with_the_account(api_keys::OWNED),
         purged(enforcement::OWNED, Arc::new(move |account| Box::pin(enforcement::purge(tasks.clone(), account)))),
         // Takes the copies of its directories along; parts are what is left of them.
@@ -446,6 +453,11 @@ impl Door {
 }
 
 impl Gate for Door {
+    fn base_url(&self) -> BoxFuture<'_, Result<Option<String>>> {
+        let config = self.kernel.config.clone();
+        Box::pin(self.kernel.db.read(move |c| notifications::base_url(c, &config)))
+    }
+
     fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
         Box::pin(async move {
             let now = self.kernel.clock.now();

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::{
     account_urn,
+    contacts::{ContactList, contacts},
     model::{Account, AccountState, UpdateInput},
     queries,
 };
@@ -12,8 +13,10 @@ use crate::{
     clock::{DAY, Time},
     error::{Error, Result},
     kernel::{BoxFuture, Kernel},
+    notifications::{self, AccountDeletion, AccountSuspended},
     owned::Table,
     principal::{AccountId, Level, Principal, Rights},
+    secret::MasterKey,
     sessions,
 };
 
@@ -43,7 +46,14 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, input: Update
 
 /// Takes an account out of use: nobody and nothing of it works from here on. Never the last one: the owner would have no
 /// page left to bring it back on, and once it was gone the appliance would take itself for a new one.
-fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<Time>, now: Time) -> Result<Entry> {
+fn suspend(
+    c: &Connection,
+    key: &MasterKey,
+    who: &Principal,
+    account: &Account,
+    purge_at: Option<Time>,
+    now: Time,
+) -> Result<Entry> {
     if account.is_active() && queries::count_active_beside(c, account.id)? == 0 {
         return Err(Error::Conflict(
             "This is the only account in use on this appliance. Create another one first, from the list of your accounts."
@@ -52,6 +62,7 @@ fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<
     }
     queries::suspend(c, account.id, &who.urn(), now, purge_at)?;
     let ended = sessions::end_account(c, account.id)?;
+    tell_suspended(c, key, who, account, purge_at, now)?;
     let kind = if purge_at.is_some() { "audit.account_deleted.v1" } else { "audit.account_suspended.v1" };
     Ok(Entry::new(kind)
         .account(account.id)
@@ -63,6 +74,33 @@ fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<
         .detail("sessionsEnded", ended))
 }
 
+/// Mails the general contacts that nothing of their account works any more, and until when it can be brought back.
+fn tell_suspended(
+    c: &Connection,
+    key: &MasterKey,
+    who: &Principal,
+    account: &Account,
+    purge_at: Option<Time>,
+    now: Time,
+) -> Result<()> {
+    let (alias, id, urn) = (account.alias.as_str(), account.id.to_string(), who.urn());
+    let by = if who.name.is_empty() { urn.as_str() } else { who.name.as_str() };
+    for to in contacts(c, account.id, ContactList::General)? {
+        let mail = match purge_at {
+            Some(delete_at) => {
+                let told = AccountDeletion { account: alias, account_id: &id, by, delete_at };
+                told.mail(&to, &account.locale)
+            }
+            None => {
+                let told = AccountSuspended { account: alias, account_id: &id, by, at: now };
+                told.mail(&to, &account.locale)
+            }
+        };
+        notifications::notify(c, key, mail, now)?;
+    }
+    Ok(())
+}
+
 /// Whether somebody holds everything in their account.
 pub(super) fn holds_everything(principal: &Principal) -> bool {
     principal.scope.is_none() && principal.rights.includes(&Rights::all(Level::Full))
@@ -72,7 +110,7 @@ pub(super) fn holds_everything(principal: &Principal) -> bool {
 pub(super) async fn delete(kernel: &Kernel, principal: &Principal, confirm: &str) -> Result<Account> {
     let (id, who, now, confirm) =
         (principal.account()?, principal.clone(), kernel.clock.now(), confirm.trim().to_owned());
-    let attempt = Entry::new("audit.account_deleted.v1");
+    let (attempt, key) = (Entry::new("audit.account_deleted.v1"), kernel.key.clone());
     audit::attempt(kernel, principal, attempt, move |c| {
         if !holds_everything(&who) {
             return Err(Error::Forbidden("Only somebody who may do everything in this account can delete it.".into()));
@@ -81,7 +119,7 @@ pub(super) async fn delete(kernel: &Kernel, principal: &Principal, confirm: &str
         if confirm != account.alias {
             return Err(Error::field("confirm", format!("Type {} to confirm.", account.alias)));
         }
-        let entry = suspend(c, &who, &account, Some(now.plus(GRACE_US)), now)?;
+        let entry = suspend(c, &key, &who, &account, Some(now.plus(GRACE_US)), now)?;
         let after = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
         Ok((after, vec![entry]))
     })
@@ -112,7 +150,7 @@ pub(super) async fn set_state(
     id: AccountId,
     state: AccountState,
 ) -> Result<Account> {
-    let (who, now) = (principal.clone(), kernel.clock.now());
+    let (who, now, key) = (principal.clone(), kernel.clock.now(), kernel.key.clone());
     audit::change(kernel, principal, move |c| {
         let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
         match state {
@@ -121,7 +159,7 @@ pub(super) async fn set_state(
                 Err(Error::Conflict("This account is suspended already.".into()))
             }
             AccountState::Suspended => {
-                let entry = suspend(c, &who, &account, None, now)?;
+                let entry = suspend(c, &key, &who, &account, None, now)?;
                 Ok((queries::find(c, id)?.unwrap_or(account), vec![entry]))
             }
         }

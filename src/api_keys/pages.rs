@@ -16,6 +16,7 @@ use crate::{
     accounts,
     clock::{DAY, Time},
     error::{Error, FieldError, Result},
+    notifications,
     principal::PrincipalKind,
     roles::{self, Role},
     users,
@@ -307,11 +308,11 @@ struct CreatedPage {
 }
 
 /// Answers with the secret itself and not with a redirect: a redirect would have to keep it somewhere.
-fn secret_page(ctx: &Ctx, title: String, created: &CreatedKey) -> Result<HttpResponse> {
-    let base = match &ctx.kernel.config.base_url {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => "https://<this appliance>".into(),
-    };
+async fn secret_page(ctx: &Ctx, title: String, created: &CreatedKey) -> Result<HttpResponse> {
+    let config = ctx.kernel.config.clone();
+    // Whatever fails here: the secret was made, and is shown.
+    let known = ctx.kernel.db.read(move |c| notifications::base_url(c, &config)).await.ok().flatten();
+    let base = known.unwrap_or_else(|| "https://<this appliance>".into());
     html(&CreatedPage {
         page: Page::new(ctx, title, "api-keys"),
         id: created.key.id.clone(),
@@ -327,7 +328,7 @@ pub(super) async fn create(ctx: Ctx, form: Form<KeyForm>) -> Result<HttpResponse
         Err(error) => Err(error),
     };
     match made {
-        Ok(created) => secret_page(&ctx, format!("API key “{}” created", created.key.alias), &created),
+        Ok(created) => secret_page(&ctx, format!("API key “{}” created", created.key.alias), &created).await,
         Err(Error::Invalid(errors)) => form_page(&ctx, form.0, None, errors).await,
         Err(other) => Err(other),
     }
@@ -417,7 +418,7 @@ pub(super) struct RotateForm {
 pub(super) async fn rotate(ctx: Ctx, id: PathId<String>, form: Form<RotateForm>) -> Result<HttpResponse> {
     let input = RotateInput { overlap_hours: Some(form.0.overlap) };
     let rotated = rotation::rotate(&ctx.kernel, &ctx.principal, id.0, input).await?;
-    secret_page(&ctx, format!("New secret of “{}”", rotated.key.alias), &rotated)
+    secret_page(&ctx, format!("New secret of “{}”", rotated.key.alias), &rotated).await
 }
 
 /// `POST /api-keys/{id}/end-old-secret`.

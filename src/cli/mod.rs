@@ -336,7 +336,8 @@ fn init(config: Config, alias: String, email: String, name: String, password_std
     let password = if password_stdin {
         ask::password_from_stdin().map_err(Failure::Said)?
     } else {
-        ask::password_from_terminal().map_err(Failure::Said)?
+        let rules = app.kernel.db.read_blocking(users::password_rules)?;
+        ask::password_from_terminal(rules.chars_min(false)).map_err(Failure::Said)?
     };
     let first = sign_in::FirstAccount { alias, email, name, password };
     let account = match sign_in::first_account(&app.kernel, &principal(&app, None), &first) {
@@ -417,12 +418,13 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
         }
         Admin::ResetPassword { email, password_stdin } => {
             let (user, account) = find_user(&app, &email)?;
+            let rules = app.kernel.db.read_blocking(users::password_rules)?;
             let made = (!password_stdin).then(secret::random_token);
             let entered = match &made {
                 Some(token) => Secret::new(token.expose().clone()),
                 None => ask::password_from_stdin().map_err(Failure::Said)?,
             };
-            let hash = users::check_password("password", &entered, &user.email)?.hash_blocking()?;
+            let hash = users::check_password("password", &entered, &user.email, rules)?.hash_blocking()?;
             let (key, region) = (app.kernel.key.clone(), app.kernel.config.region.clone());
             audit::change_blocking(&app.kernel, &principal(&app, account), move |c| {
                 let entry = users::set_password(c, &key, &region, account, &user, &hash, now)?;

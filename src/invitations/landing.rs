@@ -4,6 +4,7 @@
 
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
+use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
@@ -35,6 +36,8 @@ enum Way {
     Other,
     /// There is nothing to join any more.
     NoRole,
+    /// Whoever invited may not give the role any more.
+    NotGiven,
 }
 
 /// What a newcomer had typed, but for the password.
@@ -61,6 +64,7 @@ struct LandingPage {
     entered: Entered,
     locales: &'static [(&'static str, &'static str)],
     problem: String,
+    password_hint: String,
     errors: Vec<FieldError>,
 }
 
@@ -90,13 +94,15 @@ async fn landing(
     errors: Vec<FieldError>,
 ) -> Result<HttpResponse> {
     let (asked, now) = (token.clone(), ctx.kernel.clock.now());
-    let found = ctx.kernel.db.read(move |c| accept::look(c, &asked, now)).await?;
-    let Some(Look { invitation, account, role, is_known, is_member }) = found else { return dead_page(ctx) };
+    let read = move |c: &Connection| Ok((accept::look(c, &asked, now)?, users::password_rules(c)?));
+    let (found, rules) = ctx.kernel.db.read(read).await?;
+    let Some(Look { invitation, account, role, is_given, is_known, is_member }) = found else { return dead_page(ctx) };
     let is_user = ctx.principal.kind == PrincipalKind::User;
     let is_theirs = is_user && users::fold_email(&ctx.principal.email) == invitation.email_folded;
     let way = match (&role, is_theirs) {
         (None, _) => Way::NoRole,
         (_, true) if is_member => Way::Member,
+        _ if !is_given => Way::NotGiven,
         (_, true) => Way::Join,
         _ if is_user => Way::Other,
         _ if is_known => Way::SignIn,
@@ -118,9 +124,10 @@ async fn landing(
         entered,
         locales: &accounts::LOCALES,
         problem,
+        password_hint: rules.hint(false),
         errors,
     };
-    let status = if way == Way::NoRole { StatusCode::CONFLICT } else { status };
+    let status = if matches!(way, Way::NoRole | Way::NotGiven) { StatusCode::CONFLICT } else { status };
     html_status(status, &template)
 }
 

@@ -8,7 +8,8 @@
 //! nobody learns that an invitation exists (A17); the audit log says precisely, and never holds a token.
 //!
 //! Accepting is signing in: `sign_in`, above, calls [`accept_new`] and [`accept_existing`] inside its transaction. Which
-//! role the inviter may give is asked when the invitation is made and sent, not when it is accepted: they may have left.
+//! role the inviter may give is asked when the invitation is made and sent, and of users again when it is accepted: a link that
+//! somebody sent before they lost their rights must not bring those rights back. Whoever sends it again answers for it.
 
 mod accept;
 mod actions;
@@ -28,10 +29,18 @@ pub use model::{Invitation, InvitationState, token_in};
 pub use owned::OWNED;
 pub use queries::count_open_by_role;
 
+use rusqlite::Connection;
+
 use crate::{
-    principal::{Level, Permission, Service},
+    error::Result,
+    principal::{AccountId, Level, Permission, Service},
     web::Routes,
 };
+
+/// Deletes what does not hang on the account's own row.
+pub fn purge(connection: &Connection, account: AccountId) -> Result<()> {
+    queries::forget_sendings(connection, account)
+}
 
 /// The pages and the API of those who invite, and the page that a link opens.
 pub fn routes(routes: &mut Routes) {

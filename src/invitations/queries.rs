@@ -62,7 +62,7 @@ pub(super) fn renew(connection: &Connection, invitation: &Invitation, token_hash
     connection
         .prepare_cached(
             "UPDATE invitation SET state = 'invited', ended_at = NULL, is_mailed = ?3, last_sent_at = ?4,
-                 sent_count = ?5, expires_at = ?6, token_hash = ?7, refusals = 0
+                 sent_count = ?5, expires_at = ?6, token_hash = ?7, refusals = 0, invited_by = ?8, inviter_name = ?9
              WHERE account_id = ?1 AND id = ?2 AND state IN ('invited', 'expired')",
         )?
         .execute(params![
@@ -73,6 +73,8 @@ pub(super) fn renew(connection: &Connection, invitation: &Invitation, token_hash
             invitation.sent_count,
             invitation.expires_at,
             token_hash,
+            invitation.invited_by,
+            invitation.inviter_name,
         ])?;
     Ok(())
 }
@@ -201,6 +203,14 @@ pub(super) fn note_sending(connection: &Connection, sender: &str, now: Time, sin
     connection
         .prepare_cached("INSERT INTO invitation_sending (sender, sent_at) VALUES (?1, ?2)")?
         .execute(params![sender, now])?;
+    Ok(())
+}
+
+/// Forgets how often people and keys of an account have sent.
+pub(super) fn forget_sendings(connection: &Connection, account: AccountId) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM invitation_sending WHERE sender GLOB ?1")?
+        .execute([format!("{account}/*")])?;
     Ok(())
 }
 

@@ -7,13 +7,14 @@ use serde_json::json;
 
 use super::{
     mails::TestMail,
-    model::{self, Mail, PasswordChange, Security, Server, ServerInput},
+    model::{self, Link, Mail, PasswordChange, Security, Server, ServerInput},
     queries, sealing,
     smtp::{self, Patience},
 };
 use crate::{
     audit::{self, Entry, Outcome},
     clock::{DAY, Time},
+    config::Config,
     connectors::{ProbeStep, StepState},
     error::{Error, Result},
     kernel::Kernel,
@@ -53,17 +54,47 @@ pub fn enqueue(connection: &Connection, key: &MasterKey, mail: Mail, now: Time) 
 
 /// [`enqueue`] for a mail that only tells what has happened anyway: where none can be queued, what happened still does.
 /// Answers whether it was queued.
-pub fn notify(connection: &Connection, key: &MasterKey, mail: Mail, now: Time) -> Result<bool> {
+pub fn notify(connection: &Connection, key: &MasterKey, mail: Result<Mail>, now: Time) -> Result<bool> {
+    let mail = match mail {
+        Ok(mail) => mail,
+        // An address that mail programs do not know as one: what happened does not wait for that.
+        Err(Error::Invalid(_)) => {
+            left_out("any", "no mail can be sent to the address");
+            return Ok(false);
+        }
+        Err(other) => return Err(other),
+    };
     let kind = mail.kind;
     match enqueue(connection, key, mail, now) {
         Ok(()) => Ok(true),
-        Err(Error::Conflict(_)) => Ok(false),
+        Err(Error::Conflict(_)) => {
+            left_out(kind, "no mail is set up");
+            Ok(false)
+        }
         Err(Error::Unavailable { .. }) => {
+            left_out(kind, "the queue is full");
             tracing::warn!(kind, "a notice was not queued");
             Ok(false)
         }
         Err(other) => Err(other),
     }
+}
+
+/// The link of a notice, or nothing where the address of the console is not set: then the notice is left out too, because
+/// a link to a guessed host is worse than none.
+pub fn notice_link(connection: &Connection, config: &Config, kind: &'static str, path: &str) -> Result<Option<Link>> {
+    match super::link(connection, config, path) {
+        Ok(link) => Ok(Some(link)),
+        Err(Error::Conflict(_)) => {
+            left_out(kind, "the console has no address");
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn left_out(kind: &'static str, reason: &'static str) {
+    metrics::counter!("bailiwick_notices_left_out_total", "kind" => kind, "reason" => reason).increment(1);
 }
 
 /// The server with its password, unsealed; `None` where no mail is set up.

@@ -252,6 +252,39 @@ mail!(
     secret: false, expires: |_| None
 );
 
+/// An account was suspended by the owner of the appliance, and stays.
+pub struct AccountSuspended<'a> {
+    pub account: &'a str,
+    pub account_id: &'a str,
+    pub by: &'a str,
+    pub at: Time,
+}
+
+mail!(
+    AccountSuspended, "account-suspended", AccountSuspendedText, "mail/account_suspended.txt", AccountSuspendedHtml,
+    "mail/account_suspended.html",
+    subject: |mail| format!("The account {} was suspended", plain(mail.account)),
+    secret: false, expires: |_| None
+);
+
+/// Users of a suspended account ask the owner of the appliance to bring it back.
+pub struct RestoreAsked<'a> {
+    pub account: &'a str,
+    pub account_id: &'a str,
+    pub by: &'a str,
+    /// When it is gone for good; `None` while it is only suspended.
+    pub delete_at: Option<Time>,
+    /// To the accounts of the appliance.
+    pub link: &'a Link,
+}
+
+mail!(
+    RestoreAsked, "restore-asked", RestoreAskedText, "mail/restore_asked.txt", RestoreAskedHtml,
+    "mail/restore_asked.html",
+    subject: |mail| format!("The account {} is asked for", plain(mail.account)),
+    secret: false, expires: |mail| mail.delete_at
+);
+
 /// The test of the settings.
 pub struct TestMail<'a> {
     /// Who asked for it.
@@ -288,6 +321,9 @@ mod tests {
             OwnershipAsked { owner: name, link, expires_at }.mail(to, locale),
             OwnershipConfirmed { from: name, to: name, at }.mail(to, locale),
             AccountDeletion { account: name, account_id: name, by: name, delete_at: expires_at }.mail(to, locale),
+            AccountSuspended { account: name, account_id: name, by: name, at }.mail(to, locale),
+            RestoreAsked { account: name, account_id: name, by: name, delete_at: Some(expires_at), link }
+                .mail(to, locale),
             TestMail { by: name, at }.mail(to, locale),
         ]
         .into_iter()

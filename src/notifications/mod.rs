@@ -27,10 +27,10 @@ mod smtp;
 mod tests;
 mod words;
 
-pub use actions::{enqueue, notify};
+pub use actions::{enqueue, notice_link, notify};
 pub use mails::{
-    AccountDeletion, Invitation, KeyExpires, NewDevice, OwnershipAsked, OwnershipConfirmed, PasswordChanged,
-    PasswordReset, TestMail, VerifyAddress,
+    AccountDeletion, AccountSuspended, Invitation, KeyExpires, NewDevice, OwnershipAsked, OwnershipConfirmed,
+    PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
 };
 pub use model::{Link, Mail};
 pub use sending::work;

@@ -314,12 +314,10 @@ impl Mail {
 
 /// A mail of the queue with its body, for sending.
 pub(super) struct Queued {
-    pub kind: String,
     pub recipient: String,
     pub subject: String,
     pub text: String,
     pub html: String,
-    pub created_at: Time,
 }
 
 /// A mail of the queue as the page shows it: without its body.

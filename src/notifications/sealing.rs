@@ -9,7 +9,6 @@ use super::{
     queries::Sealed,
 };
 use crate::{
-    clock::Time,
     error::{Error, Result},
     secret::MasterKey,
 };
@@ -40,12 +39,12 @@ pub(super) fn open_recipient(key: &MasterKey, id: &str, sealed: &[u8]) -> String
 }
 
 /// The whole mail, for sending.
-pub(super) fn open(key: &MasterKey, id: &str, kind: String, created_at: Time, sealed: &Sealed) -> Result<Queued> {
+pub(super) fn open(key: &MasterKey, id: &str, sealed: &Sealed) -> Result<Queued> {
     let fail = |e| Error::caused("a mail of the queue does not open", e);
     let recipient = key.open(&recipient_place(id), &sealed.recipient).map_err(fail)?;
     let content = sealed.content.as_deref().ok_or_else(|| Error::internal("a mail of the queue has no content"))?;
     let content = key.open(&content_place(id), content).map_err(fail)?;
     let (subject, text, html): (String, String, String) = serde_json::from_slice(content.expose())?;
     let recipient = String::from_utf8_lossy(recipient.expose()).into_owned();
-    Ok(Queued { kind, recipient, subject, text, html, created_at })
+    Ok(Queued { recipient, subject, text, html })
 }

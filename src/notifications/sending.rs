@@ -132,7 +132,7 @@ async fn send(
     };
     // Somebody discarded it.
     let Some((kind, created_at, sealed)) = begun else { return Ok(true) };
-    let message = sealing::open(&kernel.key, &id, kind.clone(), created_at, &sealed)
+    let message = sealing::open(&kernel.key, &id, &sealed)
         .and_then(|mail| smtp::message(server, &Mail::from(mail), &id, created_at));
     let delivered = match message {
         Ok(message) => session.deliver(&message, &mut Steps::new(server)).await,

@@ -150,7 +150,7 @@ fn a_full_queue_refuses_and_a_notice_is_then_left_out() {
         c.execute(fill, [actions::QUEUE_MAX - 1]).expect("filled");
         enqueue(c, key, notice(), now()).expect("the last place");
         assert!(matches!(enqueue(c, key, notice(), now()), Err(Error::Unavailable { .. })));
-        assert!(!notify(c, key, notice(), now()).expect("no error"));
+        assert!(!notify(c, key, Ok(notice()), now()).expect("no error"));
     });
 }
 
@@ -159,7 +159,7 @@ fn without_a_server_or_an_address_the_refusal_says_what_to_do() {
     with(None, |c, key| {
         assert!(!super::is_configured(c).expect("asked"));
         assert!(matches!(enqueue(c, key, notice(), now()), Err(Error::Conflict(why)) if why.contains("mail server")));
-        assert!(!notify(c, key, notice(), now()).expect("no error"));
+        assert!(!notify(c, key, Ok(notice()), now()).expect("no error"));
         let refused = link(c, &config(None), "/x").expect_err("no address");
         assert_eq!(refused.to_string(), super::NO_BASE_URL);
         queries::set_address(c, Some("https://stored.example:8443"), now()).expect("set");

@@ -20,7 +20,7 @@ use crate::{
     roles,
     secret::{self, Secret},
     sessions::{self, Origin},
-    users::{self, Comparison, Member, NewUser, PasswordHash, Passwords, User},
+    users::{self, Comparison, Member, NewUser, PasswordHash, PasswordRules, Passwords, User},
     web::Address,
 };
 
@@ -408,11 +408,11 @@ pub(super) fn known(
 
 /// Mails a user that somebody signed in as them from a browser that was not seen before.
 fn tell_new_device(c: &Connection, kernel: &Kernel, member: &Member, origin: &Origin, now: Time) -> Result<()> {
-    let Ok(link) = notifications::link(c, &kernel.config, "/profile") else { return Ok(()) };
+    let Some(link) = notifications::notice_link(c, &kernel.config, "new-device", "/profile")? else { return Ok(()) };
     let Ok(address) = origin.address.parse() else { return Ok(()) };
     let device = sessions::browser(&origin.user_agent);
     let mail = NewDevice { device: &device, address, at: now, link: &link };
-    notifications::notify(c, &kernel.key, mail.mail(&member.user.email, &member.user.locale)?, now)?;
+    notifications::notify(c, &kernel.key, mail.mail(&member.user.email, &member.user.locale), now)?;
     Ok(())
 }
 
@@ -455,7 +455,7 @@ fn make_first(
 }
 
 /// Checks all fields at once, so that the form shows everything that is wrong.
-fn check_first(first: &FirstAccount) -> Result<users::NewPassword> {
+fn check_first(first: &FirstAccount, rules: PasswordRules) -> Result<users::NewPassword> {
     let mut wrong = Vec::new();
     let mut note = |error| match error {
         Error::Invalid(fields) => {
@@ -473,7 +473,7 @@ fn check_first(first: &FirstAccount) -> Result<users::NewPassword> {
     if let Err(error) = users::check_name("name", &first.name) {
         note(error)?;
     }
-    let password = match users::check_password("password", &first.password, &first.email) {
+    let password = match users::check_password("password", &first.password, &first.email, rules) {
         Ok(password) => Some(password),
         Err(error) => {
             note(error)?;
@@ -488,7 +488,8 @@ fn check_first(first: &FirstAccount) -> Result<users::NewPassword> {
 
 /// The first account by the command line: alone on its thread, no link needed.
 pub fn first_account(kernel: &Kernel, principal: &Principal, first: &FirstAccount) -> Result<AccountId> {
-    let hash = check_first(first)?.hash_blocking()?;
+    let rules = kernel.db.read_blocking(users::password_rules)?;
+    let hash = check_first(first, rules)?.hash_blocking()?;
     let (first, now) = (first.clone(), kernel.clock.now());
     audit::change_blocking(kernel, principal, move |c| {
         let (account, _, entries) = make_first(c, &first, &hash, now)?;
@@ -516,7 +517,8 @@ pub(super) async fn set_up(
         return Err(ended());
     }
     let first = FirstAccount { alias: input.account, email: input.email, name: input.name, password: input.password };
-    let hash = passwords.hash(check_first(&first)?).await?;
+    let rules = kernel.db.read(users::password_rules).await?;
+    let hash = passwords.hash(check_first(&first, rules)?).await?;
     let (now, token) = (kernel.clock.now(), input.token);
     let origin = Origin { address: address.ip.to_string(), user_agent: address.user_agent.clone() };
     let stranger = Principal::stranger(&kernel.config.region, Some(address.ip), Some(address.request_id.clone()));

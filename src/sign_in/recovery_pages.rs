@@ -64,6 +64,7 @@ struct ResetPage {
     page: Page,
     token: String,
     is_open: bool,
+    password_hint: String,
     errors: Vec<FieldError>,
 }
 
@@ -76,7 +77,9 @@ impl ResetPage {
 async fn reset_page(ctx: &Ctx, status: StatusCode, token: String, errors: Vec<FieldError>) -> Result<HttpResponse> {
     let is_open = users::is_reset_open(&ctx.kernel, &token).await?;
     let status = if is_open { status } else { StatusCode::NOT_FOUND };
-    html_status(status, &ResetPage { page: Page::new(ctx, "Set a new password", ""), token, is_open, errors })
+    let password_hint = ctx.kernel.db.read(users::password_rules).await?.hint(false);
+    let page = Page::new(ctx, "Set a new password", "");
+    html_status(status, &ResetPage { page, token, is_open, password_hint, errors })
 }
 
 /// `GET /reset-password`.

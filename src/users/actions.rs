@@ -10,6 +10,7 @@ use super::{
     model::{Member, MemberInput, NewUser, User, UserState, check_email, check_name, fold_email, user_urn},
     passwords::{Comparison, PasswordHash, Passwords, check_password},
     queries, recovery,
+    rules::password_rules,
 };
 use crate::{
     accounts::{self, Account},
@@ -335,9 +336,10 @@ pub(super) async fn change_password(
     new: Secret<String>,
 ) -> Result<usize> {
     let (account, user_id) = (principal.account()?, principal.id.clone());
-    let member = kernel.db.read(move |c| queries::find_member(c, &user_id, account)).await?;
+    let read = move |c: &Connection| Ok((queries::find_member(c, &user_id, account)?, password_rules(c)?));
+    let (member, rules) = kernel.db.read(read).await?;
     let user = member.ok_or(Error::Unauthenticated)?.user;
-    let new_password = check_password("new", &new, &user.email)?;
+    let new_password = check_password("new", &new, &user.email, rules)?;
     if current.expose() == new.expose() {
         return Err(Error::field("new", "This is the password you have now."));
     }

@@ -9,6 +9,7 @@ use super::{
     actions::{self, ProfileInput},
     passwords::Passwords,
     queries, recovery,
+    rules::password_rules,
 };
 use crate::{
     accounts,
@@ -36,6 +37,7 @@ struct ProfilePage {
     theme: String,
     sessions: Vec<SessionRow>,
     this_session: String,
+    password_hint: String,
     errors: Vec<crate::error::FieldError>,
 }
 
@@ -52,11 +54,10 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
         Some(other) => return Err(other),
     };
     let (account, user_id, now) = (ctx.principal.account()?, ctx.principal.id.clone(), ctx.kernel.clock.now());
-    let (member, sessions) = ctx
-        .kernel
-        .db
-        .read(move |c| Ok((queries::find_member(c, &user_id, account)?, alive_sessions(c, &user_id, now)?)))
-        .await?;
+    let read = move |c: &Connection| {
+        Ok((queries::find_member(c, &user_id, account)?, alive_sessions(c, &user_id, now)?, password_rules(c)?))
+    };
+    let (member, sessions, rules) = ctx.kernel.db.read(read).await?;
     let member = member.ok_or(Error::Unauthenticated)?;
     let can_mail = recovery::can_mail(&ctx.kernel).await?;
     let user = member.user;
@@ -83,6 +84,7 @@ async fn render(ctx: &Ctx, entered: Option<ProfileInput>, error: Option<Error>) 
             theme: shown.theme,
             sessions,
             this_session: ctx.principal.session_id.clone().unwrap_or_default(),
+            password_hint: rules.hint(false),
             errors,
         },
     )

@@ -13,6 +13,7 @@ use super::{
     model::{User, UserState, check_email, fold_email, user_urn},
     passwords::{Comparison, Passwords, check_password},
     queries::{self, Token},
+    rules::password_rules,
 };
 use crate::{
     accounts,
@@ -88,7 +89,7 @@ fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<
 pub(super) fn tell_changed(c: &Connection, key: &MasterKey, user: &User, address: &str, now: Time) -> Result<()> {
     queries::end_tokens(c, &user.id, RESET, now)?;
     queries::end_tokens(c, &user.id, VERIFY, now)?;
-    notifications::notify(c, key, PasswordChanged { at: now, address }.mail(&user.email, &user.locale)?, now)?;
+    notifications::notify(c, key, PasswordChanged { at: now, address }.mail(&user.email, &user.locale), now)?;
     Ok(())
 }
 
@@ -237,9 +238,9 @@ pub async fn reset(
 ) -> Result<String> {
     let now = kernel.clock.now();
     let asked = token.clone();
-    let found = kernel.db.read(move |c| find(c, &asked, RESET, now)).await?;
+    let (found, rules) = kernel.db.read(move |c| Ok((find(c, &asked, RESET, now)?, password_rules(c)?))).await?;
     let (user, _) = found.ok_or_else(dead)?;
-    let hash = passwords.hash(check_password("new", &new, &user.email)?).await?;
+    let hash = passwords.hash(check_password("new", &new, &user.email, rules)?).await?;
     let region = kernel.config.region.clone();
     let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
     let (from, key) = (address.ip.to_string(), kernel.key.clone());
@@ -453,7 +454,7 @@ pub fn set_owner(c: &Connection, key: &MasterKey, region: &str, email_folded: &s
         at: now,
     };
     for user in from.iter().chain([&to]) {
-        notifications::notify(c, key, confirmed.mail(&user.email, &user.locale)?, now)?;
+        notifications::notify(c, key, confirmed.mail(&user.email, &user.locale), now)?;
     }
     let after = user_urn(region, None, &to.id);
     let changes = (json!({"owner": before}), json!({"owner": after}));
