@@ -225,14 +225,14 @@ mod tests {
     fn every_kind_of_value_is_one_line_of_json() {
         let connection = Connection::open_in_memory().expect("a database");
         let sql = r#"SELECT :account AS account_id, 1772528400000001 AS made_at, 9223372036854775807 AS until_at,
-                            1 AS is_fine, 0 AS has_more, NULL AS nothing, 1.5 AS ratio, x'00ff' AS bytes,
+                            1 AS is_fine, 0 AS has_more, NULL AS absent, 1.5 AS ratio, x'00ff' AS bytes,
                             'a "quote"' || char(10, 13, 8232) || char(0) AS text,
                             '{"a":' || char(10) || '[1]}' AS "settings:json", 'not json' AS "other:json""#;
         let lines = export(&connection, sql);
         assert_eq!(lines[0]["export"], "bailiwick-account");
         let expected = json!({"table": "thing", "row": {
             "accountId": 123_456_789_012_i64, "madeAt": "2026-03-03T09:00:00.000001Z", "untilAt": null,
-            "isFine": true, "hasMore": false, "nothing": null, "ratio": 1.5, "bytes": "00ff",
+            "isFine": true, "hasMore": false, "absent": null, "ratio": 1.5, "bytes": "00ff",
             "text": "a \"quote\"\n\r\u{2028}\0", "settings": {"a": [1]}, "other": "not json",
         }});
         assert_eq!(lines[1], expected);

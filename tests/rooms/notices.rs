@@ -86,10 +86,11 @@ async fn the_end_of_a_key_is_told_to_operations_and_to_whoever_answers_for_it_on
     let mut owner = app.signed_in().await;
     let operations = json!({"operations": ["ops@acme.example", "IDA@acme.example"], "general": ["all@acme.example"]});
     set_contacts(&app, app.account, &operations).await;
-    let fields = [("alias", "reports"), ("role", "read-only"), ("expires", "30")];
+    let fields = [("alias", "reports"), ("role", "read-only"), ("expires", "90")];
     assert_eq!(owner.post("/api-keys", &fields).await.status(), 200);
     let warn = || async { api_keys::warn(&app.app.kernel).await.expect("warned") };
-    app.forward(DAY);
+    app.forward(61 * DAY);
+    let mut owner = app.signed_in().await;
 
     // Nothing is sent where no mail is set up, nor with a guessed host where the console has no address; told all the same.
     assert_eq!(warn().await, 1);
