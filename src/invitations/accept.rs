@@ -16,7 +16,7 @@ use crate::{
     clock::Time,
     error::{Error, FieldError, Result},
     kernel::Kernel,
-    principal::{Level, Principal, Service},
+    principal::Principal,
     roles::{self, Role},
     secret::{self, Secret},
     users::{self, Member, NewPassword, NewUser, PasswordHash, User, UserState},
@@ -38,26 +38,6 @@ fn role_removed(invitation: &Invitation) -> Error {
         "The role of this invitation was removed. Ask {} to invite you again.",
         invitation.inviter_name
     ))
-}
-
-fn not_given(invitation: &Invitation) -> Error {
-    Error::Conflict(format!(
-        "{} may not give the role of this invitation any more. Ask somebody who administers the account to send it again.",
-        invitation.inviter_name
-    ))
-}
-
-/// Whether a user who invited may still do so, into this role. Keys are not asked: their own end is the end of their rights,
-/// and what they sent is seen and revoked by people.
-fn may_give(connection: &Connection, invitation: &Invitation, role: &Role) -> Result<bool> {
-    let Some((_, inviter)) = invitation.invited_by.rsplit_once(":user/") else { return Ok(true) };
-    let member = users::find_member(connection, inviter, invitation.account_id)?.filter(Member::is_enabled);
-    Ok(member.is_some_and(|member| {
-        let held = &member.role;
-        held.scope.is_none()
-            && held.rights.level(Service::Identity) >= Level::Full
-            && held.rights.includes(&role.rights)
-    }))
 }
 
 /// What a token leads to.
@@ -100,8 +80,6 @@ pub(super) struct Look {
     pub(super) account: Account,
     /// `None`: it was removed meanwhile.
     pub(super) role: Option<Role>,
-    /// Whoever invited may still give it.
-    pub(super) is_given: bool,
     /// There is a user with this address, in whatever account.
     pub(super) is_known: bool,
     /// And in this account already.
@@ -118,11 +96,7 @@ pub(super) fn look(connection: &Connection, token: &Secret<String>, now: Time) -
         Some(user) => users::find_member(connection, &user.id, account.id)?.is_some(),
         None => false,
     };
-    let is_given = match &role {
-        Some(role) => may_give(connection, &invitation, role)?,
-        None => false,
-    };
-    Ok(Some(Look { invitation, account, role, is_given, is_known: user.is_some(), is_member }))
+    Ok(Some(Look { invitation, account, role, is_known: user.is_some(), is_member }))
 }
 
 /// Everything that both ways of accepting ask for.
@@ -130,8 +104,7 @@ fn open(connection: &Connection, token: &Secret<String>, now: Time) -> Result<(I
     let Found::Open(open) = find(connection, token, now)? else { return Err(dead()) };
     let (invitation, account) = *open;
     match roles::find(connection, account.id, &invitation.role_id)? {
-        Some(role) if may_give(connection, &invitation, &role)? => Ok((invitation, account, role)),
-        Some(_) => Err(not_given(&invitation)),
+        Some(role) => Ok((invitation, account, role)),
         None => Err(role_removed(&invitation)),
     }
 }

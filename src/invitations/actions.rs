@@ -201,9 +201,6 @@ pub(super) async fn resend(kernel: &Kernel, principal: &Principal, id: String) -
             sent_count: before.sent_count + 1,
             expires_at: now.plus(before.lifetime_days * DAY),
             ended_at: None,
-            // Whoever sends it answers for it from now on.
-            invited_by: who.urn(),
-            inviter_name: who.name.clone(),
             ..before.clone()
         };
         let link = deliver(c, &own, &invitation, &role, &token, now)?;

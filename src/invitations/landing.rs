@@ -36,8 +36,6 @@ enum Way {
     Other,
     /// There is nothing to join any more.
     NoRole,
-    /// Whoever invited may not give the role any more.
-    NotGiven,
 }
 
 /// What a newcomer had typed, but for the password.
@@ -96,13 +94,12 @@ async fn landing(
     let (asked, now) = (token.clone(), ctx.kernel.clock.now());
     let read = move |c: &Connection| Ok((accept::look(c, &asked, now)?, users::password_rules(c)?));
     let (found, rules) = ctx.kernel.db.read(read).await?;
-    let Some(Look { invitation, account, role, is_given, is_known, is_member }) = found else { return dead_page(ctx) };
+    let Some(Look { invitation, account, role, is_known, is_member }) = found else { return dead_page(ctx) };
     let is_user = ctx.principal.kind == PrincipalKind::User;
     let is_theirs = is_user && users::fold_email(&ctx.principal.email) == invitation.email_folded;
     let way = match (&role, is_theirs) {
         (None, _) => Way::NoRole,
         (_, true) if is_member => Way::Member,
-        _ if !is_given => Way::NotGiven,
         (_, true) => Way::Join,
         _ if is_user => Way::Other,
         _ if is_known => Way::SignIn,
@@ -127,7 +124,7 @@ async fn landing(
         password_hint: rules.hint(false),
         errors,
     };
-    let status = if matches!(way, Way::NoRole | Way::NotGiven) { StatusCode::CONFLICT } else { status };
+    let status = if way == Way::NoRole { StatusCode::CONFLICT } else { status };
     html_status(status, &template)
 }
 

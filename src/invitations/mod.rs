@@ -8,8 +8,7 @@
 //! nobody learns that an invitation exists (A17); the audit log says precisely, and never holds a token.
 //!
 //! Accepting is signing in: `sign_in`, above, calls [`accept_new`] and [`accept_existing`] inside its transaction. Which
-//! role the inviter may give is asked when the invitation is made and sent, and of users again when it is accepted: a link that
-//! somebody sent before they lost their rights must not bring those rights back. Whoever sends it again answers for it.
+//! role the inviter may give is asked when the invitation is made and sent, not when it is accepted: they may have left.
 
 mod accept;
 mod actions;

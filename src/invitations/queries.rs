@@ -62,7 +62,7 @@ pub(super) fn renew(connection: &Connection, invitation: &Invitation, token_hash
     connection
         .prepare_cached(
             "UPDATE invitation SET state = 'invited', ended_at = NULL, is_mailed = ?3, last_sent_at = ?4,
-                 sent_count = ?5, expires_at = ?6, token_hash = ?7, refusals = 0, invited_by = ?8, inviter_name = ?9
+                 sent_count = ?5, expires_at = ?6, token_hash = ?7, refusals = 0
              WHERE account_id = ?1 AND id = ?2 AND state IN ('invited', 'expired')",
         )?
         .execute(params![
@@ -73,8 +73,6 @@ pub(super) fn renew(connection: &Connection, invitation: &Invitation, token_hash
             invitation.sent_count,
             invitation.expires_at,
             token_hash,
-            invitation.invited_by,
-            invitation.inviter_name,
         ])?;
     Ok(())
 }

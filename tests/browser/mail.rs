@@ -96,6 +96,10 @@ async fn mail_is_set_up_and_tested_in_the_console_and_its_queue_is_seen() {
     })
     .await
     .expect("two mails");
+    // The server has them a moment before the queue knows.
+    while app.count("SELECT count(*) FROM mail_outbox WHERE state = 'sent'") < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     browser.goto(&at("/settings/mail")).await;
     assert_eq!(browser.find_all("table[aria-label='Waiting mails'] tbody tr").await.len(), 1);
     assert_eq!(browser.find_all("table[aria-label='Failed mails'] tbody tr").await.len(), 2);
