@@ -53,3 +53,12 @@ CREATE TABLE user_token (
 
 CREATE INDEX user_token_of_user ON user_token (user_id, purpose, created_at);
 CREATE INDEX user_token_by_end ON user_token (expires_at);
+
+-- How long a password has to be at least, if the owner of the appliance has changed it. One row at most.
+CREATE TABLE password_rule (
+    id                    INTEGER PRIMARY KEY CHECK (id = 1),
+    -- Characters, without and with a second factor (NIST SP 800-63B-4 section 3.1.1.2: never below 15 and 8).
+    chars_min             INTEGER NOT NULL CHECK (chars_min BETWEEN 15 AND 64),
+    chars_min_with_factor INTEGER NOT NULL CHECK (chars_min_with_factor BETWEEN 8 AND 64),
+    updated_at            INTEGER NOT NULL
+) STRICT;

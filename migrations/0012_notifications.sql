@@ -33,11 +33,11 @@ CREATE TABLE mail_outbox (
     -- Also the Message-ID, so that a mail that was sent twice is known as one.
     id          TEXT    PRIMARY KEY,
     kind        TEXT    NOT NULL,
-    recipient   TEXT    NOT NULL,
-    subject     TEXT    NOT NULL,
-    -- Both are empty once the mail was sent, and once it was given up if there is a secret (a link) in it.
-    text_body   TEXT    NOT NULL,
-    html_body   TEXT    NOT NULL,
+    -- Sealed with the master key for 'mail_outbox:recipient:<id>'.
+    recipient   BLOB    NOT NULL,
+    -- Subject and bodies, sealed for 'mail_outbox:content:<id>': whoever has a copy of this file must not have the links that
+    -- are on their way. NULL once the mail was sent, and once it was given up if there is a secret (a link) in it.
+    content     BLOB,
     has_secret  INTEGER NOT NULL CHECK (has_secret IN (0, 1)),
     state       TEXT    NOT NULL CHECK (state IN ('queued', 'sent', 'failed')),
     created_at  INTEGER NOT NULL,
@@ -52,8 +52,9 @@ CREATE TABLE mail_outbox (
     next_step   TEXT,
     ended_at    INTEGER,
     CHECK ((state = 'queued') = (ended_at IS NULL)),
-    CHECK (state <> 'sent' OR (text_body = '' AND html_body = '')),
-    CHECK (state <> 'failed' OR has_secret = 0 OR (text_body = '' AND html_body = ''))
+    CHECK (state <> 'queued' OR content IS NOT NULL),
+    CHECK (state <> 'sent' OR content IS NULL),
+    CHECK (state <> 'failed' OR has_secret = 0 OR content IS NULL)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX mail_due ON mail_outbox (due_at) WHERE state = 'queued';

@@ -18,7 +18,7 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::{
-    accounts::{self, KeyFit},
+    accounts::{self, Belongings, Exporting, KeyFit, Owned, Purge},
     api_keys::{self, Keys},
     audit::{self, Entry, Flood, Outcome},
     clock::{Clock, MINUTE},
@@ -130,17 +130,40 @@ fn jobs(app: &App) {
     });
 }
 
-/// What each room deletes when an account goes for good. What hangs on the account's own row goes with it.
-pub fn owned(kernel: &Kernel) -> Vec<accounts::Purge> {
-    let (tasks, copies, parts) = (kernel.clone(), kernel.clone(), kernel.clone());
-    vec![
-        Arc::new(move |account| Box::pin(enforcement::purge(tasks.clone(), account))),
-        Arc::new(move |account| Box::pin(directories::purge(copies.clone(), account))),
-        Arc::new(move |account| {
-            let kernel = parts.clone();
-            Box::pin(async move { kernel.db.write(move |c| identities::parts::purge_account(c, account)).await })
-        }),
-    ]
+/// What each room owns of an account: what an export of it holds, and what is deleted when it goes for good. One list, so
+/// that nothing is deleted which could not be taken along before.
+pub fn owned(kernel: &Kernel) -> Belongings {
+    let (tasks, copies) = (kernel.clone(), kernel.clone());
+    let (parts, invited) = (kernel.clone(), kernel.clone());
+    let with_the_account = |tables| Owned { tables, purge: None };
+    let purged = |tables, purge: Purge| Owned { tables, purge: Some(purge) };
+    let rooms = [
+        with_the_account(accounts::OWNED),
+        with_the_account(users::OWNED),
+        with_the_account(sessions::OWNED),
+        with_the_account(roles::OWNED),
+        purged(
+            invitations::OWNED,
+            Arc::new(move |account| {
+                let kernel = invited.clone();
+                Box::pin(async move { kernel.db.write(move |c| invitations::purge(c, account)).await })
+            }),
+        ),
+        with_the_account(api_keys::OWNED),
+        purged(enforcement::OWNED, Arc::new(move |account| Box::pin(enforcement::purge(tasks.clone(), account)))),
+        // Takes the copies of its directories along; parts are what is left of them.
+        purged(directories::OWNED, Arc::new(move |account| Box::pin(directories::purge(copies.clone(), account)))),
+        with_the_account(schedule::OWNED),
+        purged(
+            identities::OWNED,
+            Arc::new(move |account| {
+                let kernel = parts.clone();
+                Box::pin(async move { kernel.db.write(move |c| identities::parts::purge_account(c, account)).await })
+            }),
+        ),
+        with_the_account(audit::OWNED),
+    ];
+    Belongings { rooms: rooms.into(), directories: directories::of_account }
 }
 
 /// Deletes what is past its time, again and again.
@@ -241,6 +264,7 @@ impl App {
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
         let (neighbours, asking) = (Data::new(NEIGHBOURS), Data::new(users::Asking::default()));
         let of_members = Data::new(MEMBER_NEIGHBOURS);
+        let (belongings, exporting) = (Data::new(owned(&self.kernel)), Data::new(Exporting::default()));
         let bound = web::bind(web, self.routes.clone(), move |state| {
             state
                 .app_data(passwords.clone())
@@ -249,7 +273,9 @@ impl App {
                 .app_data(dispatcher.clone())
                 .app_data(neighbours.clone())
                 .app_data(asking.clone())
-                .app_data(of_members.clone());
+                .app_data(of_members.clone())
+                .app_data(belongings.clone())
+                .app_data(exporting.clone());
         })?;
         jobs(self);
         Ok(bound)
@@ -428,6 +454,11 @@ impl Door {
 }
 
 impl Gate for Door {
+    fn base_url(&self) -> BoxFuture<'_, Result<Option<String>>> {
+        let config = self.kernel.config.clone();
+        Box::pin(self.kernel.db.read(move |c| notifications::base_url(c, &config)))
+    }
+
     fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
         Box::pin(async move {
             let now = self.kernel.clock.now();

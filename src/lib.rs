@@ -12,6 +12,7 @@
 //! | 0 | [`email`] | what an e-mail address looks like |
 //! | 0 | [`secret`] | values that do not print, the master key, sealing |
 //! | 0 | [`principal`] | who acts, and what they may |
+//! | 0 | [`owned`] | the file that holds everything of an account |
 //! | 0 | [`db`] | SQLite: one writer with two lanes, many readers, migrations |
 //! | 0 | [`language`] | the languages of the console: the dictionary, and how a text is found in it |
 //! | 0 | [`web`] | the request road: routes with permissions, CSRF, pages, errors, TLS |
@@ -90,6 +91,7 @@ pub mod invitations;
 pub mod kernel;
 pub mod language;
 pub mod notifications;
+pub mod owned;
 pub mod principal;
 pub mod roles;
 pub mod schedule;

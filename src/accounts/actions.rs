@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::{
     account_urn,
+    contacts::{ContactList, contacts},
     model::{Account, AccountState, UpdateInput},
     queries,
 };
@@ -11,8 +12,11 @@ use crate::{
     audit::{self, Entry},
     clock::{DAY, Time},
     error::{Error, Result},
-    kernel::Kernel,
+    kernel::{BoxFuture, Kernel},
+    notifications::{self, AccountDeletion, AccountSuspended},
+    owned::Table,
     principal::{AccountId, Level, Principal, Rights},
+    secret::MasterKey,
     sessions,
 };
 
@@ -42,7 +46,14 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, input: Update
 
 /// Takes an account out of use: nobody and nothing of it works from here on. Never the last one: the owner would have no
 /// page left to bring it back on, and once it was gone the appliance would take itself for a new one.
-fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<Time>, now: Time) -> Result<Entry> {
+fn suspend(
+    c: &Connection,
+    key: &MasterKey,
+    who: &Principal,
+    account: &Account,
+    purge_at: Option<Time>,
+    now: Time,
+) -> Result<Entry> {
     if account.is_active() && queries::count_active_beside(c, account.id)? == 0 {
         return Err(Error::Conflict(
             "This is the only account in use on this appliance. Create another one first, from the list of your accounts."
@@ -51,6 +62,7 @@ fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<
     }
     queries::suspend(c, account.id, &who.urn(), now, purge_at)?;
     let ended = sessions::end_account(c, account.id)?;
+    tell_suspended(c, key, who, account, purge_at, now)?;
     let kind = if purge_at.is_some() { "audit.account_deleted.v1" } else { "audit.account_suspended.v1" };
     Ok(Entry::new(kind)
         .account(account.id)
@@ -62,6 +74,33 @@ fn suspend(c: &Connection, who: &Principal, account: &Account, purge_at: Option<
         .detail("sessionsEnded", ended))
 }
 
+/// Mails the general contacts that nothing of their account works any more, and until when it can be brought back.
+fn tell_suspended(
+    c: &Connection,
+    key: &MasterKey,
+    who: &Principal,
+    account: &Account,
+    purge_at: Option<Time>,
+    now: Time,
+) -> Result<()> {
+    let (alias, id, urn) = (account.alias.as_str(), account.id.to_string(), who.urn());
+    let by = if who.name.is_empty() { urn.as_str() } else { who.name.as_str() };
+    for to in contacts(c, account.id, ContactList::General)? {
+        let mail = match purge_at {
+            Some(delete_at) => {
+                let told = AccountDeletion { account: alias, account_id: &id, by, delete_at };
+                told.mail(&to, &account.locale)
+            }
+            None => {
+                let told = AccountSuspended { account: alias, account_id: &id, by, at: now };
+                told.mail(&to, &account.locale)
+            }
+        };
+        notifications::notify(c, key, mail, now)?;
+    }
+    Ok(())
+}
+
 /// Whether somebody holds everything in their account.
 pub(super) fn holds_everything(principal: &Principal) -> bool {
     principal.scope.is_none() && principal.rights.includes(&Rights::all(Level::Full))
@@ -71,7 +110,7 @@ pub(super) fn holds_everything(principal: &Principal) -> bool {
 pub(super) async fn delete(kernel: &Kernel, principal: &Principal, confirm: &str) -> Result<Account> {
     let (id, who, now, confirm) =
         (principal.account()?, principal.clone(), kernel.clock.now(), confirm.trim().to_owned());
-    let attempt = Entry::new("audit.account_deleted.v1");
+    let (attempt, key) = (Entry::new("audit.account_deleted.v1"), kernel.key.clone());
     audit::attempt(kernel, principal, attempt, move |c| {
         if !holds_everything(&who) {
             return Err(Error::Forbidden("Only somebody who may do everything in this account can delete it.".into()));
@@ -80,7 +119,7 @@ pub(super) async fn delete(kernel: &Kernel, principal: &Principal, confirm: &str
         if confirm != account.alias {
             return Err(Error::field("confirm", format!("Type {} to confirm.", account.alias)));
         }
-        let entry = suspend(c, &who, &account, Some(now.plus(GRACE_US)), now)?;
+        let entry = suspend(c, &key, &who, &account, Some(now.plus(GRACE_US)), now)?;
         let after = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
         Ok((after, vec![entry]))
     })
@@ -111,7 +150,7 @@ pub(super) async fn set_state(
     id: AccountId,
     state: AccountState,
 ) -> Result<Account> {
-    let (who, now) = (principal.clone(), kernel.clock.now());
+    let (who, now, key) = (principal.clone(), kernel.clock.now(), kernel.key.clone());
     audit::change(kernel, principal, move |c| {
         let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
         match state {
@@ -120,7 +159,7 @@ pub(super) async fn set_state(
                 Err(Error::Conflict("This account is suspended already.".into()))
             }
             AccountState::Suspended => {
-                let entry = suspend(c, &who, &account, None, now)?;
+                let entry = suspend(c, &key, &who, &account, None, now)?;
                 Ok((queries::find(c, id)?.unwrap_or(account), vec![entry]))
             }
         }
@@ -155,19 +194,34 @@ pub(super) async fn set_per_user(kernel: &Kernel, principal: &Principal, count: 
     .await
 }
 
-/// What rooms above own of an account; each deletes its own, in small steps, and may be called again after it was
-/// interrupted.
-pub type Purge = std::sync::Arc<dyn Fn(AccountId) -> crate::kernel::BoxFuture<'static, Result<()>> + Send + Sync>;
+/// How a room deletes what it owns of an account; in small steps, and may be called again after it was interrupted.
+pub type Purge = std::sync::Arc<dyn Fn(AccountId) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// What one room owns of an account.
+#[derive(Clone)]
+pub struct Owned {
+    /// What an export holds of it.
+    pub tables: &'static [Table],
+    /// How it goes; `None` where it hangs on the account's own row, or stays (the log).
+    pub purge: Option<Purge>,
+}
+
+/// What all rooms own of an account, and whose directories are whose.
+#[derive(Clone)]
+pub struct Belongings {
+    pub rooms: std::sync::Arc<[Owned]>,
+    pub directories: fn(&Connection, AccountId) -> Result<Vec<i64>>,
+}
 
 /// Deletes accounts whose time is over, with everything that they own. Users stay; the audit log keeps its records. One
 /// that cannot be deleted does not keep the others; it is tried again with the next call.
-pub async fn purge_due(kernel: &Kernel, owned: &[Purge]) -> Result<usize> {
+pub async fn purge_due(kernel: &Kernel, belongings: &Belongings) -> Result<usize> {
     let now = kernel.clock.now();
     let due = kernel.db.read(move |c| queries::to_purge(c, now)).await?;
     let mut purged = 0;
     for account in due {
         let alias = account.alias.clone();
-        match purge(kernel, owned, account, now).await {
+        match purge(kernel, belongings, account, now).await {
             Ok(true) => purged += 1,
             Ok(false) => {}
             Err(error) => {
@@ -179,12 +233,12 @@ pub async fn purge_due(kernel: &Kernel, owned: &[Purge]) -> Result<usize> {
 }
 
 /// `false` when it was brought back before anything of it was touched.
-async fn purge(kernel: &Kernel, owned: &[Purge], account: Account, now: Time) -> Result<bool> {
+async fn purge(kernel: &Kernel, belongings: &Belongings, account: Account, now: Time) -> Result<bool> {
     let id = account.id;
     if !kernel.db.write(move |c| queries::begin_purge(c, id, now)).await? {
         return Ok(false);
     }
-    for purge in owned {
+    for purge in belongings.rooms.iter().filter_map(|room| room.purge.as_ref()) {
         purge(id).await?;
     }
     let principal = Principal::scheduler(&kernel.config.region, id);

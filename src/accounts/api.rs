@@ -1,10 +1,11 @@
 //! `/api/accounts`: the caller's own account, as a list of one.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web::Data};
 use serde::Deserialize;
 
 use super::{
-    actions,
+    actions::{self, Belongings},
+    export::{self, Exporting},
     model::{Account, UpdateInput},
     queries,
 };
@@ -73,4 +74,22 @@ pub(super) async fn remove(ctx: Ctx, id: PathId<String>, query: Query<ConfirmQue
     }
     let account = actions::delete(&ctx.kernel, &ctx.principal, &query.0.confirm).await?;
     Ok(HttpResponse::Ok().json(account))
+}
+
+/// Everything that an account holds, as JSON lines: its settings, users, roles, keys, directories, people, groups, history,
+/// requests and records, without passwords, credentials and hashes of secrets. Only for whoever may do everything in it.
+#[utoipa::path(get, path = "/api/accounts/{id}/export", tag = "accounts", params(("id" = String, Path)),
+    responses((status = 200, description = "The first line says what it is; each other one is a row as \
+    `{\"table\", \"row\"}`; the last one holds how many rows there are and the SHA-256 of all lines before it.",
+    body = String, content_type = "application/jsonl")))]
+pub(super) async fn export(
+    ctx: Ctx,
+    id: PathId<String>,
+    belongings: Data<Belongings>,
+    exporting: Data<Exporting>,
+) -> Result<HttpResponse> {
+    if AccountId::parse(&id.0) != Some(ctx.principal.account()?) {
+        return Err(Error::NotFound("This account"));
+    }
+    export::download(&ctx.kernel, &ctx.principal, &belongings, &exporting).await
 }

@@ -10,7 +10,9 @@
 mod actions;
 mod api;
 mod contacts;
+mod export;
 mod model;
+mod owned;
 mod owner_pages;
 mod pages;
 mod queries;
@@ -18,9 +20,11 @@ mod regional;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{GRACE_US, Purge, ask_to_restore, purge_due, restore};
+pub use actions::{Belongings, GRACE_US, Owned, Purge, ask_to_restore, purge_due, restore};
 pub use contacts::{ContactList, Contacts, begin_contacts, contacts};
+pub use export::{Exporting, export_blocking};
 pub use model::{Account, AccountState, check_alias};
+pub use owned::OWNED;
 pub use queries::{
     count, count_by_maker, find, find_by_alias, find_only, history_days, list, per_user, set_maker, suspended,
 };
@@ -176,6 +180,7 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/settings/account", full, pages::update);
     routes.get("/settings/account/delete", full, pages::confirm_deletion);
     routes.post("/settings/account/delete", full, pages::delete);
+    routes.get("/settings/account/export", full, pages::export);
     routes.get("/appliance/accounts", Permission::Owner, owner_pages::list);
     routes.post("/appliance/accounts", Permission::Owner, owner_pages::set_limit);
     routes.get("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::confirm_suspension);
@@ -185,5 +190,6 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
     routes.api::<api::__path_modify, _, _>(full, api::modify);
     routes.api::<api::__path_remove, _, _>(full, api::remove);
+    routes.api::<api::__path_export, _, _>(full, api::export);
     contacts::routes(routes);
 }

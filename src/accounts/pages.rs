@@ -1,11 +1,12 @@
 //! An account's own settings for people: name, sessions, language, history, and its deletion.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web::Data};
 use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    actions,
+    actions::{self, Belongings},
+    export::{self, Exporting},
     model::{Account, UpdateInput},
     queries, regional,
 };
@@ -154,4 +155,9 @@ pub(super) async fn delete(ctx: Ctx, form: Form<DeleteForm>) -> Result<HttpRespo
         }
         Err(error) => deletion(&ctx, form.0.confirm, Refused::of(error)?).await,
     }
+}
+
+/// `GET /settings/account/export`: everything that the account holds.
+pub(super) async fn export(ctx: Ctx, belongings: Data<Belongings>, exporting: Data<Exporting>) -> Result<HttpResponse> {
+    export::download(&ctx.kernel, &ctx.principal, &belongings, &exporting).await
 }

@@ -13,12 +13,16 @@ use super::{
     standing::{Standing, list_all},
 };
 use crate::{
+    accounts::{self, ContactList},
     audit::{self, Entry},
     clock::{DAY, Time},
-    error::Result,
+    email,
+    error::{Error, Result},
     kernel::Kernel,
+    notifications::{self, KeyExpires},
     principal::{AccountId, Principal},
     schedule::{self, Job, SpecInput},
+    users,
 };
 
 /// As in `schedule_entry.job`; its one subject is every account.
@@ -59,6 +63,7 @@ pub async fn warn(kernel: &Kernel) -> Result<usize> {
     for found in soon.into_iter().filter(|key| due(key, now).is_some()) {
         let region = kernel.config.region.clone();
         let scheduler = Principal::scheduler(&region, found.account_id);
+        let own = kernel.clone();
         let is_told = audit::change(kernel, &scheduler, move |c| {
             // Read again: it may have been extended, or removed, since.
             let key = queries::find(c, found.account_id, &found.id)?.filter(|key| key.is_enabled);
@@ -71,7 +76,8 @@ pub async fn warn(kernel: &Kernel) -> Result<usize> {
                 .detail("alias", &key.alias)
                 .detail("expiresAt", key.expires_at)
                 .detail("daysBefore", days)
-                .detail("link", notice(&key));
+                .detail("link", page_of(&key))
+                .detail("mailed", tell(c, &own, &key, now)?);
             Ok((true, vec![entry]))
         })
         .await?;
@@ -80,10 +86,33 @@ pub async fn warn(kernel: &Kernel) -> Result<usize> {
     Ok(told)
 }
 
-/// Where whoever answers for the key is told of its end, in the transaction that records it. Answers the path of the page
-/// that the notice leads to.
-fn notice(key: &ApiKey) -> String {
+/// The path of a key's page.
+fn page_of(key: &ApiKey) -> String {
     format!("/api-keys/{}", key.id)
+}
+
+/// Mails the operations contacts and whoever answers for the key that it ends; answers how many mails that were.
+fn tell(c: &Connection, kernel: &Kernel, key: &ApiKey, now: Time) -> Result<usize> {
+    let Some(expires_at) = key.expires_at else { return Ok(0) };
+    let account = accounts::find(c, key.account_id)?.ok_or(Error::NotFound("This account"))?;
+    let Some(link) = notifications::notice_link(c, &kernel.config, "key-expires", &page_of(key))? else { return Ok(0) };
+    let told = KeyExpires { account: &account.alias, alias: &key.alias, key_id: &key.id, expires_at, link: &link };
+    let mut to: Vec<(String, String)> = Vec::new();
+    let answers = match &key.answered_by {
+        Some(user) => users::find_member(c, user, key.account_id)?.filter(users::Member::is_enabled),
+        None => None,
+    };
+    to.extend(answers.map(|member| (member.user.email, member.user.locale)));
+    for address in accounts::contacts(c, key.account_id, ContactList::Operations)? {
+        if to.iter().all(|(known, _)| email::fold(known) != email::fold(&address)) {
+            to.push((address, account.locale.clone()));
+        }
+    }
+    let mut mailed = 0;
+    for (address, locale) in to {
+        mailed += usize::from(notifications::notify(c, &kernel.key, told.mail(&address, &locale), now)?);
+    }
+    Ok(mailed)
 }
 
 /// Something about keys to look at.

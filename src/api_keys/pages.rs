@@ -16,6 +16,7 @@ use crate::{
     accounts,
     clock::{DAY, Time},
     error::{Error, Result},
+    notifications,
     principal::PrincipalKind,
     roles::{self, Role},
     users,
@@ -316,11 +317,11 @@ struct CreatedPage {
 }
 
 /// Answers with the secret itself and not with a redirect: a redirect would have to keep it somewhere.
-fn secret_page(ctx: &Ctx, title: String, created: &CreatedKey) -> Result<HttpResponse> {
-    let base = match &ctx.kernel.config.base_url {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => "https://bailiwick.example.org".into(),
-    };
+async fn secret_page(ctx: &Ctx, title: String, created: &CreatedKey) -> Result<HttpResponse> {
+    let config = ctx.kernel.config.clone();
+    // Whatever fails here: the secret was made, and is shown.
+    let known = ctx.kernel.db.read(move |c| notifications::base_url(c, &config)).await.ok().flatten();
+    let base = known.unwrap_or_else(|| "https://bailiwick.example.org".into());
     html(&CreatedPage {
         page: Page::new(ctx, title, "api-keys"),
         id: created.key.id.clone(),
@@ -336,7 +337,7 @@ pub(super) async fn create(ctx: Ctx, form: Form<KeyForm>) -> Result<HttpResponse
         Err(error) => Err(error),
     };
     match made {
-        Ok(created) => secret_page(&ctx, format!("API key “{}” created", created.key.alias), &created),
+        Ok(created) => secret_page(&ctx, format!("API key “{}” created", created.key.alias), &created).await,
         Err(error) => form_page(&ctx, form.0, None, Refused::of(error)?).await,
     }
 }
@@ -433,7 +434,7 @@ pub(super) async fn rotate(ctx: Ctx, id: PathId<String>, form: Form<RotateForm>)
     let input = RotateInput { overlap_hours: Some(form.0.overlap) };
     let path = format!("/api-keys/{}", id.0);
     match rotation::rotate(&ctx.kernel, &ctx.principal, id.0, input, Some(form.0.secret)).await {
-        Ok(rotated) => secret_page(&ctx, format!("New secret of “{}”", rotated.key.alias), &rotated),
+        Ok(rotated) => secret_page(&ctx, format!("New secret of “{}”", rotated.key.alias), &rotated).await,
         Err(Error::Conflict(why)) => Ok(redirect_with(&path, "danger", &why)),
         Err(other) => Err(other),
     }

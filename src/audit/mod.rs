@@ -13,6 +13,7 @@ mod api;
 mod chain;
 mod flood;
 mod model;
+mod owned;
 mod pages;
 mod queries;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 
 pub use flood::Flood;
 pub use model::{Entry, Outcome, Record};
+pub use owned::OWNED;
 pub use queries::newest_of;
 pub use verify::{Finding, Report, verify};
 

@@ -29,7 +29,7 @@ pub fn password_from_stdin() -> Result<Secret<String>, String> {
 }
 
 /// Asks twice, without showing what is typed.
-pub fn password_from_terminal() -> Result<Secret<String>, String> {
+pub fn password_from_terminal(chars_min: usize) -> Result<Secret<String>, String> {
     if !std::io::stdin().is_terminal() {
         return Err("there is no terminal to ask for the password; give it on standard input with --password-stdin, \
                     or start `bailiwick serve` and use the one-time set-up link that it prints"
@@ -42,7 +42,7 @@ pub fn password_from_terminal() -> Result<Secret<String>, String> {
     if !echo("-echo") {
         return Err("the terminal's echo could not be switched off; use --password-stdin".into());
     }
-    let entered = (ask_hidden("Password (at least 15 characters): "), ask_hidden("Again: "));
+    let entered = (ask_hidden(&format!("Password (at least {chars_min} characters): ")), ask_hidden("Again: "));
     echo("echo");
     match entered {
         (Ok(first), Ok(second)) if first.as_str() == second.as_str() => Ok(Secret::new(first.to_string())),

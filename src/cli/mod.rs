@@ -125,6 +125,25 @@ enum Admin {
     },
     /// List the accounts: id, state, when they go for good, alias.
     ListAccounts,
+    /// Write everything that an account holds into a file, also while it is suspended: JSON lines, without passwords and
+    /// secrets. An existing file is not overwritten.
+    ExportAccount {
+        /// Account id or alias.
+        #[arg(long)]
+        account: String,
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Give a user another address, where theirs is lost: their sessions end, links that were mailed die, and the new
+    /// address counts as not proved.
+    SetEmail {
+        /// The present address.
+        #[arg(long)]
+        email: String,
+        /// The new one.
+        #[arg(long)]
+        to: String,
+    },
     /// Bring a suspended or deleted account back, within 30 days.
     RestoreAccount {
         /// Account id or alias.
@@ -317,7 +336,8 @@ fn init(config: Config, alias: String, email: String, name: String, password_std
     let password = if password_stdin {
         ask::password_from_stdin().map_err(Failure::Said)?
     } else {
-        ask::password_from_terminal().map_err(Failure::Said)?
+        let rules = app.kernel.db.read_blocking(users::password_rules)?;
+        ask::password_from_terminal(rules.chars_min(false)).map_err(Failure::Said)?
     };
     let first = sign_in::FirstAccount { alias, email, name, password };
     let account = match sign_in::first_account(&app.kernel, &principal(&app, None), &first) {
@@ -398,15 +418,16 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
         }
         Admin::ResetPassword { email, password_stdin } => {
             let (user, account) = find_user(&app, &email)?;
+            let rules = app.kernel.db.read_blocking(users::password_rules)?;
             let made = (!password_stdin).then(secret::random_token);
             let entered = match &made {
                 Some(token) => Secret::new(token.expose().clone()),
                 None => ask::password_from_stdin().map_err(Failure::Said)?,
             };
-            let hash = users::check_password("password", &entered, &user.email)?.hash_blocking()?;
-            let region = app.kernel.config.region.clone();
+            let hash = users::check_password("password", &entered, &user.email, rules)?.hash_blocking()?;
+            let (key, region) = (app.kernel.key.clone(), app.kernel.config.region.clone());
             audit::change_blocking(&app.kernel, &principal(&app, account), move |c| {
-                let entry = users::set_password(c, &region, account, &user, &hash, now)?;
+                let entry = users::set_password(c, &key, &region, account, &user, &hash, now)?;
                 let (_, unlocked) = sign_in::unlock(c, Some(&user.email))?;
                 Ok(((), vec![entry, unlocked]))
             })?;
@@ -428,8 +449,9 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
         }
         Admin::SetOwner { email } => {
             let (folded, region) = (users::fold_email(&email), app.kernel.config.region.clone());
+            let key = app.kernel.key.clone();
             audit::change_blocking(&app.kernel, &principal(&app, None), move |c| {
-                Ok(((), users::set_owner(c, &region, &folded, now)?))
+                Ok(((), users::set_owner(c, &key, &region, &folded, now)?))
             })?;
             say(&format!("{email} owns the appliance now."));
         }
@@ -439,6 +461,21 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
                 let until = account.purge_at.map_or_else(String::new, |at| at.rfc3339());
                 say(&format!("{}  {state:<9}  {until:<20}  {}", account.id, account.alias));
             }
+        }
+        Admin::ExportAccount { account, out } => {
+            let account = find_account(&app, &account)?;
+            let who = principal(&app, Some(account.id));
+            let rows = accounts::export_blocking(&app.kernel, &who, &app::owned(&app.kernel), &account, &out)?;
+            say(&format!("{rows} rows of {} ({}) are in {}.", account.id, account.alias, out.display()));
+        }
+        Admin::SetEmail { email, to } => {
+            let (user, account) = find_user(&app, &email)?;
+            let region = app.kernel.config.region.clone();
+            let address = users::check_email("to", &to)?;
+            audit::change_blocking(&app.kernel, &principal(&app, account), move |c| {
+                Ok(((), vec![users::set_email(c, &region, account, &user, &address, now)?]))
+            })?;
+            say(&format!("{email} is {} now; all sessions of this user have ended.", to.trim()));
         }
         Admin::RestoreAccount { account } => {
             let account = find_account(&app, &account)?;

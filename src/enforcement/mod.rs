@@ -13,6 +13,7 @@ mod drift;
 mod model;
 mod never;
 mod notable;
+mod owned;
 mod pages;
 mod queries;
 mod rule;
@@ -22,8 +23,10 @@ mod sight;
 
 pub use dispatcher::Dispatcher;
 pub use notable::{Notable, Why, notable, waiting};
+pub use owned::OWNED;
 
 use crate::{
+    directories,
     error::Result,
     kernel::Kernel,
     principal::{AccountId, Level, Permission, Service},
@@ -36,7 +39,13 @@ const PURGED_AT_ONCE: usize = 5;
 /// Deletes everything that an account has here.
 pub async fn purge(kernel: Kernel, account: AccountId) -> Result<()> {
     while kernel.db.write(move |c| queries::purge(c, account, PURGED_AT_ONCE)).await? {}
-    kernel.db.write(move |c| rules_queries::purge(c, account)).await
+    let purged = move |c: &rusqlite::Connection| {
+        for directory in directories::of_account(c, account)? {
+            queries::forget_looked(c, directory)?;
+        }
+        rules_queries::purge(c, account)
+    };
+    kernel.db.write(purged).await
 }
 
 pub fn routes(routes: &mut Routes) {

@@ -708,6 +708,11 @@ pub(super) fn set_looked(connection: &Connection, directory: i64, run: i64) -> R
     Ok(())
 }
 
+pub(super) fn forget_looked(connection: &Connection, directory: i64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM drift_mark WHERE directory_id = ?1")?.execute([directory])?;
+    Ok(())
+}
+
 /// What was done in a directory since a time and stands as far as is known.
 pub(super) fn watched(connection: &Connection, directory: i64, since: Time) -> Result<Vec<Task>> {
     let mut statement = connection.prepare_cached(tasks!(

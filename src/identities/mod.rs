@@ -15,6 +15,7 @@ pub(crate) mod history;
 pub mod lookup;
 mod model;
 mod nesting;
+mod owned;
 #[cfg(test)]
 mod page_tests;
 mod pages;
@@ -45,6 +46,7 @@ pub use model::{
     ChangeJson, ChangeKind, ChangeRow, DirectoryChoice, GroupJson, IdentityJson, IdentityRow, Member, ObjectId,
     SubjectType,
 };
+pub use owned::OWNED;
 pub use pages::title as state_title;
 pub use parts::{Sight, sight};
 pub use privileges::{privileged_paths, which_are_privileged};

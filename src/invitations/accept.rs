@@ -174,7 +174,8 @@ pub async fn check_newcomer(
     password: &Secret<String>,
 ) -> Result<NewPassword> {
     let (token, now) = (token.clone(), kernel.clock.now());
-    let email = kernel.db.read(move |c| open_for_newcomer(c, &token, now)).await?.0.email;
+    let read = move |c: &Connection| Ok((open_for_newcomer(c, &token, now)?.0.email, users::password_rules(c)?));
+    let (email, rules) = kernel.db.read(read).await?;
     let mut wrong: Vec<FieldError> = Vec::new();
     let mut note = |error| match error {
         Error::Invalid(fields) => {
@@ -185,7 +186,7 @@ pub async fn check_newcomer(
     };
     users::check_name("name", &newcomer.name).map(|_| ()).or_else(&mut note)?;
     accounts::check_locale("locale", &newcomer.locale).or_else(&mut note)?;
-    let password = match users::check_password("password", password, &email) {
+    let password = match users::check_password("password", password, &email, rules) {
         Ok(password) => Some(password),
         Err(error) => {
             note(error)?;

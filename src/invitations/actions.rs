@@ -6,18 +6,17 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::{
-    model::{Checked, Invitation, InvitationInput, InvitationState, Link, invitation_urn},
+    model::{Checked, Invitation, InvitationInput, InvitationState, invitation_urn, landing_path},
     queries,
 };
 use crate::{
     accounts,
     audit::{self, Entry},
     clock::{DAY, HOUR, SECOND, Time},
-    config::Config,
     error::{Error, Result},
     kernel::Kernel,
     language::Language,
-    notifications,
+    notifications::{self, HandedLink},
     principal::{AccountId, Principal},
     roles::{self, Role},
     schedule::{self, Job, SpecInput},
@@ -41,20 +40,20 @@ const EXPIRE_ROWS: usize = 100;
 pub(super) struct Sent {
     pub(super) invitation: Invitation,
     /// To be handed over; `None`: it went out by mail.
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<HandedLink>,
 }
 
 /// Gets a new link to whom it is for, inside the transaction that makes it. The one place where mail is written; without
 /// mail the link is answered, for whoever asked to hand it over.
 fn deliver(
     connection: &Connection,
-    config: &Config,
+    kernel: &Kernel,
     invitation: &Invitation,
     role: &Role,
     token: &Secret<String>,
     now: Time,
-) -> Result<Option<Link>> {
-    let link = Link::new(notifications::base_url(connection, config)?, token);
+) -> Result<Option<HandedLink>> {
+    let link = HandedLink { base: notifications::base_url(connection, &kernel.config)?, path: landing_path(token) };
     if link.base.is_none() || !notifications::is_configured(connection)? {
         return Ok(Some(link));
     }
@@ -66,10 +65,10 @@ fn deliver(
         account: &account.alias,
         inviter: &invitation.inviter_name,
         role: &role.name_in(Language::of(&locale)),
-        link: &notifications::link(connection, config, &link.path)?,
+        link: &notifications::link(connection, &kernel.config, &link.path)?,
         expires_at: invitation.expires_at,
     };
-    notifications::enqueue(connection, mail.mail(&invitation.email, &locale)?, now)?;
+    notifications::enqueue(connection, &kernel.key, mail.mail(&invitation.email, &locale)?, now)?;
     Ok(None)
 }
 
@@ -125,7 +124,7 @@ pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: Invita
     let attempt =
         Entry::new("audit.invitation_created.v1").detail("email", &input.email).detail("roleId", &input.role_id);
     let Checked { email, role_id, lifetime_days } = input.check()?;
-    let (who, now, config) = (principal.clone(), kernel.clock.now(), kernel.config.clone());
+    let (who, now, own) = (principal.clone(), kernel.clock.now(), kernel.clone());
     audit::attempt(kernel, principal, attempt, move |c| {
         let account = who.account()?;
         let role =
@@ -167,7 +166,7 @@ pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: Invita
             ended_at: None,
             accepted_by: None,
         };
-        let link = deliver(c, &config, &invitation, &role, &token, now)?;
+        let link = deliver(c, &own, &invitation, &role, &token, now)?;
         let invitation = Invitation { is_mailed: link.is_none(), ..invitation };
         queries::insert(c, &invitation, &secret::sha256(token.expose().as_bytes()))?;
         let entry = Entry::new("audit.invitation_created.v1")
@@ -182,7 +181,7 @@ pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: Invita
 
 /// Makes a new link, with the whole time again; the old one is dead. Also for an invitation that has expired.
 pub(super) async fn resend(kernel: &Kernel, principal: &Principal, id: String) -> Result<Sent> {
-    let (who, now, config) = (principal.clone(), kernel.clock.now(), kernel.config.clone());
+    let (who, now, own) = (principal.clone(), kernel.clock.now(), kernel.clone());
     let account = principal.account()?;
     let attempt = Entry::new("audit.invitation_resent.v1").subject(invitation_urn(&who.region, account, &id));
     audit::attempt(kernel, principal, attempt, move |c| {
@@ -219,7 +218,7 @@ pub(super) async fn resend(kernel: &Kernel, principal: &Principal, id: String) -
             ended_at: None,
             ..before.clone()
         };
-        let link = deliver(c, &config, &invitation, &role, &token, now)?;
+        let link = deliver(c, &own, &invitation, &role, &token, now)?;
         let invitation = Invitation { is_mailed: link.is_none(), ..invitation };
         queries::renew(c, &invitation, &secret::sha256(token.expose().as_bytes()))?;
         let entry = Entry::new("audit.invitation_resent.v1")

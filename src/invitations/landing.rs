@@ -4,6 +4,7 @@
 
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
+use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
@@ -61,6 +62,7 @@ struct LandingPage {
     entered: Entered,
     locales: &'static [(&'static str, &'static str)],
     problem: String,
+    password_hint: String,
     errors: Vec<FieldError>,
 }
 
@@ -93,7 +95,8 @@ async fn landing(
     let locale = if entered.locale.is_empty() { ctx.principal.locale.clone() } else { entered.locale };
     let entered = Entered { locale, ..entered };
     let (asked, now) = (token.clone(), ctx.kernel.clock.now());
-    let found = ctx.kernel.db.read(move |c| accept::look(c, &asked, now)).await?;
+    let read = move |c: &Connection| Ok((accept::look(c, &asked, now)?, users::password_rules(c)?));
+    let (found, rules) = ctx.kernel.db.read(read).await?;
     let Some(Look { invitation, account, role, is_known, is_member }) = found else { return dead_page(ctx) };
     let is_user = ctx.principal.kind == PrincipalKind::User;
     let is_theirs = is_user && users::fold_email(&ctx.principal.email) == invitation.email_folded;
@@ -121,6 +124,7 @@ async fn landing(
         entered,
         locales: &accounts::LOCALES,
         problem,
+        password_hint: rules.hint(false),
         errors,
     };
     let status = if way == Way::NoRole { StatusCode::CONFLICT } else { status };

@@ -15,6 +15,7 @@ mod actions;
 mod api;
 mod landing;
 mod model;
+mod owned;
 mod pages;
 mod queries;
 #[cfg(test)]
@@ -24,12 +25,21 @@ pub use accept::{Accepted, Newcomer, accept_existing, accept_new, check_newcomer
 pub use actions::{expire, job, schedule_expiry};
 pub use landing::{Entered, refuse};
 pub use model::{Invitation, InvitationState, token_in};
+pub use owned::OWNED;
 pub use queries::{count_open_by_inviter, count_open_by_role};
 
+use rusqlite::Connection;
+
 use crate::{
-    principal::{Level, Permission, Service},
+    error::Result,
+    principal::{AccountId, Level, Permission, Service},
     web::Routes,
 };
+
+/// Deletes what does not hang on the account's own row.
+pub fn purge(connection: &Connection, account: AccountId) -> Result<()> {
+    queries::forget_sendings(connection, account)
+}
 
 /// The pages and the API of those who invite, and the page that a link opens.
 pub fn routes(routes: &mut Routes) {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Time,
     error::{Error, FieldError, Result},
+    notifications::HandedLink,
     principal::{AccountId, urn},
     secret::Secret,
     users,
@@ -127,25 +128,6 @@ pub(super) fn invitation_urn(region: &str, account: AccountId, id: &str) -> Stri
     urn("identity", region, Some(account), "invitation", id)
 }
 
-/// A link to hand over: with the appliance's address in front where that is configured. Which address the request came
-/// to is never asked: whoever sends it chooses it (HOSTILE A20).
-pub(super) struct Link {
-    pub(super) base: Option<String>,
-    /// Holds the token.
-    pub(super) path: String,
-}
-
-impl Link {
-    pub(super) fn new(base: Option<String>, token: &Secret<String>) -> Self {
-        Self { base, path: landing_path(token) }
-    }
-
-    /// The whole link, or its path alone when the address is not configured.
-    pub(super) fn text(&self) -> String {
-        format!("{}{}", self.base.as_deref().unwrap_or_default(), self.path)
-    }
-}
-
 /// The path of the page that a token opens.
 pub(super) fn landing_path(token: &Secret<String>) -> String {
     href(LANDING, &[("token", token.expose())])
@@ -248,7 +230,7 @@ impl InvitationView {
     }
 
     /// The same with what is shown once.
-    pub(super) fn with_link(mut self, link: Option<Link>) -> Self {
+    pub(super) fn with_link(mut self, link: Option<HandedLink>) -> Self {
         if let Some(link) = link {
             match link.base {
                 Some(_) => self.link = Some(link.text()),

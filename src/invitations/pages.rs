@@ -8,12 +8,13 @@ use super::{
     accept,
     actions::{self, Sent},
     api::InvitationQuery,
-    model::{Invitation, InvitationInput, InvitationState, LIFETIME_DAYS_DEFAULT, Link},
+    model::{Invitation, InvitationInput, InvitationState, LIFETIME_DAYS_DEFAULT},
     queries,
 };
 use crate::{
     clock::Time,
     error::{Error, Result},
+    notifications::HandedLink,
     roles::{self, Role},
     users,
     web::{
@@ -155,7 +156,7 @@ pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
 struct LinkPage {
     page: Page,
     invitation: Invitation,
-    link: Link,
+    link: HandedLink,
 }
 
 /// After a link was made: the link itself, this once, or where it was sent. Answered and not redirected to: a redirect

@@ -218,6 +218,14 @@ pub(super) fn note_sending(connection: &Connection, sender: &str, now: Time, sin
     Ok(())
 }
 
+/// Forgets how often people and keys of an account have sent.
+pub(super) fn forget_sendings(connection: &Connection, account: AccountId) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM invitation_sending WHERE sender GLOB ?1")?
+        .execute([format!("{account}/*")])?;
+    Ok(())
+}
+
 /// Every statement that reads rows, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {

@@ -7,18 +7,19 @@ use serde_json::json;
 
 use super::{
     mails::TestMail,
-    model::{self, Mail, PasswordChange, Security, Server, ServerInput},
-    queries,
+    model::{self, Link, Mail, PasswordChange, Security, Server, ServerInput},
+    queries, sealing,
     smtp::{self, Patience},
 };
 use crate::{
     audit::{self, Entry, Outcome},
     clock::{DAY, Time},
+    config::Config,
     connectors::{ProbeStep, StepState},
     error::{Error, Result},
     kernel::Kernel,
     principal::{Principal, urn},
-    secret::Secret,
+    secret::{MasterKey, Secret},
 };
 
 /// Mails that wait; more are refused: an unreachable server must not fill the disk.
@@ -30,7 +31,7 @@ const PASSWORD_PLACE: &str = "mail_server:password:1";
 
 /// Queues a mail in the caller's transaction: it is sent if, and only if, what it tells was committed. A conflict where no
 /// mail is set up (ask [`is_configured`](super::is_configured) first), unavailable while the queue is full.
-pub fn enqueue(connection: &Connection, mail: Mail, now: Time) -> Result<()> {
+pub fn enqueue(connection: &Connection, key: &MasterKey, mail: Mail, now: Time) -> Result<()> {
     if !super::is_configured(connection)? {
         return Err(Error::Conflict(
             "No mail is sent here: the owner of the appliance has not set a mail server up.".into(),
@@ -47,22 +48,53 @@ pub fn enqueue(connection: &Connection, mail: Mail, now: Time) -> Result<()> {
         });
     }
     let give_up_at = mail.expires_at.map_or(now.plus(TRIED_FOR_US), |at| at.min(now.plus(TRIED_FOR_US)));
-    queries::insert(connection, &uuid::Uuid::now_v7().to_string(), &mail, now, give_up_at)
+    let id = uuid::Uuid::now_v7().to_string();
+    queries::insert(connection, &id, &mail, &sealing::seal(key, &id, &mail), now, give_up_at)
 }
 
 /// [`enqueue`] for a mail that only tells what has happened anyway: where none can be queued, what happened still does.
 /// Answers whether it was queued.
-pub fn notify(connection: &Connection, mail: Mail, now: Time) -> Result<bool> {
+pub fn notify(connection: &Connection, key: &MasterKey, mail: Result<Mail>, now: Time) -> Result<bool> {
+    let mail = match mail {
+        Ok(mail) => mail,
+        // An address that mail programs do not know as one: what happened does not wait for that.
+        Err(Error::Invalid(_)) => {
+            left_out("any", "no mail can be sent to the address");
+            return Ok(false);
+        }
+        Err(other) => return Err(other),
+    };
     let kind = mail.kind;
-    match enqueue(connection, mail, now) {
+    match enqueue(connection, key, mail, now) {
         Ok(()) => Ok(true),
-        Err(Error::Conflict(_)) => Ok(false),
+        Err(Error::Conflict(_)) => {
+            left_out(kind, "no mail is set up");
+            Ok(false)
+        }
         Err(Error::Unavailable { .. }) => {
+            left_out(kind, "the queue is full");
             tracing::warn!(kind, "a notice was not queued");
             Ok(false)
         }
         Err(other) => Err(other),
     }
+}
+
+/// The link of a notice, or nothing where the address of the console is not set: then the notice is left out too, because
+/// a link to a guessed host is worse than none.
+pub fn notice_link(connection: &Connection, config: &Config, kind: &'static str, path: &str) -> Result<Option<Link>> {
+    match super::link(connection, config, path) {
+        Ok(link) => Ok(Some(link)),
+        Err(Error::Conflict(_)) => {
+            left_out(kind, "the console has no address");
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn left_out(kind: &'static str, reason: &'static str) {
+    metrics::counter!("bailiwick_notices_left_out_total", "kind" => kind, "reason" => reason).increment(1);
 }
 
 /// The server with its password, unsealed; `None` where no mail is set up.
@@ -175,9 +207,9 @@ fn mail_urn(region: &str, id: &str) -> String {
 
 /// Puts a mail that waits or was given up back to the front.
 pub(super) async fn retry(kernel: &Kernel, principal: &Principal, id: String) -> Result<()> {
-    let (now, region) = (kernel.clock.now(), principal.region.clone());
+    let (now, region, key) = (kernel.clock.now(), principal.region.clone(), kernel.key.clone());
     audit::change(kernel, principal, move |c| {
-        let mail = queries::get_unsent(c, &id)?;
+        let mail = queries::get_unsent(c, &key, &id)?;
         if !mail.can_retry {
             return Err(Error::Conflict(
                 "The link in this mail was deleted when it was given up. Have a new one sent where it came from."
@@ -196,9 +228,9 @@ pub(super) async fn retry(kernel: &Kernel, principal: &Principal, id: String) ->
 
 /// Takes a mail that waits or has failed out of the queue, unsent.
 pub(super) async fn discard(kernel: &Kernel, principal: &Principal, id: String) -> Result<()> {
-    let region = principal.region.clone();
+    let (region, key) = (principal.region.clone(), kernel.key.clone());
     audit::change(kernel, principal, move |c| {
-        let mail = queries::get_unsent(c, &id)?;
+        let mail = queries::get_unsent(c, &key, &id)?;
         queries::remove(c, &id)?;
         let entry = Entry::new("audit.mail_discarded.v1")
             .subject(mail_urn(&region, &id))

@@ -232,20 +232,23 @@ mail!(
     secret: false, expires: |mail| Some(mail.expires_at)
 );
 
-/// The appliance is offered to another user.
-pub struct OwnershipAsked<'a> {
-    /// Name of the present owner.
-    pub owner: &'a str,
-    /// Accepts it: with the token.
-    pub link: &'a Link,
-    pub expires_at: Time,
+/// A user's mail address is asked to be another one, or is one by now; goes to the one that it was.
+pub struct AddressChange<'a> {
+    pub new: &'a str,
+    pub is_done: bool,
+    pub at: Time,
+    /// From where.
+    pub address: IpAddr,
 }
 
 mail!(
-    OwnershipAsked, "ownership-asked", OwnershipAskedText, "mail/ownership_asked.txt", OwnershipAskedHtml,
-    "mail/ownership_asked.html",
-    subject: |mail, words| words.t1("{} offers you the ownership of Bailiwick", plain(mail.owner)),
-    secret: true, expires: |mail| Some(mail.expires_at)
+    AddressChange, "address-change", AddressChangeText, "mail/address_change.txt", AddressChangeHtml,
+    "mail/address_change.html",
+    subject: |mail, words| words.t(match mail.is_done {
+        true => "Your mail address was changed",
+        false => "Another mail address was asked for",
+    }),
+    secret: false, expires: |_| None
 );
 
 /// The appliance belongs to somebody else now; goes to both.
@@ -277,6 +280,39 @@ mail!(
     "mail/account_deletion.html",
     subject: |mail, words| words.t1("The account {} is to be deleted", plain(mail.account)),
     secret: false, expires: |_| None
+);
+
+/// An account was suspended by the owner of the appliance, and stays.
+pub struct AccountSuspended<'a> {
+    pub account: &'a str,
+    pub account_id: &'a str,
+    pub by: &'a str,
+    pub at: Time,
+}
+
+mail!(
+    AccountSuspended, "account-suspended", AccountSuspendedText, "mail/account_suspended.txt", AccountSuspendedHtml,
+    "mail/account_suspended.html",
+    subject: |mail, words| words.t1("The account {} was suspended", plain(mail.account)),
+    secret: false, expires: |_| None
+);
+
+/// Users of a suspended account ask the owner of the appliance to bring it back.
+pub struct RestoreAsked<'a> {
+    pub account: &'a str,
+    pub account_id: &'a str,
+    pub by: &'a str,
+    /// When it is gone for good; `None` while it is only suspended.
+    pub delete_at: Option<Time>,
+    /// To the accounts of the appliance.
+    pub link: &'a Link,
+}
+
+mail!(
+    RestoreAsked, "restore-asked", RestoreAskedText, "mail/restore_asked.txt", RestoreAskedHtml,
+    "mail/restore_asked.html",
+    subject: |mail, words| words.t1("The account {} is asked for", plain(mail.account)),
+    secret: false, expires: |mail| mail.delete_at
 );
 
 /// The test of the settings.
@@ -320,9 +356,13 @@ mod tests {
             PasswordChanged { at, address: name }.mail(to, locale),
             NewDevice { device: name, address, at, link }.mail(to, locale),
             KeyExpires { account: name, alias: name, key_id: name, expires_at, link }.mail(to, locale),
-            OwnershipAsked { owner: name, link, expires_at }.mail(to, locale),
+            AddressChange { new: name, is_done: false, at, address }.mail(to, locale),
+            AddressChange { new: name, is_done: true, at, address }.mail(to, locale),
             OwnershipConfirmed { from: name, to: name, at }.mail(to, locale),
             AccountDeletion { account: name, account_id: name, by: name, delete_at: expires_at }.mail(to, locale),
+            AccountSuspended { account: name, account_id: name, by: name, at }.mail(to, locale),
+            RestoreAsked { account: name, account_id: name, by: name, delete_at: Some(expires_at), link }
+                .mail(to, locale),
             TestMail { by: name, at }.mail(to, locale),
         ]
         .into_iter()
@@ -423,7 +463,7 @@ mod tests {
     fn what_can_be_used_by_whoever_reads_it_is_known_as_secret_and_expires() {
         let secret: Vec<_> = all("x", "a@b.example").into_iter().filter(|mail| mail.has_secret).collect();
         let kinds: Vec<_> = secret.iter().map(|mail| mail.kind).collect();
-        assert_eq!(kinds, ["invitation", "verify-address", "password-reset", "ownership-asked"]);
+        assert_eq!(kinds, ["invitation", "verify-address", "password-reset"]);
         assert!(secret.iter().all(|mail| mail.expires_at.is_some()));
     }
 

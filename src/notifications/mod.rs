@@ -9,6 +9,7 @@
 //!   for good, or given up after a day or when it stops being true. A secret in it (a link) does not outlive that end here.
 //! - Every link begins with the address in the configuration or in the settings ([`link`]), never with what a request
 //!   says (HOSTILE A20): a mail with a link can only be made from a [`Link`].
+//! - A mail in the queue is sealed with the master key, its recipient too: a copy of the database tells nobody a link.
 //! - STARTTLS is demanded, never tried (HOSTILE A24): without it nothing is sent, the password least of all. The stored
 //!   password goes only to the server it was given for, in the way it was given for.
 //! - Names that people chose never reach a header, and stand in the bodies without control characters, escaped.
@@ -20,18 +21,19 @@ mod mails;
 mod model;
 mod pages;
 mod queries;
+mod sealing;
 mod sending;
 mod smtp;
 #[cfg(test)]
 mod tests;
 mod words;
 
-pub use actions::{enqueue, notify};
+pub use actions::{enqueue, notice_link, notify};
 pub use mails::{
-    AccountDeletion, Invitation, KeyExpires, NewDevice, OwnershipAsked, OwnershipConfirmed, PasswordChanged,
-    PasswordReset, TestMail, VerifyAddress,
+    AccountDeletion, AccountSuspended, AddressChange, Invitation, KeyExpires, NewDevice, OwnershipConfirmed,
+    PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
 };
-pub use model::{Link, Mail};
+pub use model::{HandedLink, Link, Mail};
 pub use sending::work;
 
 use rusqlite::Connection;

@@ -260,6 +260,21 @@ pub(super) fn check_base_url(text: &str) -> Result<String> {
     Ok(url.origin().ascii_serialization())
 }
 
+/// A link for somebody to hand over, where no mail is sent: with the console's address in front where that is set. Which
+/// address the request came to is never asked: whoever sends it chooses it (HOSTILE A20).
+pub struct HandedLink {
+    pub base: Option<String>,
+    /// Holds the token.
+    pub path: String,
+}
+
+impl HandedLink {
+    /// The whole link, or its path alone where the address is not set.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.base.as_deref().unwrap_or_default(), self.path)
+    }
+}
+
 /// An address of the console, whole. Made by [`link`](super::link) alone; it may hold a secret and does not print.
 #[derive(Clone)]
 pub struct Link(String);
@@ -314,12 +329,10 @@ impl Mail {
 
 /// A mail of the queue with its body, for sending.
 pub(super) struct Queued {
-    pub kind: String,
     pub recipient: String,
     pub subject: String,
     pub text: String,
     pub html: String,
-    pub created_at: Time,
 }
 
 /// A mail of the queue as the page shows it: without its body.

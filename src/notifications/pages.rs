@@ -95,7 +95,7 @@ async fn render(ctx: &Ctx, entered: Entered) -> Result<HttpResponse> {
         Some(Error::Invalid(fields)) => fields,
         Some(other) => return Err(other),
     };
-    let config = ctx.kernel.config.clone();
+    let (config, key) = (ctx.kernel.config.clone(), ctx.kernel.key.clone());
     let (server, base_url, counts, queued, failed) = ctx
         .kernel
         .db
@@ -104,8 +104,8 @@ async fn render(ctx: &Ctx, entered: Entered) -> Result<HttpResponse> {
                 queries::find_server(c)?,
                 super::base_url(c, &config)?,
                 queries::counts(c)?,
-                queries::list_queued(c, ROWS_MAX)?,
-                queries::list_failed(c, ROWS_MAX)?,
+                queries::list_queued(c, &key, ROWS_MAX)?,
+                queries::list_failed(c, &key, ROWS_MAX)?,
             ))
         })
         .await?;

@@ -2,10 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::model::{Counts, Mail, Queued, Security, Server, Waiting};
+use super::{
+    model::{Counts, Mail, Security, Server, Waiting},
+    sealing,
+};
 use crate::{
     clock::Time,
     error::{Error, Result},
+    secret::MasterKey,
 };
 
 /// The console's address in the settings.
@@ -92,21 +96,33 @@ pub(super) fn remove_server(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// A mail as it is stored: sealed.
+pub(super) struct Sealed {
+    pub recipient: Vec<u8>,
+    /// Subject and bodies; `None` once they are gone.
+    pub content: Option<Vec<u8>>,
+}
+
 /// Writes a mail into the queue, due at once.
-pub(super) fn insert(connection: &Connection, id: &str, mail: &Mail, now: Time, give_up_at: Time) -> Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    id: &str,
+    mail: &Mail,
+    sealed: &Sealed,
+    now: Time,
+    give_up_at: Time,
+) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO mail_outbox (id, kind, recipient, subject, text_body, html_body, has_secret, state, created_at,
-                                      due_at, give_up_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8, ?9, ?10)",
+            "INSERT INTO mail_outbox (id, kind, recipient, content, has_secret, state, created_at, due_at, give_up_at,
+                                      expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6, ?6, ?7, ?8)",
         )?
         .execute(params![
             id,
             mail.kind,
-            mail.recipient,
-            mail.subject,
-            mail.text,
-            mail.html,
+            sealed.recipient,
+            sealed.content,
             mail.has_secret,
             now,
             give_up_at,
@@ -167,8 +183,7 @@ pub(super) fn give_up(connection: &Connection, now: Time) -> Result<usize> {
              SET state = 'failed', ended_at = ?1,
                  error = CASE WHEN expires_at <= ?1 THEN 'It could not be sent before what it says expired.'
                               ELSE 'It could not be sent within a day.' END || coalesce(' ' || error, ''),
-                 text_body = CASE has_secret WHEN 1 THEN '' ELSE text_body END,
-                 html_body = CASE has_secret WHEN 1 THEN '' ELSE html_body END
+                 content = CASE has_secret WHEN 1 THEN NULL ELSE content END
              WHERE state = 'queued' AND give_up_at <= ?1",
         )?
         .execute([now])?)
@@ -176,22 +191,20 @@ pub(super) fn give_up(connection: &Connection, now: Time) -> Result<usize> {
 
 /// A mail that is still to be sent, with its body; and from here on it counts as tried, and is not due before `again_at`:
 /// whatever ends the program in the middle, it is not tried in a hurry again.
-pub(super) fn begin(connection: &Connection, id: &str, now: Time, again_at: Time) -> Result<Option<Queued>> {
+pub(super) fn begin(
+    connection: &Connection,
+    id: &str,
+    now: Time,
+    again_at: Time,
+) -> Result<Option<(String, Time, Sealed)>> {
     Ok(connection
         .prepare_cached(
             "UPDATE mail_outbox SET attempts = attempts + 1, due_at = ?3
              WHERE id = ?1 AND state = 'queued' AND give_up_at > ?2
-             RETURNING kind, recipient, subject, text_body, html_body, created_at",
+             RETURNING kind, created_at, recipient, content",
         )?
         .query_row(params![id, now, again_at], |row| {
-            Ok(Queued {
-                kind: row.get(0)?,
-                recipient: row.get(1)?,
-                subject: row.get(2)?,
-                text: row.get(3)?,
-                html: row.get(4)?,
-                created_at: row.get(5)?,
-            })
+            Ok((row.get(0)?, row.get(1)?, Sealed { recipient: row.get(2)?, content: row.get(3)? }))
         })
         .optional()?)
 }
@@ -201,7 +214,7 @@ pub(super) fn set_sent(connection: &Connection, id: &str, now: Time) -> Result<(
     connection
         .prepare_cached(
             "UPDATE mail_outbox
-             SET state = 'sent', ended_at = ?2, error = NULL, next_step = NULL, text_body = '', html_body = ''
+             SET state = 'sent', ended_at = ?2, error = NULL, next_step = NULL, content = NULL
              WHERE id = ?1 AND state = 'queued'",
         )?
         .execute(params![id, now])?;
@@ -242,19 +255,20 @@ pub(super) fn set_failed(connection: &Connection, id: &str, now: Time, error: &s
         .prepare_cached(
             "UPDATE mail_outbox
              SET state = 'failed', ended_at = ?2, error = ?3, next_step = ?4,
-                 text_body = CASE has_secret WHEN 1 THEN '' ELSE text_body END,
-                 html_body = CASE has_secret WHEN 1 THEN '' ELSE html_body END
+                 content = CASE has_secret WHEN 1 THEN NULL ELSE content END
              WHERE id = ?1 AND state = 'queued'",
         )?
         .execute(params![id, now, error, next_step])?;
     Ok(())
 }
 
-fn read_waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+fn read_waiting(row: &Row<'_>, key: &MasterKey) -> rusqlite::Result<Waiting> {
+    let id: String = row.get(0)?;
+    let recipient: Vec<u8> = row.get(2)?;
     Ok(Waiting {
-        id: row.get(0)?,
+        recipient: sealing::open_recipient(key, &id, &recipient),
+        id,
         kind: row.get(1)?,
-        recipient: row.get(2)?,
         created_at: row.get(3)?,
         due_at: row.get(4)?,
         attempts: row.get(5)?,
@@ -266,33 +280,33 @@ fn read_waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
 }
 
 /// What waits, the next one first.
-pub(super) fn list_queued(connection: &Connection, limit: usize) -> Result<Vec<Waiting>> {
+pub(super) fn list_queued(connection: &Connection, key: &MasterKey, limit: usize) -> Result<Vec<Waiting>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, kind, recipient, created_at, due_at, attempts, error, next_step, ended_at, text_body <> ''
+        "SELECT id, kind, recipient, created_at, due_at, attempts, error, next_step, ended_at, content IS NOT NULL
          FROM mail_outbox INDEXED BY mail_due WHERE state = 'queued' ORDER BY due_at LIMIT ?1",
     )?;
-    let rows = statement.query_map([limit], read_waiting)?;
+    let rows = statement.query_map([limit], |row| read_waiting(row, key))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// What failed, the newest first.
-pub(super) fn list_failed(connection: &Connection, limit: usize) -> Result<Vec<Waiting>> {
+pub(super) fn list_failed(connection: &Connection, key: &MasterKey, limit: usize) -> Result<Vec<Waiting>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, kind, recipient, created_at, due_at, attempts, error, next_step, ended_at, text_body <> ''
+        "SELECT id, kind, recipient, created_at, due_at, attempts, error, next_step, ended_at, content IS NOT NULL
          FROM mail_outbox INDEXED BY mail_failed WHERE state = 'failed' ORDER BY ended_at DESC LIMIT ?1",
     )?;
-    let rows = statement.query_map([limit], read_waiting)?;
+    let rows = statement.query_map([limit], |row| read_waiting(row, key))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// A mail that waits or has failed.
-pub(super) fn get_unsent(connection: &Connection, id: &str) -> Result<Waiting> {
+pub(super) fn get_unsent(connection: &Connection, key: &MasterKey, id: &str) -> Result<Waiting> {
     connection
         .prepare_cached(
-            "SELECT id, kind, recipient, created_at, due_at, attempts, error, next_step, ended_at, text_body <> ''
+            "SELECT id, kind, recipient, created_at, due_at, attempts, error, next_step, ended_at, content IS NOT NULL
              FROM mail_outbox WHERE id = ?1 AND state <> 'sent'",
         )?
-        .query_row([id], read_waiting)
+        .query_row([id], |row| read_waiting(row, key))
         .optional()?
         .ok_or(Error::NotFound("This mail"))
 }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::{
-    actions, queries,
+    actions, queries, sealing,
     smtp::{self, End, Patience, Session, Steps},
 };
 use crate::{
@@ -131,9 +131,10 @@ async fn send(
         kernel.db.write(move |c| queries::begin(c, &id, now, again_at)).await?
     };
     // Somebody discarded it.
-    let Some(mail) = begun else { return Ok(true) };
-    let (kind, created_at) = (mail.kind.clone(), mail.created_at);
-    let delivered = match smtp::message(server, &Mail::from(mail), &id, created_at) {
+    let Some((kind, created_at, sealed)) = begun else { return Ok(true) };
+    let message = sealing::open(&kernel.key, &id, &sealed)
+        .and_then(|mail| smtp::message(server, &Mail::from(mail), &id, created_at));
+    let delivered = match message {
         Ok(message) => session.deliver(&message, &mut Steps::new(server)).await,
         Err(error) => {
             tracing::error!(mail = id, error = %error.chain(), "a mail cannot be sent");

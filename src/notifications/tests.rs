@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Layer},
     db::Db,
     error::Error,
-    secret::Secret,
+    secret::{MasterKey, Secret},
 };
 
 fn now() -> Time {
@@ -35,17 +35,18 @@ fn server() -> Server {
 }
 
 /// A database; with a mail server or without.
-fn with<T>(server: Option<Server>, f: impl FnOnce(&Connection) -> T + Send + 'static) -> T
+fn with<T>(server: Option<Server>, f: impl FnOnce(&Connection, &MasterKey) -> T + Send + 'static) -> T
 where
     T: Send + 'static,
 {
     let dir = tempfile::tempdir().expect("a folder");
     let db = Db::open(&Db::file(dir.path()), true).expect("a database");
+    let key = MasterKey::create(&dir.path().join("master.key")).expect("a key");
     db.write_blocking(move |c| {
         if let Some(server) = server {
             queries::set_server(c, &server, None, now())?;
         }
-        Ok(f(c))
+        Ok(f(c, &key))
     })
     .expect("written")
 }
@@ -64,12 +65,12 @@ fn secret_mail(connection: &Connection) -> Mail {
     PasswordReset { link: &link, asked_at: now(), address }.mail("ida@acme.example", "en").expect("a mail")
 }
 
-fn failed(connection: &Connection) -> Waiting {
-    queries::list_failed(connection, 9).expect("a list").pop().expect("a failed mail")
+fn failed(connection: &Connection, key: &MasterKey) -> Waiting {
+    queries::list_failed(connection, key, 9).expect("a list").pop().expect("a failed mail")
 }
 
 fn holds_secret(connection: &Connection) -> bool {
-    let sql = "SELECT EXISTS (SELECT 1 FROM mail_outbox WHERE text_body || html_body LIKE '%topsecret%')";
+    let sql = "SELECT EXISTS (SELECT 1 FROM mail_outbox WHERE content IS NOT NULL)";
     connection.query_row(sql, [], |row| row.get(0)).expect("counted")
 }
 
@@ -84,15 +85,15 @@ fn begin_due(c: &Connection, at: Time) -> String {
 
 #[test]
 fn what_was_sent_keeps_nothing_of_what_it_said() {
-    with(Some(server()), |c| {
-        enqueue(c, secret_mail(c), now()).expect("queued");
+    with(Some(server()), |c, key| {
+        enqueue(c, key, secret_mail(c), now()).expect("queued");
         assert!(holds_secret(c));
         let id = begin_due(c, now());
         assert!(queries::due(c, now(), 9).expect("due").is_empty(), "it is not taken twice");
         queries::set_sent(c, &id, now()).expect("sent");
         assert!(!holds_secret(c));
         assert_eq!(queries::counts(c).expect("counts").sent, 1);
-        assert!(matches!(queries::get_unsent(c, &id), Err(Error::NotFound(_))), "what was sent is not sent again");
+        assert!(matches!(queries::get_unsent(c, key, &id), Err(Error::NotFound(_))), "what was sent is not sent again");
         let kept = |at| super::purge(c, at).expect("purged");
         assert_eq!((kept(now().plus(29 * DAY)), kept(now().plus(31 * DAY))), (0, 1));
     });
@@ -100,24 +101,24 @@ fn what_was_sent_keeps_nothing_of_what_it_said() {
 
 #[test]
 fn a_mail_that_was_begun_and_not_ended_is_due_again() {
-    with(Some(server()), |c| {
-        enqueue(c, notice(), now()).expect("queued");
+    with(Some(server()), |c, key| {
+        enqueue(c, key, notice(), now()).expect("queued");
         let id = begin_due(c, now());
         assert_eq!(begin_due(c, now().plus(MINUTE)), id);
-        assert_eq!(queries::get_unsent(c, &id).expect("it waits").attempts, 2);
+        assert_eq!(queries::get_unsent(c, key, &id).expect("it waits").attempts, 2);
     });
 }
 
 #[test]
 fn a_mail_is_given_up_after_a_day_and_can_be_tried_again_if_no_secret_was_in_it() {
-    with(Some(server()), |c| {
-        enqueue(c, notice(), now()).expect("queued");
+    with(Some(server()), |c, key| {
+        enqueue(c, key, notice(), now()).expect("queued");
         let id = begin_due(c, now());
         queries::set_later(c, &id, now().plus(HOUR), "mail.example said: 450 later.", "Wait.").expect("later");
         assert!(!queries::has_hopeless(c, now().plus(DAY - 1)).expect("asked"));
         assert!(queries::has_hopeless(c, now().plus(DAY)).expect("asked"));
         assert_eq!(queries::give_up(c, now().plus(DAY)).expect("given up"), 1);
-        let mail = failed(c);
+        let mail = failed(c, key);
         assert_eq!(mail.error, "It could not be sent within a day. mail.example said: 450 later.");
         assert!(mail.can_retry);
         queries::requeue(c, &id, now().plus(2 * DAY), now().plus(3 * DAY)).expect("queued again");
@@ -127,13 +128,13 @@ fn a_mail_is_given_up_after_a_day_and_can_be_tried_again_if_no_secret_was_in_it(
 
 #[test]
 fn a_secret_is_given_up_when_it_expires_and_deleted_with_that() {
-    with(Some(server()), |c| {
-        enqueue(c, secret_mail(c), now()).expect("queued");
+    with(Some(server()), |c, key| {
+        enqueue(c, key, secret_mail(c), now()).expect("queued");
         assert_eq!(queries::give_up(c, now().plus(30 * MINUTE - 1)).expect("asked"), 0);
         assert_eq!(queries::give_up(c, now().plus(30 * MINUTE)).expect("given up"), 1);
-        assert_eq!(failed(c).error, "It could not be sent before what it says expired.");
-        assert!(!failed(c).can_retry && !holds_secret(c));
-        enqueue(c, secret_mail(c), now()).expect("queued");
+        assert_eq!(failed(c, key).error, "It could not be sent before what it says expired.");
+        assert!(!failed(c, key).can_retry && !holds_secret(c));
+        enqueue(c, key, secret_mail(c), now()).expect("queued");
         let id = begin_due(c, now());
         queries::set_failed(c, &id, now(), "550 no.", "Check the address.").expect("failed");
         assert!(!holds_secret(c), "what was refused for good is deleted too");
@@ -142,24 +143,23 @@ fn a_secret_is_given_up_when_it_expires_and_deleted_with_that() {
 
 #[test]
 fn a_full_queue_refuses_and_a_notice_is_then_left_out() {
-    with(Some(server()), |c| {
+    with(Some(server()), |c, key| {
         let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-                    INSERT INTO mail_outbox (id, kind, recipient, subject, text_body, html_body, has_secret, state,
-                                             created_at, due_at, give_up_at)
-                    SELECT 'm' || i, 'test', 'a@b', 's', 't', 'h', 0, 'queued', 1, 1, 1 FROM n";
+                    INSERT INTO mail_outbox (id, kind, recipient, content, has_secret, state, created_at, due_at, give_up_at)
+                    SELECT 'm' || i, 'test', x'01', x'01', 0, 'queued', 1, 1, 1 FROM n";
         c.execute(fill, [actions::QUEUE_MAX - 1]).expect("filled");
-        enqueue(c, notice(), now()).expect("the last place");
-        assert!(matches!(enqueue(c, notice(), now()), Err(Error::Unavailable { .. })));
-        assert!(!notify(c, notice(), now()).expect("no error"));
+        enqueue(c, key, notice(), now()).expect("the last place");
+        assert!(matches!(enqueue(c, key, notice(), now()), Err(Error::Unavailable { .. })));
+        assert!(!notify(c, key, Ok(notice()), now()).expect("no error"));
     });
 }
 
 #[test]
 fn without_a_server_or_an_address_the_refusal_says_what_to_do() {
-    with(None, |c| {
+    with(None, |c, key| {
         assert!(!super::is_configured(c).expect("asked"));
-        assert!(matches!(enqueue(c, notice(), now()), Err(Error::Conflict(why)) if why.contains("mail server")));
-        assert!(!notify(c, notice(), now()).expect("no error"));
+        assert!(matches!(enqueue(c, key, notice(), now()), Err(Error::Conflict(why)) if why.contains("mail server")));
+        assert!(!notify(c, key, Ok(notice()), now()).expect("no error"));
         let refused = link(c, &config(None), "/x").expect_err("no address");
         assert_eq!(refused.to_string(), super::NO_BASE_URL);
         queries::set_address(c, Some("https://stored.example:8443"), now()).expect("set");
@@ -174,7 +174,7 @@ fn without_a_server_or_an_address_the_refusal_says_what_to_do() {
 
 #[test]
 fn the_queries_of_the_queue_use_its_indexes() {
-    with(None, |c| {
+    with(None, |c, _| {
         for (sql, index) in [
             ("SELECT id FROM mail_outbox WHERE state = 'queued' AND due_at <= 1 ORDER BY due_at LIMIT 9", "mail_due"),
             ("SELECT 1 FROM mail_outbox WHERE state = 'queued' AND give_up_at <= 1", "mail_given_up"),
@@ -301,7 +301,7 @@ fn formatted(server: &Server, mail: &Mail) -> String {
 
 #[test]
 fn a_hostile_name_adds_no_header() {
-    with(None, |c| {
+    with(None, |c, _| {
         let link = link(c, &config(Some("https://b.example")), "/x").expect("a link");
         let name = "Eve\r\nBcc: all@evil.example\r\n\r\nBuy now";
         let invitation = Invitation { account: name, inviter: name, role: name, link: &link, expires_at: now() };

@@ -46,9 +46,11 @@ pub(super) fn kind(kind: &str) -> &str {
         "password-changed" => "Password changed",
         "new-device" => "New device",
         "key-expires" => "API key expires",
-        "ownership-asked" => "Ownership offered",
+        "address-change" => "Change of a mail address",
         "ownership-confirmed" => "Ownership transferred",
         "account-deletion" => "Account to be deleted",
+        "account-suspended" => "Account suspended",
+        "restore-asked" => "Account asked for",
         "test" => "Test",
         other => other,
     }

@@ -10,6 +10,7 @@
 mod actions;
 mod api;
 mod model;
+mod owned;
 mod pages;
 mod queries;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 
 pub use actions::{check_grant, grantable};
 pub use model::{FULL_ACCESS, Neighbours, READ_ONLY, Role, ScopeChoices};
+pub use owned::OWNED;
 pub use queries::{find, held, list};
 
 use crate::{

@@ -6,6 +6,7 @@
 //! job means. Times of day follow the entry's own time zone (croner): a time that daylight saving skips runs at the
 //! first moment after it, a time that comes twice runs once.
 
+mod owned;
 mod queries;
 mod spec;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use owned::OWNED;
 pub use queries::{Entry, find, remove, set};
 pub use spec::{Spec, SpecInput};
 use tokio_cron_scheduler::{Job as Tick, JobScheduler, JobSchedulerError};

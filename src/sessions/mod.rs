@@ -6,10 +6,12 @@
 //! What a session's user may do is not stored here: the gate reads user, membership and account again on every
 //! request, so that a disabled user is out with the next one (W04). It must never know what a user is.
 
+mod owned;
 mod queries;
 #[cfg(test)]
 mod tests;
 
+pub use owned::OWNED;
 pub use queries::{Session, browser};
 use rusqlite::Connection;
 

@@ -12,7 +12,6 @@ use crate::{
     accounts::{self, Account},
     audit::{self, Entry, Outcome},
     clock::{DAY, SECOND, Time},
-    config::Config,
     error::{Error, Result},
     invitations,
     kernel::Kernel,
@@ -21,7 +20,7 @@ use crate::{
     roles,
     secret::{self, Secret},
     sessions::{self, Origin},
-    users::{self, Comparison, Member, NewUser, PasswordHash, Passwords, User},
+    users::{self, Comparison, Member, NewUser, PasswordHash, PasswordRules, Passwords, User},
     web::Address,
 };
 
@@ -253,7 +252,7 @@ pub(super) async fn sign_in(
     };
     metrics::counter!("bailiwick_sign_ins_total", "outcome" => "in").increment(1);
     let origin = Origin { address: address.ip.to_string(), user_agent: address.user_agent.clone() };
-    let config = kernel.config.clone();
+    let own = kernel.clone();
     let known_token = browser_token.filter(|_| known_browser.is_some());
     // The record names the user as the one who acted; the session's id is known once it exists.
     let principal = member.principal(&account, String::new(), address.ip, address.request_id.clone());
@@ -276,7 +275,7 @@ pub(super) async fn sign_in(
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;
         }
         let entrance = Entrance { method: Method::Password, origin, old_session, known_token, proved_at: None };
-        let (signed_in, more) = begin(c, &member, &account, entrance, &config, now)?;
+        let (signed_in, more) = begin(c, &member, &account, entrance, &own, now)?;
         entries.extend(more);
         Ok((SignedIn { has_joined: invitation.is_some(), ..signed_in }, entries))
     })
@@ -350,7 +349,7 @@ pub(super) fn begin(
     member: &Member,
     account: &Account,
     entrance: Entrance,
-    config: &Config,
+    kernel: &Kernel,
     now: Time,
 ) -> Result<(SignedIn, Vec<Entry>)> {
     let Entrance { method, origin, old_session, known_token, proved_at } = entrance;
@@ -367,7 +366,7 @@ pub(super) fn begin(
     queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
     // The first sign-in of all is no news to whoever does it.
     if is_new_browser && matches!(method, Method::Password) && member.user.last_sign_in_at.is_some() {
-        tell_new_device(connection, config, member, &origin, now)?;
+        tell_new_device(connection, kernel, member, &origin, now)?;
     }
     let entry = Entry::new("audit.signed_in.v1")
         .subject(users::user_urn(&account.region, Some(account.id), user_id))
@@ -408,12 +407,12 @@ pub(super) fn known(
 }
 
 /// Mails a user that somebody signed in as them from a browser that was not seen before.
-fn tell_new_device(c: &Connection, config: &Config, member: &Member, origin: &Origin, now: Time) -> Result<()> {
-    let Ok(link) = notifications::link(c, config, "/profile") else { return Ok(()) };
+fn tell_new_device(c: &Connection, kernel: &Kernel, member: &Member, origin: &Origin, now: Time) -> Result<()> {
+    let Some(link) = notifications::notice_link(c, &kernel.config, "new-device", "/profile")? else { return Ok(()) };
     let Ok(address) = origin.address.parse() else { return Ok(()) };
     let device = sessions::browser(&origin.user_agent);
     let mail = NewDevice { device: &device, address, at: now, link: &link };
-    notifications::notify(c, mail.mail(&member.user.email, &member.user.locale)?, now)?;
+    notifications::notify(c, &kernel.key, mail.mail(&member.user.email, &member.user.locale), now)?;
     Ok(())
 }
 
@@ -456,7 +455,7 @@ fn make_first(
 }
 
 /// Checks all fields at once, so that the form shows everything that is wrong.
-fn check_first(first: &FirstAccount) -> Result<users::NewPassword> {
+fn check_first(first: &FirstAccount, rules: PasswordRules) -> Result<users::NewPassword> {
     let mut wrong = Vec::new();
     let mut note = |error| match error {
         Error::Invalid(fields) => {
@@ -474,7 +473,7 @@ fn check_first(first: &FirstAccount) -> Result<users::NewPassword> {
     if let Err(error) = users::check_name("name", &first.name) {
         note(error)?;
     }
-    let password = match users::check_password("password", &first.password, &first.email) {
+    let password = match users::check_password("password", &first.password, &first.email, rules) {
         Ok(password) => Some(password),
         Err(error) => {
             note(error)?;
@@ -489,7 +488,8 @@ fn check_first(first: &FirstAccount) -> Result<users::NewPassword> {
 
 /// The first account by the command line: alone on its thread, no link needed.
 pub fn first_account(kernel: &Kernel, principal: &Principal, first: &FirstAccount) -> Result<AccountId> {
-    let hash = check_first(first)?.hash_blocking()?;
+    let rules = kernel.db.read_blocking(users::password_rules)?;
+    let hash = check_first(first, rules)?.hash_blocking()?;
     let (first, now) = (first.clone(), kernel.clock.now());
     audit::change_blocking(kernel, principal, move |c| {
         let (account, _, entries) = make_first(c, &first, &hash, now)?;
@@ -517,18 +517,19 @@ pub(super) async fn set_up(
         return Err(ended());
     }
     let first = FirstAccount { alias: input.account, email: input.email, name: input.name, password: input.password };
-    let hash = passwords.hash(check_first(&first)?).await?;
+    let rules = kernel.db.read(users::password_rules).await?;
+    let hash = passwords.hash(check_first(&first, rules)?).await?;
     let (now, token) = (kernel.clock.now(), input.token);
     let origin = Origin { address: address.ip.to_string(), user_agent: address.user_agent.clone() };
     let stranger = Principal::stranger(&kernel.config.region, Some(address.ip), Some(address.request_id.clone()));
-    let config = kernel.config.clone();
+    let own = kernel.clone();
     audit::change(kernel, &stranger, move |c| {
         if !accounts::is_setup_open(c, &token, now)? {
             return Err(ended());
         }
         let (account, member, mut entries) = make_first(c, &first, &hash, now)?;
         let entrance = Entrance::new(Method::SetUp, origin);
-        let (signed_in, more) = begin(c, &member, &account, entrance, &config, now)?;
+        let (signed_in, more) = begin(c, &member, &account, entrance, &own, now)?;
         entries.extend(more);
         Ok((signed_in, entries))
     })

@@ -60,10 +60,10 @@ async fn accept_new(
     let hash = passwords.hash(password).await?;
     let (token, now) = (token.clone(), ctx.kernel.clock.now());
     let entrance = Entrance { old_session, ..Entrance::new(Method::Invitation, origin(ctx)) };
-    let config = ctx.kernel.config.clone();
+    let own = ctx.kernel.clone();
     audit::change(&ctx.kernel, &stranger(ctx), move |c| {
         let Accepted { member, account, mut entries } = invitations::accept_new(c, &token, &newcomer, &hash, now)?;
-        let (signed_in, more) = actions::begin(c, &member, &account, entrance, &config, now)?;
+        let (signed_in, more) = actions::begin(c, &member, &account, entrance, &own, now)?;
         entries.extend(more);
         Ok((signed_in, entries))
     })
@@ -101,13 +101,13 @@ async fn accept_existing(ctx: &Ctx, request: &HttpRequest, token: &Secret<String
     let (token, known_token) = (token.clone(), pages::known_browser(request));
     let entrance =
         Entrance { old_session: pages::old_session(request), ..Entrance::new(Method::Invitation, origin(ctx)) };
-    let (config, who) = (ctx.kernel.config.clone(), ctx.principal.clone());
+    let (own, who) = (ctx.kernel.clone(), ctx.principal.clone());
     audit::change(&ctx.kernel, &principal, move |c| {
         let entrance = actions::go_on(c, entrance, &who, now)?;
         let Accepted { member, account, mut entries } = invitations::accept_existing(c, &token, &email, now)?;
         let known_token = actions::known(c, known_token, &member.user, now)?;
         let entrance = Entrance { known_token, ..entrance };
-        let (signed_in, more) = actions::begin(c, &member, &account, entrance, &config, now)?;
+        let (signed_in, more) = actions::begin(c, &member, &account, entrance, &own, now)?;
         entries.extend(more);
         Ok((signed_in, entries))
     })

@@ -128,7 +128,7 @@ where
 {
     let now = ctx.kernel.clock.now();
     let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
-    let (config, known) = (ctx.kernel.config.clone(), known_browser(request));
+    let (own, known) = (ctx.kernel.clone(), known_browser(request));
     let (old, out, who) = (old_session(request), signed_out(ctx), ctx.principal.clone());
     let signed_in = audit::change(&ctx.kernel, &ctx.principal, move |c| {
         let (found, account, mut entries) = find(c)?;
@@ -139,7 +139,7 @@ where
         let known_token = actions::known(c, known, &member.user, now)?;
         let entrance = Entrance { old_session: old, known_token, ..Entrance::new(Method::Switch, origin) };
         let entrance = actions::go_on(c, entrance, &who, now)?;
-        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &config, now)?;
+        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &own, now)?;
         entries.extend(begun);
         let urn = users::user_urn(&account.region, Some(account.id), &member.user.id);
         let mut entries: Vec<Entry> = entries.into_iter().map(|entry| entry.by(&urn)).collect();

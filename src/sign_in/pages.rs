@@ -13,7 +13,7 @@ use crate::{
     error::{Error, FieldError, Result},
     principal::PrincipalKind,
     secret::Secret,
-    users::Passwords,
+    users::{self, Passwords},
     web::{Ctx, Form, Page, Query, door, html, html_status, redirect},
 };
 
@@ -149,6 +149,7 @@ struct SetupPage {
     account: String,
     name: String,
     email: String,
+    password_hint: String,
     errors: Vec<FieldError>,
 }
 
@@ -176,6 +177,7 @@ pub(super) async fn setup_form(ctx: Ctx, query: Query<TokenQuery>) -> Result<Htt
         account: String::new(),
         name: String::new(),
         email: String::new(),
+        password_hint: ctx.kernel.db.read(users::password_rules).await?.hint(false),
         errors: Vec::new(),
     })
 }
@@ -192,6 +194,7 @@ pub(super) async fn setup(ctx: Ctx, passwords: Data<Passwords>, input: Form<Setu
                 account: input.account,
                 name: input.name,
                 email: input.email,
+                password_hint: ctx.kernel.db.read(users::password_rules).await?.hint(false),
                 errors,
             },
         ),

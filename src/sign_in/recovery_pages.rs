@@ -63,7 +63,9 @@ pub(super) struct TokenQuery {
 struct ResetPage {
     page: Page,
     token: String,
-    is_open: bool,
+    /// Whose password it is; `None`: the link does not work.
+    email: Option<String>,
+    password_hint: String,
     errors: Vec<FieldError>,
 }
 
@@ -74,9 +76,11 @@ impl ResetPage {
 }
 
 async fn reset_page(ctx: &Ctx, status: StatusCode, token: String, errors: Vec<FieldError>) -> Result<HttpResponse> {
-    let is_open = users::is_reset_open(&ctx.kernel, &token).await?;
-    let status = if is_open { status } else { StatusCode::NOT_FOUND };
-    html_status(status, &ResetPage { page: Page::new(ctx, "Set a new password", ""), token, is_open, errors })
+    let email = users::find_reset(&ctx.kernel, &token).await?;
+    let status = if email.is_some() { status } else { StatusCode::NOT_FOUND };
+    let password_hint = ctx.kernel.db.read(users::password_rules).await?.hint(false);
+    let page = Page::new(ctx, "Set a new password", "");
+    html_status(status, &ResetPage { page, token, email, password_hint, errors })
 }
 
 /// `GET /reset-password`.

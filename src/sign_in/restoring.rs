@@ -6,6 +6,7 @@
 
 use actix_web::HttpResponse;
 use askama::Template;
+use rusqlite::Connection;
 use serde::Deserialize;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     clock::{MINUTE, Time},
     error::{Error, Result},
     kernel::Kernel,
+    notifications::{self, RestoreAsked},
     principal::AccountId,
     secret,
     users::{self, Member},
@@ -83,7 +85,7 @@ pub(super) async fn ask(ctx: Ctx, form: Form<Proof>) -> Result<HttpResponse> {
         .await?;
     let (member, of) = found.filter(|(member, _)| member.is_enabled()).ok_or(Error::NotFound("This account"))?;
     let principal = member.principal(&of, String::new(), ctx.address.ip, ctx.address.request_id.clone());
-    let (by, user) = (principal.urn(), member.user.id.clone());
+    let (by, user, own) = (principal.urn(), member.user.id.clone(), ctx.kernel.clone());
     let said = audit::change(&ctx.kernel, &principal, move |c| {
         // Read again: the appliance may have been handed over while the page was open.
         let member = users::find_member(c, &user, account)?.ok_or(Error::NotFound("This account"))?;
@@ -92,8 +94,27 @@ pub(super) async fn ask(ctx: Ctx, form: Form<Proof>) -> Result<HttpResponse> {
             return Ok(("The account works again. Sign in.", vec![entry]));
         }
         let entry = accounts::ask_to_restore(c, account, &by, now)?;
+        tell_owner(c, &own, &member, &of, now)?;
         Ok(("The owner of the appliance was asked to bring the account back.", vec![entry]))
     })
     .await?;
     Ok(redirect_with("/sign-in", "success", said))
+}
+
+/// Mails the owner of the appliance that somebody waits for them.
+fn tell_owner(c: &Connection, kernel: &Kernel, member: &Member, account: &Account, now: Time) -> Result<()> {
+    // Whoever asks again and again does not fill a mailbox: the first request of a suspension is told.
+    let is_first = account.restore_asked_at.is_none();
+    let Some(owner) = users::find_owner(c)?.filter(|_| is_first) else { return Ok(()) };
+    let kind = "restore-asked";
+    let Some(link) = notifications::notice_link(c, &kernel.config, kind, "/appliance/accounts")? else { return Ok(()) };
+    let told = RestoreAsked {
+        account: &account.alias,
+        account_id: &account.id.to_string(),
+        by: &format!("{} ({})", member.user.name, member.user.email),
+        delete_at: account.purge_at,
+        link: &link,
+    };
+    notifications::notify(c, &kernel.key, told.mail(&owner.email, &owner.locale), now)?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ use super::{
     model::{Member, MemberInput, NewUser, User, UserState, check_email, check_name, fold_email, user_urn},
     passwords::{Comparison, PasswordHash, Passwords, check_password},
     queries, recovery,
+    rules::password_rules,
 };
 use crate::{
     accounts::{self, Account},
@@ -19,7 +20,7 @@ use crate::{
     kernel::Kernel,
     principal::{AccountId, Principal},
     roles::{self, Role},
-    secret::Secret,
+    secret::{MasterKey, Secret},
     sessions,
 };
 
@@ -67,6 +68,7 @@ pub fn create(
 /// Sets a password without asking for the old one, and ends all sessions: for the command line.
 pub fn set_password(
     connection: &Connection,
+    key: &MasterKey,
     region: &str,
     account: Option<AccountId>,
     user: &User,
@@ -74,7 +76,7 @@ pub fn set_password(
     now: Time,
 ) -> Result<Entry> {
     queries::set_password(connection, &user.id, &password.0, now)?;
-    recovery::tell_changed(connection, user, "", now)?;
+    recovery::tell_changed(connection, key, user, "", now)?;
     let ended = sessions::end_all(connection, &user.id, None)?;
     Ok(Entry::new("audit.user_password_reset.v1")
         .subject(user_urn(region, account, &user.id))
@@ -335,9 +337,10 @@ pub(super) async fn change_password(
     new: Secret<String>,
 ) -> Result<usize> {
     let (account, user_id) = (principal.account()?, principal.id.clone());
-    let member = kernel.db.read(move |c| queries::find_member(c, &user_id, account)).await?;
+    let read = move |c: &Connection| Ok((queries::find_member(c, &user_id, account)?, password_rules(c)?));
+    let (member, rules) = kernel.db.read(read).await?;
     let user = member.ok_or(Error::Unauthenticated)?.user;
-    let new_password = check_password("new", &new, &user.email)?;
+    let new_password = check_password("new", &new, &user.email, rules)?;
     if current.expose() == new.expose() {
         return Err(Error::field("new", "This is the password you have now."));
     }
@@ -357,6 +360,7 @@ pub(super) async fn change_password(
     let hash = passwords.hash(new_password).await?;
     let (now, keep) = (kernel.clock.now(), principal.session_id.clone());
     let address = principal.address.map(|ip| ip.to_string()).unwrap_or_default();
+    let key = kernel.key.clone();
     audit::change(kernel, principal, move |c| {
         // Somebody else may have set it meanwhile (the command line): then this request's old password is not right.
         let unchanged = queries::find_member(c, &user.id, account)?
@@ -365,7 +369,7 @@ pub(super) async fn change_password(
             return Err(Error::Conflict("The password was changed elsewhere at the same moment.".into()));
         }
         queries::set_password(c, &user.id, &hash.0, now)?;
-        recovery::tell_changed(c, &user, &address, now)?;
+        recovery::tell_changed(c, &key, &user, &address, now)?;
         let ended = sessions::end_all(c, &user.id, keep.as_deref())?;
         let entry = Entry::new("audit.user_password_changed.v1").subject(subject).detail("sessionsEnded", ended);
         Ok((ended, vec![entry]))

@@ -105,16 +105,20 @@ pub(super) struct ResetLink {
     /// To be handed over by whoever asked; only where no mail is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<String>,
+    /// In the place of `link` when the appliance's own address is not configured: put that in front of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 /// Makes a link by which a user sets a new password, once, within 30 minutes. Only for whoever belongs to this account
 /// alone and holds no more than the caller.
 #[utoipa::path(post, path = "/api/users/{id}/reset-link", tag = "users", params(("id" = String, Path)),
-    responses((status = 200, body = ResetLink), (status = 409, description = "Not without mail or the appliance's address.")))]
+    responses((status = 200, body = ResetLink)))]
 pub(super) async fn reset_link(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     let answer = match recovery::make_reset(&ctx.kernel, &ctx.principal, id.0).await? {
-        Handed::Mailed => ResetLink { mailed: true, link: None },
-        Handed::ToCopy(link) => ResetLink { mailed: false, link: Some(link.as_str().to_owned()) },
+        Handed::Mailed => ResetLink { mailed: true, link: None, path: None },
+        Handed::ToCopy(made) if made.base.is_some() => ResetLink { mailed: false, link: Some(made.text()), path: None },
+        Handed::ToCopy(made) => ResetLink { mailed: false, link: None, path: Some(made.path) },
     };
     Ok(HttpResponse::Ok().json(answer))
 }

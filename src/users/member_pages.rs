@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    notifications::HandedLink,
     principal::AccountId,
     roles::{self, Role},
     web::{
@@ -191,7 +192,7 @@ pub(super) async fn sign_out(ctx: Ctx, id: PathId<String>) -> Result<HttpRespons
 struct LinkPage {
     page: Page,
     member: Member,
-    link: String,
+    link: HandedLink,
 }
 
 /// `POST /users/{id}/reset-link`. A link to copy is in this answer and nowhere else.
@@ -204,7 +205,7 @@ pub(super) async fn reset_link(ctx: Ctx, id: PathId<String>) -> Result<HttpRespo
         Ok(Handed::ToCopy(link)) => {
             let member = find(&ctx, id.0).await?;
             let page = Page::new(&ctx, format!("New password for {}", member.user.name), "users");
-            html(&LinkPage { page, member, link: link.as_str().to_owned() })
+            html(&LinkPage { page, member, link })
         }
         Err(error) => page(&ctx, id.0, None, Some(error)).await,
     }

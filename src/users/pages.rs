@@ -9,6 +9,7 @@ use super::{
     actions::{self, ProfileInput},
     passwords::Passwords,
     queries, recovery,
+    rules::password_rules,
 };
 use crate::{
     accounts,
@@ -40,6 +41,7 @@ struct ProfilePage {
     /// The address that was asked for.
     new_email: String,
     refused: Refused,
+    password_hint: String,
 }
 
 impl ProfilePage {
@@ -58,11 +60,10 @@ struct Entered {
 async fn render(ctx: &Ctx, entered: Entered, error: Option<Error>) -> Result<HttpResponse> {
     let refused = error.map_or_else(|| Ok(Refused::none()), Refused::of)?;
     let (account, user_id, now) = (ctx.principal.account()?, ctx.principal.id.clone(), ctx.kernel.clock.now());
-    let (member, sessions) = ctx
-        .kernel
-        .db
-        .read(move |c| Ok((queries::find_member(c, &user_id, account)?, alive_sessions(c, &user_id, now)?)))
-        .await?;
+    let read = move |c: &Connection| {
+        Ok((queries::find_member(c, &user_id, account)?, alive_sessions(c, &user_id, now)?, password_rules(c)?))
+    };
+    let (member, sessions, rules) = ctx.kernel.db.read(read).await?;
     let member = member.ok_or(Error::Unauthenticated)?;
     let can_mail = recovery::can_mail(&ctx.kernel).await?;
     let user = member.user;
@@ -90,6 +91,7 @@ async fn render(ctx: &Ctx, entered: Entered, error: Option<Error>) -> Result<Htt
             this_session: ctx.principal.session_id.clone().unwrap_or_default(),
             new_email: entered.email,
             refused,
+            password_hint: rules.hint(false),
         },
     )
 }

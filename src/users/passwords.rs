@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{model::fold_email, often_tried::is_often_tried};
+use super::{model::fold_email, often_tried::is_often_tried, rules::PasswordRules};
 use crate::{
     audit::Flood,
     clock::{MINUTE, SECOND, Time},
@@ -25,8 +25,6 @@ use crate::{
     secret::{self, Secret},
 };
 
-/// Characters that a password has at least, as long as there is no second factor (NIST SP 800-63B-4 §3.1.1.1).
-pub const LENGTH_MIN: usize = 15;
 /// Characters that a password has at most. No truncation: more is refused.
 pub const LENGTH_MAX: usize = 256;
 /// Entered passwords beyond this many bytes cannot match and are not even hashed.
@@ -223,7 +221,14 @@ fn compare(entered: &Secret<String>, stored: Option<&str>) -> Result<Comparison>
 
 /// Checks a new password against the rules: length, no control characters, nothing that everybody or anybody who
 /// knows the user would try first. No rules of composition: they make passwords worse (NIST SP 800-63B-4).
-pub fn check_password(field: &str, password: &Secret<String>, email: &str) -> Result<NewPassword> {
+///
+/// `rules`: what the appliance asks for, for somebody without a second factor.
+pub fn check_password(
+    field: &str,
+    password: &Secret<String>,
+    email: &str,
+    rules: PasswordRules,
+) -> Result<NewPassword> {
     let refuse = |message: &str| Err(Error::field(field, message));
     if password.expose().len() > BYTES_MAX {
         return refuse("At most 256 characters.");
@@ -233,8 +238,8 @@ pub fn check_password(field: &str, password: &Secret<String>, email: &str) -> Re
     }
     let text = normalise(password.expose());
     let length = text.chars().count();
-    if length < LENGTH_MIN {
-        return refuse("At least 15 characters. A sentence is easier to remember than a riddle.");
+    if length < rules.chars_min(false) {
+        return refuse(&rules.hint(false));
     }
     if length > LENGTH_MAX {
         return refuse("At most 256 characters.");
@@ -273,7 +278,12 @@ mod tests {
     use super::*;
 
     fn check(password: &str) -> Result<NewPassword> {
-        check_password("password", &Secret::new(password.to_owned()), "ida.marlow@halden.example")
+        check_password(
+            "password",
+            &Secret::new(password.to_owned()),
+            "ida.marlow@halden.example",
+            PasswordRules::default(),
+        )
     }
 
     fn compare_with(entered: &str, stored: &PasswordHash) -> Comparison {

@@ -13,6 +13,7 @@ use super::{
     model::{User, UserState, check_email, fold_email, user_urn},
     passwords::{Comparison, Passwords, check_password},
     queries::{self, Token},
+    rules::password_rules,
 };
 use crate::{
     accounts,
@@ -20,9 +21,9 @@ use crate::{
     clock::{DAY, HOUR, Time},
     error::{Error, Result},
     kernel::Kernel,
-    notifications::{self, Link, PasswordChanged, PasswordReset, VerifyAddress},
+    notifications::{self, AddressChange, HandedLink, PasswordChanged, PasswordReset, VerifyAddress},
     principal::{AccountId, Principal},
-    secret::{self, Secret},
+    secret::{self, MasterKey, Secret},
     sessions,
     web::Address,
 };
@@ -85,10 +86,10 @@ fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<
 
 /// Ends every link of a user whose password was changed, and tells them by mail. The links that prove an address too:
 /// whoever had the old password may have asked for one, and would come back by it.
-pub(super) fn tell_changed(c: &Connection, user: &User, address: &str, now: Time) -> Result<()> {
+pub(super) fn tell_changed(c: &Connection, key: &MasterKey, user: &User, address: &str, now: Time) -> Result<()> {
     queries::end_tokens(c, &user.id, RESET, now)?;
     queries::end_tokens(c, &user.id, VERIFY, now)?;
-    notifications::notify(c, PasswordChanged { at: now, address }.mail(&user.email, &user.locale)?, now)?;
+    notifications::notify(c, key, PasswordChanged { at: now, address }.mail(&user.email, &user.locale), now)?;
     Ok(())
 }
 
@@ -141,7 +142,7 @@ pub fn ask_for_reset(kernel: &Kernel, asking: &Asking, email: &str, address: &Ad
 async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Time) -> Result<()> {
     let region = kernel.config.region.clone();
     let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
-    let (config, ip) = (kernel.config.clone(), address.ip);
+    let (own, ip) = (kernel.clone(), address.ip);
     audit::change(kernel, &stranger, move |c| {
         let Some(user) = queries::find_by_email(c, &folded)? else { return Ok(((), Vec::new())) };
         let entry = about(c, &region, "audit.password_reset_asked.v1", &user)?;
@@ -153,9 +154,9 @@ async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Tim
             return Ok(((), vec![entry.outcome(Outcome::Denied).detail("reason", why)]));
         }
         let token = issue(c, &user, RESET, &user.email, true, PasswordReset::LIFETIME_US, now)?;
-        let link = notifications::link(c, &config, &reset_path(&token))?;
+        let link = notifications::link(c, &own.config, &reset_path(&token))?;
         let mail = PasswordReset { link: &link, asked_at: now, address: ip }.mail(&user.email, &user.locale)?;
-        notifications::enqueue(c, mail, now)?;
+        notifications::enqueue(c, &own.key, mail, now)?;
         Ok(((), vec![entry]))
     })
     .await
@@ -170,12 +171,12 @@ pub enum Handed {
     /// Mailed to the user.
     Mailed,
     /// To be handed over by whoever asked for it; shown once.
-    ToCopy(Link),
+    ToCopy(HandedLink),
 }
 
 /// A link for somebody else's new password, by an administrator who holds at least as much (HOSTILE R04).
 pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: String) -> Result<Handed> {
-    let (who, now, config) = (principal.clone(), kernel.clock.now(), kernel.config.clone());
+    let (who, now, own) = (principal.clone(), kernel.clock.now(), kernel.clone());
     let attempt =
         Entry::new("audit.password_reset_asked.v1").subject(user_urn(&principal.region, principal.account, &id));
     audit::attempt(kernel, principal, attempt, move |c| {
@@ -202,16 +203,17 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
             return Err(Error::TooManyRequests { retry_after_s: 3600 });
         }
         let user = member.user;
-        let is_mailed = notifications::is_configured(c)?;
+        let base = notifications::base_url(c, &own.config)?;
+        let is_mailed = base.is_some() && notifications::is_configured(c)?;
         let token = issue(c, &user, RESET, &user.email, is_mailed, PasswordReset::LIFETIME_US, now)?;
-        let link = notifications::link(c, &config, &reset_path(&token))?;
         let handed = if is_mailed {
+            let link = notifications::link(c, &own.config, &reset_path(&token))?;
             let address = who.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
             let mail = PasswordReset { link: &link, asked_at: now, address }.mail(&user.email, &user.locale)?;
-            notifications::enqueue(c, mail, now)?;
+            notifications::enqueue(c, &own.key, mail, now)?;
             Handed::Mailed
         } else {
-            Handed::ToCopy(link)
+            Handed::ToCopy(HandedLink { base, path: reset_path(&token) })
         };
         let entry = Entry::new("audit.password_reset_asked.v1")
             .subject(user_urn(&who.region, Some(account), &user.id))
@@ -221,10 +223,10 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
     .await
 }
 
-/// Whether a link for a new password works now.
-pub async fn is_reset_open(kernel: &Kernel, token: &str) -> Result<bool> {
+/// The address of the user for whom a link sets a new password, if it works now.
+pub async fn find_reset(kernel: &Kernel, token: &str) -> Result<Option<String>> {
     let (token, now) = (token.to_owned(), kernel.clock.now());
-    kernel.db.read(move |c| Ok(find(c, &token, RESET, now)?.is_some())).await
+    kernel.db.read(move |c| Ok(find(c, &token, RESET, now)?.map(|(user, _)| user.email))).await
 }
 
 /// Sets a new password by a link, once; answers the user's address. All their sessions end, and nobody is signed in.
@@ -237,12 +239,12 @@ pub async fn reset(
 ) -> Result<String> {
     let now = kernel.clock.now();
     let asked = token.clone();
-    let found = kernel.db.read(move |c| find(c, &asked, RESET, now)).await?;
+    let (found, rules) = kernel.db.read(move |c| Ok((find(c, &asked, RESET, now)?, password_rules(c)?))).await?;
     let (user, _) = found.ok_or_else(dead)?;
-    let hash = passwords.hash(check_password("new", &new, &user.email)?).await?;
+    let hash = passwords.hash(check_password("new", &new, &user.email, rules)?).await?;
     let region = kernel.config.region.clone();
     let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
-    let from = address.ip.to_string();
+    let (from, key) = (address.ip.to_string(), kernel.key.clone());
     audit::change(kernel, &stranger, move |c| {
         // Of two at once exactly one finds it: the other's transaction comes after its end.
         let (user, token) = find(c, &token, RESET, now)?.ok_or_else(dead)?;
@@ -254,7 +256,7 @@ pub async fn reset(
         if token.is_mailed {
             queries::set_verified(c, &user.id, now)?;
         }
-        tell_changed(c, &user, &from, now)?;
+        tell_changed(c, &key, &user, &from, now)?;
         let ended = sessions::end_all(c, &user.id, None)?;
         let entry = about(c, &region, "audit.user_password_reset.v1", &user)?
             .detail("sessionsEnded", ended)
@@ -267,13 +269,7 @@ pub async fn reset(
 // --- an address ---
 
 /// Mails a link that proves an address: the user's own, or the one that they want to have.
-fn mail_verification(
-    c: &Connection,
-    config: &crate::config::Config,
-    user: &User,
-    email: &str,
-    now: Time,
-) -> Result<()> {
+fn mail_verification(c: &Connection, kernel: &Kernel, user: &User, email: &str, now: Time) -> Result<()> {
     if !notifications::is_configured(c)? {
         return Err(Error::Conflict(
             "This appliance sends no mail, so an address cannot be proved. Its owner can set mail up.".into(),
@@ -283,22 +279,21 @@ fn mail_verification(
         return Err(Error::TooManyRequests { retry_after_s: 3600 });
     }
     let token = issue(c, user, VERIFY, email, true, VERIFY_US, now)?;
-    let link = notifications::link(c, config, &format!("/verify-email?token={}", token.expose()))?;
+    let link = notifications::link(c, &kernel.config, &format!("/verify-email?token={}", token.expose()))?;
     let mail = VerifyAddress { link: &link, expires_at: now.plus(VERIFY_US) }.mail(email, &user.locale)?;
-    notifications::enqueue(c, mail, now)
+    notifications::enqueue(c, &kernel.key, mail, now)
 }
 
 /// Sends the link that proves the principal's own address again.
 pub(super) async fn verify_own(kernel: &Kernel, principal: &Principal) -> Result<()> {
-    let (id, account, now, config) =
-        (principal.id.clone(), principal.account()?, kernel.clock.now(), kernel.config.clone());
+    let (id, account, now, own) = (principal.id.clone(), principal.account()?, kernel.clock.now(), kernel.clone());
     let region = principal.region.clone();
     audit::change(kernel, principal, move |c| {
         let user = queries::find_member(c, &id, account)?.ok_or(Error::Unauthenticated)?.user;
         if user.email_verified_at.is_some() {
             return Ok(((), Vec::new()));
         }
-        mail_verification(c, &config, &user, &user.email, now)?;
+        mail_verification(c, &own, &user, &user.email, now)?;
         let subject = user_urn(&region, Some(account), &user.id);
         Ok(((), vec![Entry::new("audit.email_verification_sent.v1").subject(subject)]))
     })
@@ -323,16 +318,35 @@ pub(super) async fn change_email(
         wrong_password(kernel, principal, entry.subject(user_urn(&principal.region, Some(account), &user.id))).await?;
         return Err(Error::field("currentForEmail", "This is not your current password."));
     }
-    let (now, config, region) = (kernel.clock.now(), kernel.config.clone(), principal.region.clone());
+    let (now, own, region) = (kernel.clock.now(), kernel.clone(), principal.region.clone());
+    let from = principal.address;
     audit::change(kernel, principal, move |c| {
+        tell_address(c, &own.key, &user, &email, false, from, now)?;
         // An address that somebody has is mailed all the same, without a word here: who it is stays unknown.
-        mail_verification(c, &config, &user, &email, now)?;
+        mail_verification(c, &own, &user, &email, now)?;
         let entry = Entry::new("audit.email_change_asked.v1")
             .subject(user_urn(&region, Some(account), &user.id))
             .changes(json!({"email": user.email}), json!({"email": email}));
         Ok(((), vec![entry]))
     })
     .await
+}
+
+/// Tells the address that a user has that it is asked to be another one, or was theirs: whoever took over a session must not
+/// take the user along in silence.
+fn tell_address(
+    c: &Connection,
+    key: &MasterKey,
+    user: &User,
+    new: &str,
+    is_done: bool,
+    from: Option<std::net::IpAddr>,
+    now: Time,
+) -> Result<()> {
+    let address = from.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    let mail = AddressChange { new, is_done, at: now, address };
+    notifications::notify(c, key, mail.mail(&user.email, &user.locale), now)?;
+    Ok(())
 }
 
 /// The address that a link proves, if it works now.
@@ -344,7 +358,7 @@ pub async fn find_verification(kernel: &Kernel, token: &str) -> Result<Option<St
 /// Takes an address as proved; answers it.
 pub async fn verify(kernel: &Kernel, token: String, address: &Address) -> Result<String> {
     let now = kernel.clock.now();
-    let region = kernel.config.region.clone();
+    let (region, key, from) = (kernel.config.region.clone(), kernel.key.clone(), address.ip);
     let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
     audit::change(kernel, &stranger, move |c| {
         let (user, token) = find(c, &token, VERIFY, now)?.ok_or_else(dead)?;
@@ -362,11 +376,36 @@ pub async fn verify(kernel: &Kernel, token: String, address: &Address) -> Result
         }
         // Links that went to the old address are worth nothing any more.
         queries::end_tokens(c, &user.id, RESET, now)?;
+        tell_address(c, &key, &user, &token.email, true, Some(from), now)?;
         let entry = about(c, &region, "audit.user_email_changed.v1", &user)?
             .changes(json!({"email": user.email}), json!({"email": token.email}));
         Ok((token.email, vec![entry]))
     })
     .await
+}
+
+/// Gives a user another address without asking for anything: for the command line, when nobody reads the old one any more.
+/// Nothing that was sent to the old address works after that, nor does who is signed in stay so.
+pub fn set_email(
+    c: &Connection,
+    region: &str,
+    account: Option<AccountId>,
+    user: &User,
+    email: &str,
+    now: Time,
+) -> Result<Entry> {
+    let folded = fold_email(email);
+    let is_anothers = queries::find_by_email(c, &folded)?.is_some_and(|other| other.id != user.id);
+    if is_anothers || !queries::set_email(c, &user.id, email, &folded, None)? {
+        return Err(Error::field("to", "Another user has this address."));
+    }
+    queries::end_tokens(c, &user.id, RESET, now)?;
+    queries::end_tokens(c, &user.id, VERIFY, now)?;
+    let ended = sessions::end_all(c, &user.id, None)?;
+    Ok(Entry::new("audit.user_email_changed.v1")
+        .subject(user_urn(region, account, &user.id))
+        .changes(json!({"email": user.email}), json!({"email": email}))
+        .detail("sessionsEnded", ended))
 }
 
 /// Puts on the record that somebody in a session did not know its user's password.
@@ -394,19 +433,20 @@ pub(super) async fn hand_over(
         return Err(Error::field("current", "This is not your current password."));
     }
     let (folded, now, region) = (fold_email(email), kernel.clock.now(), principal.region.clone());
+    let key = kernel.key.clone();
     audit::change(kernel, principal, move |c| {
         // Of two at once the second is not the owner's any more.
         if queries::find_owner(c)?.is_none_or(|present| present.id != owner.id) {
             return Err(Error::Forbidden("You do not own this appliance any more.".into()));
         }
-        Ok(((), set_owner(c, &region, &folded, now)?))
+        Ok(((), set_owner(c, &key, &region, &folded, now)?))
     })
     .await
 }
 
 /// Makes the user with this address (folded) the owner of the appliance; both sign in anew. It is on the record of an account
 /// of each of them.
-pub fn set_owner(c: &Connection, region: &str, email_folded: &str, now: Time) -> Result<Vec<Entry>> {
+pub fn set_owner(c: &Connection, key: &MasterKey, region: &str, email_folded: &str, now: Time) -> Result<Vec<Entry>> {
     let to = queries::find_by_email(c, email_folded)?
         .filter(|user| user.state == UserState::Enabled)
         .ok_or_else(|| Error::field("email", "There is no user with this address who can sign in."))?;
@@ -435,7 +475,7 @@ pub fn set_owner(c: &Connection, region: &str, email_folded: &str, now: Time) ->
         at: now,
     };
     for user in from.iter().chain([&to]) {
-        notifications::notify(c, confirmed.mail(&user.email, &user.locale)?, now)?;
+        notifications::notify(c, key, confirmed.mail(&user.email, &user.locale), now)?;
     }
     let after = user_urn(region, None, &to.id);
     let changes = (json!({"owner": before}), json!({"owner": after}));

@@ -61,6 +61,10 @@ pub trait Gate: Send + Sync {
     fn denied(&self, principal: Principal, refusal: Refusal) -> BoxFuture<'_, ()>;
     /// The number of the newest audit record of their account: it changes with everything that is changed there.
     fn newest_record(&self, principal: Principal) -> BoxFuture<'_, Result<i64>>;
+    /// How people reach the console, without a slash at the end, if that is set. Never taken from a request.
+    fn base_url(&self) -> BoxFuture<'_, Result<Option<String>>> {
+        Box::pin(async { Ok(None) })
+    }
     /// What is to be shown around every page of theirs. A page must not fail because of it.
     fn surroundings(&self, _principal: Principal) -> BoxFuture<'_, Surroundings> {
         Box::pin(async { Surroundings::default() })

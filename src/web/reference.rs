@@ -285,16 +285,12 @@ struct ReferencePage<'a> {
 
 /// `GET /docs/api`.
 pub async fn page(ctx: Ctx, web: Data<Web>) -> Result<HttpResponse> {
-    let config = &ctx.kernel.config;
-    let base = match &config.base_url {
-        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-        None => "https://bailiwick.example.org".into(),
-    };
+    let base = web.gate.base_url().await?.unwrap_or_else(|| "https://bailiwick.example.org".into());
     html(&ReferencePage {
         page: Page::new(&ctx, "API reference", "api-keys"),
         reference: &web.reference,
         base,
-        rate: config.api_rate_per_minute,
+        rate: ctx.kernel.config.api_rate_per_minute,
         curl: include_str!("../../static/examples/audit-log.sh"),
         python: include_str!("../../static/examples/audit-log.py"),
     })

@@ -42,6 +42,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("/settings/account/delete", "account-delete-demo"),
     ("/appliance/accounts", "appliance-accounts-demo"),
     ("/appliance/owner", "appliance-owner-demo"),
+    ("/appliance/passwords", "appliance-passwords-demo"),
 ];
 
 /// Width and colour scheme of every look: 1280 px and 360 px, light and dark.

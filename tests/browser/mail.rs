@@ -77,18 +77,18 @@ async fn mail_is_set_up_and_tested_in_the_console_and_its_queue_is_seen() {
     sink.refuse_next("never@acme.example", "550 5.1.1 The e-mail account that you tried to reach does not exist");
     sink.refuse_next("gone@acme.example", "550 5.1.1 no such user");
     let (kernel, now) = (app.app.kernel.clone(), app.app.kernel.clock.now());
-    let config = kernel.config.clone();
+    let (config, key) = (kernel.config.clone(), kernel.key.clone());
     let write = move |c: &rusqlite::Connection| {
         let link =
             notifications::link(c, &config, "/invitations/accept?token=3q2nXo0aS1b9fV4yUeKk7JwLr8ZtCp6hQmNdGxEiBvY")?;
         let (account, inviter, role, expires_at) = ("acme", "Ida Marlow", "Operator", now.plus(7 * DAY));
         let invitation = Invitation { account, inviter, role, link: &link, expires_at };
         let reset = PasswordReset { link: &link, asked_at: now, address: [192, 0, 2, 7].into() };
-        notifications::enqueue(c, TestMail { by: "Ida", at: now }.mail("later@acme.example", "en")?, now)?;
-        notifications::enqueue(c, TestMail { by: "Ida", at: now }.mail("never@acme.example", "en")?, now)?;
-        notifications::enqueue(c, invitation.mail("gone@acme.example", "en")?, now)?;
-        notifications::enqueue(c, invitation.mail("new@acme.example", "en")?, now)?;
-        notifications::enqueue(c, reset.mail("ida@acme.example", "en")?, now)
+        notifications::enqueue(c, &key, TestMail { by: "Ida", at: now }.mail("later@acme.example", "en")?, now)?;
+        notifications::enqueue(c, &key, TestMail { by: "Ida", at: now }.mail("never@acme.example", "en")?, now)?;
+        notifications::enqueue(c, &key, invitation.mail("gone@acme.example", "en")?, now)?;
+        notifications::enqueue(c, &key, invitation.mail("new@acme.example", "en")?, now)?;
+        notifications::enqueue(c, &key, reset.mail("ida@acme.example", "en")?, now)
     };
     kernel.db.write(write).await.expect("queued");
     let (invited, reset) = tokio::task::spawn_blocking(move || {
@@ -96,6 +96,10 @@ async fn mail_is_set_up_and_tested_in_the_console_and_its_queue_is_seen() {
     })
     .await
     .expect("two mails");
+    // The server has them a moment before the queue knows.
+    while app.count("SELECT count(*) FROM mail_outbox WHERE state = 'sent'") < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     browser.goto(&at("/settings/mail")).await;
     assert_eq!(browser.find_all("table[aria-label='Waiting mails'] tbody tr").await.len(), 1);
     assert_eq!(browser.find_all("table[aria-label='Failed mails'] tbody tr").await.len(), 2);

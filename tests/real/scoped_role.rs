@@ -60,7 +60,8 @@ fn add_user(appliance: &Appliance, role: &'static str) {
     let layer = Layer { data_dir: Some(appliance.data_dir()), ..Layer::default() };
     let app = App::open(layer.finish().expect("a configuration"), Clock::System, false).expect("an appliance");
     let password =
-        users::check_password("password", &Secret::new(ADMIN_PASSWORD.into()), EMAIL).expect("a fine password");
+        users::check_password("password", &Secret::new(ADMIN_PASSWORD.into()), EMAIL, users::PasswordRules::default())
+            .expect("a fine password");
     let (hash, now) = (password.hash_blocking().expect("hashed"), app.kernel.clock.now());
     let write = move |c: &rusqlite::Connection| {
         let account = accounts::list(c)?.remove(0);

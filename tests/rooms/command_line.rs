@@ -271,6 +271,43 @@ fn break_glass_sets_a_password_and_is_on_the_record() {
 }
 
 #[test]
+fn an_account_is_exported_into_a_file_of_its_own() {
+    let (_dir, data) = initialised();
+    let file = data.with_file_name("acme.jsonl");
+    let path = file.to_str().expect("text");
+    let said = ok(&run(&data, &["admin", "export-account", "--account", "acme", "--out", path]));
+    assert!(said.contains(path), "{said}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("a file").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let export = std::fs::read_to_string(&file).expect("read");
+    assert!(export.lines().next().expect("a line").contains("\"alias\":\"acme\""), "{export}");
+    assert!(export.lines().last().expect("a line").starts_with("{\"end\":true,"), "{export}");
+    assert!(export.contains(EMAIL) && !export.contains("$argon2"), "{export}");
+    assert!(export.contains("audit.account_exported.v1"), "the export says that it was made");
+    let again = run(&data, &["admin", "export-account", "--account", "acme", "--out", path]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(err(&again).contains("an existing one is kept"), "{}", err(&again));
+    assert_eq!(std::fs::read_to_string(&file).expect("read"), export);
+    ok(&run(&data, &["audit", "verify"]));
+}
+
+#[test]
+fn set_email_gives_a_user_another_address() {
+    let (_dir, data) = initialised();
+    let taken = run(&data, &["admin", "set-email", "--email", EMAIL, "--to", "not an address"]);
+    assert_eq!(taken.status.code(), Some(1));
+    ok(&run(&data, &["admin", "set-email", "--email", EMAIL, "--to", "ida@new.example"]));
+    let unknown = run(&data, &["admin", "reset-password", "--email", EMAIL]);
+    assert_eq!(unknown.status.code(), Some(1));
+    ok(&run(&data, &["admin", "reset-password", "--email", "ida@new.example"]));
+    let database = rusqlite::Connection::open(data.join("bailiwick.db")).expect("opened");
+    let sql = "SELECT principal_urn FROM audit_record WHERE type = 'audit.user_email_changed.v1'";
+    let by: String = database.query_row(sql, [], |row| row.get(0)).expect("a record");
+    assert!(by.contains(":cli/"), "{by}");
+    ok(&run(&data, &["audit", "verify"]));
+}
+
+#[test]
 fn plain_http_beyond_loopback_and_a_misspelt_setting_are_refused() {
     let (_dir, data) = initialised();
     let output = run(&data, &["serve", "--listen", "0.0.0.0:0", "--plain-http"]);

@@ -22,6 +22,9 @@ mod invitation_ends;
 mod invitations;
 mod japanese;
 mod mail;
+mod notices;
+mod owned;
+mod password_rules;
 mod profile;
 mod roles;
 mod setup;
@@ -291,7 +294,12 @@ impl Drop for TestApp {
 fn hashed() -> members::PasswordHash {
     static HASH: std::sync::OnceLock<members::PasswordHash> = std::sync::OnceLock::new();
     HASH.get_or_init(|| {
-        let password = members::check_password("password", &Secret::new(PASSWORD.into()), "x@y.example");
+        let password = members::check_password(
+            "password",
+            &Secret::new(PASSWORD.into()),
+            "x@y.example",
+            members::PasswordRules::default(),
+        );
         password.expect("a fine password").hash_blocking().expect("hashed")
     })
     .clone()

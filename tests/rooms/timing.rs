@@ -65,7 +65,8 @@ async fn the_time_of_an_answer_tells_no_stranger_who_has_a_user() {
         let token = browser.token("/sign-in").await;
         let unknown = format!("user{number}@acme.example");
         let email = [EMAIL, "disabled@acme.example", &unknown][kind];
-        let fields = [("csrf", token.as_str()), ("email", email), ("password", "not the password at all"), ("next", "")];
+        let fields =
+            [("csrf", token.as_str()), ("email", email), ("password", "not the password at all"), ("next", "")];
         let begun = Instant::now();
         assert_eq!(browser.post_raw("/sign-in", &fields, &[]).await.status(), 422);
         begun.elapsed()
@@ -89,7 +90,8 @@ async fn the_time_of_an_answer_tells_no_stranger_which_keys_there_are() {
     assert_alike(3, async |number, kind| {
         let unknown = format!("01890000-0000-7000-8000-{number:012}");
         let id = [&known, &locked, &unknown][kind];
-        let request = api.http.get(format!("{}/api/accounts", api.base)).header("authorization", format!("ApiKey {id}:{secret}"));
+        let request =
+            api.http.get(format!("{}/api/accounts", api.base)).header("authorization", format!("ApiKey {id}:{secret}"));
         let begun = Instant::now();
         let answer = request.send().await.expect("answered");
         let took = begun.elapsed();
