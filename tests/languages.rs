@@ -67,6 +67,13 @@ const NOT_SHOWN_TEXTS: &[&str] = &[
     "it has expired",
     "whoever sent it may not give its role any more",
     "three links were made in the last hour",
+    // Labels of metrics.
+    "no mail can be sent to the address",
+    "no mail is set up",
+    "the queue is full",
+    "the console has no address",
+    // The description of the API, which is English.
+    "The first line says what it is; each other one is a row as `{}`; the last one holds how many rows there are and the SHA-256 of all lines before it.",
     // What only the log or the schedule's own record says.
     "{} keys expire soon and were told",
     "{} invitations have expired",

@@ -15,7 +15,7 @@ pub const OWNED: &[Table] = &[
     Table {
         name: "task",
         sql: r#"SELECT id, request_id, account_id, directory_id, identity_id, external_id, name, user_name, action, state,
-                     error, next_step, before AS "before:json", after AS "after:json", was_so, can_undo, attempts,
+                     error, error_in_part, next_step, before AS "before:json", after AS "after:json", was_so, can_undo, attempts,
                      due_at, give_up_at, sent_at, accepted_at, observed_at, finished_at, inverse_of, drift_at, drift
               FROM task
               WHERE account_id = :account"#,

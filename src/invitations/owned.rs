@@ -6,7 +6,8 @@ use crate::owned::Table;
 pub const OWNED: &[Table] = &[Table {
     name: "invitation",
     sql: "SELECT id, account_id, email, email_folded, role_id, state, is_mailed, invited_by, inviter_name,
-                     lifetime_days, created_at, last_sent_at, sent_count, expires_at, ended_at, accepted_by, refusals
+                     lifetime_days, created_at, last_sent_at, sent_count, expires_at, ended_at, accepted_by, inviter_id,
+                     refusals
               FROM invitation
               WHERE account_id = :account",
 }];
