@@ -10,9 +10,10 @@ use std::{borrow::Borrow, fmt::Display, net::IpAddr};
 
 use askama::Template;
 
-use super::model::{Link, Mail, check_address, is_hidden};
+use super::model::{Link, Mail, check_address};
 use crate::{
     clock::{MINUTE, Time},
+    email,
     error::{Error, Result},
     language::Language,
 };
@@ -24,7 +25,8 @@ const NAME_CHARS_MAX: usize = 80;
 /// click on: mail programs make links of whatever looks like one.
 fn plain(name: impl std::fmt::Display) -> String {
     let name = name.to_string();
-    let mut out: String = name.chars().map(|c| if is_hidden(c) { ' ' } else { c }).take(NAME_CHARS_MAX).collect();
+    let mut out: String =
+        name.chars().map(|c| if email::is_hidden(c) { ' ' } else { c }).take(NAME_CHARS_MAX).collect();
     if name.chars().count() > NAME_CHARS_MAX {
         out.push('…');
     }

@@ -230,12 +230,10 @@ pub(super) async fn sign_in(
         (Comparison::Right { .. }, _, Some((_, account))) if !account.is_active() => Some("the account is suspended"),
         (Comparison::Right { .. }, ..) => None,
     };
-    // The password was right: whoever may ask for the account back is told how.
+    // The password was right: they are told why they do not come in, and whoever may ask for the account back is told how.
     let suspended = match (&compared, &found.user, &found.member) {
         (Comparison::Right { .. }, Some(user), Some((member, account)))
-            if user.state == users::UserState::Enabled
-                && !account.is_active()
-                && (member.role.is_administrator() || user.is_owner) =>
+            if user.state == users::UserState::Enabled && !account.is_active() =>
         {
             Some(Attempt::Suspended(restoring::proof(kernel, member, account, now)))
         }
@@ -359,6 +357,7 @@ pub(super) fn begin(
     let user_id = &member.user.id;
     let session = sessions::begin(connection, user_id, account.id, &origin, proved_at.unwrap_or(now), now)?;
     users::note_sign_in(connection, user_id, now)?;
+    users::note_activity(connection, user_id, account.id, now)?;
     let is_new_browser = known_token.is_none();
     let browser_token = known_token.unwrap_or_else(secret::random_token);
     let browser_hash = secret::sha256(browser_token.expose().as_bytes());

@@ -40,6 +40,8 @@ pub(super) struct Proof {
     purge_at: Option<Time>,
     #[serde(skip)]
     is_owner: bool,
+    #[serde(skip)]
+    may_ask: bool,
 }
 
 fn seal(kernel: &Kernel, user: &str, account: &str, until: i64) -> String {
@@ -50,9 +52,11 @@ fn seal(kernel: &Kernel, user: &str, account: &str, until: i64) -> String {
 /// Of somebody whose password was right a moment ago.
 pub(super) fn proof(kernel: &Kernel, member: &Member, account: &Account, now: Time) -> Proof {
     let (user, id, until) = (member.user.id.clone(), account.id.to_string(), now.plus(PROOF_US).0);
-    let seal = seal(kernel, &user, &id, until);
     let (alias, purge_at, is_owner) = (account.alias.clone(), account.purge_at, member.user.is_owner);
-    Proof { user, account: id, until, seal, alias, purge_at, is_owner }
+    let may_ask = is_owner || member.role.is_administrator();
+    // Without a seal it proves nothing.
+    let seal = if may_ask { seal(kernel, &user, &id, until) } else { String::new() };
+    Proof { user, account: id, until, seal, alias, purge_at, is_owner, may_ask }
 }
 
 #[derive(Template)]
@@ -62,7 +66,7 @@ struct SuspendedPage {
     proof: Proof,
 }
 
-/// Says why nobody comes in, and offers to ask.
+/// Says why nobody comes in, and offers those who administer the account to ask for it.
 pub(super) fn page(ctx: &Ctx, proof: Proof) -> Result<HttpResponse> {
     let page = Page::new(ctx, "This account is suspended", "");
     html_status(actix_web::http::StatusCode::FORBIDDEN, &SuspendedPage { page, proof })

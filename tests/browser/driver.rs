@@ -255,7 +255,12 @@ impl Browser {
 
     /// Writes what is shown, the whole page down to its end, to `target/screenshots/NAME.png`.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
-        let shot = self.devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true})).await;
+        // By the layout's own width: what is left beside a scroll bar would cut the right edge off.
+        let [width, height] =
+            ["innerWidth", "document.documentElement.scrollHeight"].map(|what| format!("return {what}"));
+        let (width, height) = (self.script(&width).await, self.script(&height).await);
+        let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
+        let shot = self.devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true, "clip": clip})).await;
         let image = STANDARD.decode(shot["data"].as_str().expect("an image")).unwrap();
         let folder = screenshots_folder();
         std::fs::create_dir_all(&folder).unwrap();

@@ -97,7 +97,9 @@ async fn mail_is_set_up_and_tested_in_the_console_and_its_queue_is_seen() {
     .await
     .expect("two mails");
     // The server has them a moment before the queue knows.
+    let begun = std::time::Instant::now();
     while app.count("SELECT count(*) FROM mail_outbox WHERE state = 'sent'") < 2 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{}", queue(&app));
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     browser.goto(&at("/settings/mail")).await;
@@ -113,4 +115,11 @@ async fn mail_is_set_up_and_tested_in_the_console_and_its_queue_is_seen() {
         look(&browser, &format!("file://{}", path.display()), name, &mut faults).await;
     }
     assert!(faults.is_empty(), "{} faults:\n  {}", faults.len(), faults.join("\n  "));
+}
+
+/// How every mail of the queue stands.
+fn queue(app: &TestApp) -> String {
+    let sql = "SELECT group_concat(kind || ' is ' || state || ' ' || ifnull(error, ''), '; ') FROM mail_outbox";
+    let found = app.app.kernel.db.read_blocking(|c| Ok(c.query_row(sql, [], |row| row.get::<_, String>(0))?));
+    found.expect("read")
 }
