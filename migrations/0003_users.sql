@@ -48,7 +48,11 @@ CREATE TABLE user_token (
     -- It was mailed to that address: whoever has it reads what is sent there.
     is_mailed  INTEGER NOT NULL CHECK (is_mailed IN (0, 1)),
     created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    -- Of a link that was handed over: in which account, and the member who did; NULL: a key of the machine's.
+    account_id INTEGER,
+    made_by    TEXT,
+    CHECK ((is_mailed = 0) = (account_id IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX user_token_of_user ON user_token (user_id, purpose, created_at);

@@ -16,8 +16,8 @@ CREATE TABLE invitation (
     -- Who made it: URN, and the name of then.
     invited_by    TEXT    NOT NULL,
     inviter_name  TEXT    NOT NULL,
-    -- The member it hangs on: it lets nobody in when they may not give its role any more. NULL: made at the command line, or
-    -- by a key that was.
+    -- The member it hangs on, also by way of a key that they answer for: it lets nobody in when they may not give its role any
+    -- more. NULL: it was made by a key that nobody answers for.
     inviter_id    TEXT,
     lifetime_days INTEGER NOT NULL CHECK (lifetime_days BETWEEN 1 AND 30),
     created_at    INTEGER NOT NULL,

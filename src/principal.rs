@@ -287,6 +287,8 @@ pub struct PrincipalParts {
     /// The human behind it, as far as one is known: a user's own id, of a key the user who made it. Two principals with the
     /// same one are no two persons.
     pub person: String,
+    /// The user without whom they could do nothing: a user themselves, of a key whoever answers for it. `None`: nobody.
+    pub answerer: Option<String>,
     /// How the console shows them: a name or an alias.
     pub name: String,
     /// Users only.
@@ -328,6 +330,7 @@ impl Principal {
             region: region.to_owned(),
             id: id.to_owned(),
             person: id.to_owned(),
+            answerer: None,
             name: id.to_owned(),
             email: String::new(),
             role_id: String::new(),
@@ -418,6 +421,11 @@ impl Principal {
             Permission::Needs(service, level) => self.scope.is_none() && self.rights.allows(service, level),
             Permission::InPart(service, level) => self.rights.allows(service, level),
         }
+    }
+
+    /// Whether they may do everything there is in their account, in all of it.
+    pub fn holds_everything(&self) -> bool {
+        self.scope.is_none() && self.rights.includes(&Rights::all(Level::Full))
     }
 
     /// What somebody is told whom [`allows`](Self::allows) refuses.

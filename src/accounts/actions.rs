@@ -15,7 +15,7 @@ use crate::{
     kernel::{BoxFuture, Kernel},
     notifications::{self, AccountDeletion, AccountSuspended},
     owned::Table,
-    principal::{AccountId, Level, Principal, Rights},
+    principal::{AccountId, Principal},
     secret::MasterKey,
     sessions,
 };
@@ -101,18 +101,13 @@ fn tell_suspended(
     Ok(())
 }
 
-/// Whether somebody holds everything in their account.
-pub(super) fn holds_everything(principal: &Principal) -> bool {
-    principal.scope.is_none() && principal.rights.includes(&Rights::all(Level::Full))
-}
-
 /// Deletes the principal's account: suspended at once, gone for good after [`GRACE_US`]. `confirm` is its alias.
 pub(super) async fn delete(kernel: &Kernel, principal: &Principal, confirm: &str) -> Result<Account> {
     let (id, who, now, confirm) =
         (principal.account()?, principal.clone(), kernel.clock.now(), confirm.trim().to_owned());
     let (attempt, key) = (Entry::new("audit.account_deleted.v1"), kernel.key.clone());
     audit::attempt(kernel, principal, attempt, move |c| {
-        if !holds_everything(&who) {
+        if !who.holds_everything() {
             return Err(Error::Forbidden("Only somebody who may do everything in this account can delete it.".into()));
         }
         let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
@@ -167,14 +162,17 @@ pub(super) async fn set_state(
     .await
 }
 
-/// Asks the owner of the appliance to bring an account back.
-pub fn ask_to_restore(c: &Connection, id: AccountId, by: &str, now: Time) -> Result<Entry> {
+/// Asks the owner of the appliance to bring an account back; `None` when they were asked already.
+pub fn ask_to_restore(c: &Connection, id: AccountId, by: &str, now: Time) -> Result<Option<Entry>> {
     let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
     if account.is_active() {
         return Err(Error::Conflict("This account is in use again. Sign in.".into()));
     }
+    if account.restore_asked_at.is_some() {
+        return Ok(None);
+    }
     queries::ask_to_restore(c, id, by, now)?;
-    Ok(Entry::new("audit.account_restore_asked.v1").account(id).subject(account_urn(&account)))
+    Ok(Some(Entry::new("audit.account_restore_asked.v1").account(id).subject(account_urn(&account))))
 }
 
 /// Sets how many accounts a user other than the owner may have made.
@@ -235,13 +233,21 @@ pub async fn purge_due(kernel: &Kernel, belongings: &Belongings) -> Result<usize
 /// `false` when it was brought back before anything of it was touched.
 async fn purge(kernel: &Kernel, belongings: &Belongings, account: Account, now: Time) -> Result<bool> {
     let id = account.id;
-    if !kernel.db.write(move |c| queries::begin_purge(c, id, now)).await? {
+    let principal = Principal::scheduler(&kernel.config.region, id);
+    let begun = account.clone();
+    let goes_on = audit::change(kernel, &principal, move |c| {
+        let goes_on = queries::begin_purge(c, id, now)?;
+        // Once, however often it is interrupted: from here on there is no way back.
+        let is_first = goes_on && !begun.is_purging;
+        let entry = Entry::new("audit.account_purge_begun.v1").subject(account_urn(&begun));
+        Ok((goes_on, is_first.then_some(entry).into_iter().collect()))
+    });
+    if !goes_on.await? {
         return Ok(false);
     }
     for purge in belongings.rooms.iter().filter_map(|room| room.purge.as_ref()) {
         purge(id).await?;
     }
-    let principal = Principal::scheduler(&kernel.config.region, id);
     audit::change(kernel, &principal, move |c| {
         queries::delete(c, id)?;
         let entry = Entry::new("audit.account_purged.v1").subject(account_urn(&account));

@@ -86,7 +86,7 @@ async fn page(ctx: &Ctx, form: Option<AccountForm>, refused: Refused) -> Result<
     let page = Page::new(ctx, "Account", "account");
     let template = SettingsPage {
         is_open: page.may("settings", "full"),
-        may_delete: actions::holds_everything(&ctx.principal),
+        may_delete: ctx.principal.holds_everything(),
         page,
         form: form.unwrap_or_else(|| AccountForm::of(&account)),
         account,

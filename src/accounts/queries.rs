@@ -229,9 +229,10 @@ pub fn count_by_maker(connection: &Connection, user_id: &str) -> Result<i64> {
         .query_row([user_id], |row| row.get(0))?)
 }
 
-/// For how many days each account keeps the past of its directories.
+/// For how many days each account keeps the past of its directories; not those that are being deleted for good.
 pub fn history_days(connection: &Connection) -> Result<Vec<(AccountId, i64)>> {
-    let mut statement = connection.prepare_cached("SELECT id, history_days FROM account ORDER BY id")?;
+    let mut statement =
+        connection.prepare_cached("SELECT id, history_days FROM account WHERE is_purging = 0 ORDER BY id")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -13,7 +13,7 @@ use crate::{
     clock::Time,
     error::{Error, FieldError, Result},
     kernel::Kernel,
-    principal::{AccountId, Level, Principal, PrincipalKind, Rights, urn},
+    principal::{AccountId, Principal, PrincipalKind, urn},
     roles,
     secret::{self, Secret},
 };
@@ -74,14 +74,9 @@ fn check_grant(connection: &Connection, principal: &Principal, role_id: &str) ->
     roles::check_grant(principal, &role.ok_or_else(|| Error::field("roleId", "There is no such role."))?)
 }
 
-/// Whether somebody has everything there is in an account.
-pub(super) fn has_everything(principal: &Principal) -> bool {
-    principal.scope.is_none() && principal.rights.includes(&Rights::all(Level::Full))
-}
-
 /// A key that never ends can only be made by those who may do everything.
 fn check_never(principal: &Principal) -> Result<()> {
-    if has_everything(principal) {
+    if principal.holds_everything() {
         return Ok(());
     }
     Err(Error::Forbidden("Only the role full-access can make a key that never expires.".into()))
@@ -89,7 +84,7 @@ fn check_never(principal: &Principal) -> Result<()> {
 
 /// Leave to administer comes from a person, never from a key (HOSTILE R08).
 fn check_gives_leave(principal: &Principal) -> Result<()> {
-    if principal.kind == PrincipalKind::User && has_everything(principal) {
+    if principal.kind == PrincipalKind::User && principal.holds_everything() {
         return Ok(());
     }
     Err(Error::Forbidden(

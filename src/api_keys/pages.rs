@@ -68,7 +68,7 @@ impl ListPage {
 }
 
 fn is_full_user(ctx: &Ctx) -> bool {
-    ctx.principal.kind == PrincipalKind::User && actions::has_everything(&ctx.principal)
+    ctx.principal.kind == PrincipalKind::User && ctx.principal.holds_everything()
 }
 
 pub(super) async fn list(ctx: Ctx, query: Query<KeyQuery>) -> Result<HttpResponse> {
@@ -291,7 +291,7 @@ async fn form_page(ctx: &Ctx, form: KeyForm, shown: Option<Shown>, refused: Refu
             roles,
             locales: &accounts::LOCALES,
             time_zones: accounts::time_zones(),
-            may_never: actions::has_everything(&ctx.principal),
+            may_never: ctx.principal.holds_everything(),
             offers_leave: is_full_user(ctx),
             lets_keys_administer,
             refused,

@@ -11,6 +11,7 @@ use super::{
     actions::{CreatedKey, DrawnSecret, answering_user, changeable, shown_to},
     model::key_urn,
     queries,
+    standing::Standing,
 };
 use crate::{
     audit::{self, Entry},
@@ -61,6 +62,9 @@ pub(super) async fn rotate(
                 "This key was rotated meanwhile. Look at it before you rotate it again.".into(),
             ));
         }
+        // The old secret of somebody who is not to use it any more does not come back to life for the overlap.
+        let is_orphaned = Standing::of(c, before.clone(), now)?.answerer.is_missing();
+        let ends_at = if is_orphaned { now } else { ends_at };
         let drawn = DrawnSecret::draw();
         let person = shown_to(&who, &id);
         let answered_by = answering_user(c, &who)?.or_else(|| before.answered_by.clone());

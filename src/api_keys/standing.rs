@@ -49,9 +49,14 @@ impl Answerer {
     /// What a key with this role may do: what both may, its role and that of whoever answers for it. Two different parts of
     /// an account have nothing in common that could be told cheaply and surely, so nothing is left of them.
     pub(super) fn narrow(&self, role: &Role) -> (Rights, Option<Arc<Scope>>) {
-        let Self::Present(_, theirs) = self else { return (role.rights, role.scope.clone()) };
-        let common = role.rights.common(&theirs.rights);
-        match (&role.scope, &theirs.scope) {
+        self.narrow_again((role.rights, role.scope.clone()))
+    }
+
+    /// The same of what is left already.
+    pub(super) fn narrow_again(&self, (rights, scope): (Rights, Option<Arc<Scope>>)) -> (Rights, Option<Arc<Scope>>) {
+        let Self::Present(_, theirs) = self else { return (rights, scope) };
+        let common = rights.common(&theirs.rights);
+        match (&scope, &theirs.scope) {
             (own, None) => (common, own.clone()),
             (None, theirs) => (common, theirs.clone()),
             (Some(own), Some(theirs)) if own == theirs => (common, Some(own.clone())),
@@ -82,6 +87,16 @@ pub(super) fn answerer(connection: &Connection, account: AccountId, user: Option
         Some(member) if member.is_enabled() => Answerer::Present(member.user.name, member.role),
         Some(member) => Answerer::Disabled(member.user.name),
     })
+}
+
+/// Whoever was shown a secret, as the one who answers for its use: an old secret does no more than they may, whoever answers
+/// for the key by now.
+pub(super) fn holder(connection: &Connection, account: AccountId, shown_to: &str) -> Result<Answerer> {
+    match users::find(connection, shown_to)? {
+        // Nobody known was shown it: that was at the machine.
+        None => Ok(Answerer::Machine),
+        Some(_) => answerer(connection, account, Some(shown_to)),
+    }
 }
 
 /// A key, who answers for it, and how it stands because of both.

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::{
     model::{Administers, ApiKey, held_by_key},
     queries::{self, StoredKey},
-    standing::answerer,
+    standing::{Answerer, answerer, holder},
 };
 use crate::{
     accounts::{self, Account},
@@ -71,6 +71,11 @@ fn judge(connection: &Connection, sent: &KeyPair, address: &Address, now: Time) 
         _ => secret.shown_to,
     };
     let is_previous = is_older && !is_present;
+    // An old secret is worth what those may who know it: the new answerer was never shown it.
+    let holder = match is_previous {
+        true => holder(connection, key.account_id, &shown_to)?,
+        false => Answerer::Machine,
+    };
     let reason = match account {
         _ if !is_present && !is_older => "the secret is wrong",
         _ if is_previous && key.previous(now).is_none() => "the secret was replaced by a new one",
@@ -79,7 +84,7 @@ fn judge(connection: &Connection, sent: &KeyPair, address: &Address, now: Time) 
         _ if !key.allows(address.ip) => "the key may not be used from this address",
         None => "the account does not exist",
         Some(account) if !account.is_active() => "the account is suspended",
-        Some(account) => match answerer.refusal() {
+        Some(account) => match answerer.refusal().or_else(|| holder.refusal()) {
             Some(reason) => reason,
             None => {
                 let role = roles::held(connection, account.id, &key.role_id)?;
@@ -88,7 +93,7 @@ fn judge(connection: &Connection, sent: &KeyPair, address: &Address, now: Time) 
                     Administers::IfAllowed => queries::lets_keys_administer(connection, account.id)?,
                     Administers::Always => true,
                 };
-                let (rights, scope) = answerer.narrow(&role);
+                let (rights, scope) = holder.narrow_again(answerer.narrow(&role));
                 let rights = held_by_key(rights, may_administer);
                 return Ok(Verdict::Valid(Box::new(Valid { key, rights, scope, account, shown_to, is_previous })));
             }
@@ -169,6 +174,7 @@ fn principal(valid: Valid, address: &Address) -> Principal {
         region: account.region,
         id: key.id,
         person: shown_to,
+        answerer: key.answered_by,
         name: key.alias,
         email: String::new(),
         role_id: key.role_id,

@@ -70,7 +70,12 @@ pub async fn forget(kernel: &Kernel, keep_days: KeepDays) -> Result<String> {
     let count = accounts.len();
     for (account, days) in accounts {
         let edge = now.plus(-DAY * days);
-        kernel.db.write(move |c| set_edge(c, account, edge)).await?;
+        let set = move |c: &Connection| {
+            // Asked again with the writer in hand: an account that is being deleted for good must leave nothing behind.
+            let is_kept = keep_days(c)?.iter().any(|(kept, _)| *kept == account);
+            if is_kept { set_edge(c, account, edge) } else { Ok(()) }
+        };
+        kernel.db.write(set).await?;
         let db = kernel.db.clone();
         tokio::task::spawn_blocking(move || {
             db.bulk_steps_blocking(move |c| {

@@ -100,12 +100,6 @@ fn is_member(connection: &Connection, account: AccountId, email_folded: &str) ->
     Ok(users::find_member(connection, &user.id, account)?.is_some())
 }
 
-/// The member that an invitation hangs on: the person who sends it, by themselves or by a key whose secret they know.
-fn inviter(connection: &Connection, principal: &Principal, account: AccountId) -> Result<Option<String>> {
-    let member = users::find_member(connection, &principal.person, account)?;
-    Ok(member.map(|member| member.user.id))
-}
-
 /// Ends an invitation whose time is over, with its record.
 fn lapse(connection: &Connection, invitation: &Invitation, region: &str, now: Time) -> Result<Option<Entry>> {
     if !queries::end(connection, &invitation.id, InvitationState::Expired, None, now)? {
@@ -157,7 +151,7 @@ pub(super) async fn create(kernel: &Kernel, principal: &Principal, input: Invita
             is_mailed: false,
             invited_by: who.urn(),
             inviter_name: who.name.clone(),
-            inviter_id: inviter(c, &who, account)?,
+            inviter_id: who.answerer.clone(),
             lifetime_days,
             created_at: now,
             last_sent_at: now,
@@ -211,7 +205,7 @@ pub(super) async fn resend(kernel: &Kernel, principal: &Principal, id: String) -
             // Whoever sends it again stands for it now.
             invited_by: who.urn(),
             inviter_name: who.name.clone(),
-            inviter_id: inviter(c, &who, account)?,
+            inviter_id: who.answerer.clone(),
             last_sent_at: now,
             sent_count: before.sent_count + 1,
             expires_at: now.plus(before.lifetime_days * DAY),

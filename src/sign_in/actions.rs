@@ -359,10 +359,13 @@ pub(super) fn begin(
     users::note_sign_in(connection, user_id, now)?;
     users::note_activity(connection, user_id, account.id, now)?;
     let is_new_browser = known_token.is_none();
-    let browser_token = known_token.unwrap_or_else(secret::random_token);
-    let browser_hash = secret::sha256(browser_token.expose().as_bytes());
-    queries::set_known_browser(connection, &browser_hash, user_id, now, now.plus(KNOWN_BROWSER_US))?;
-    queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
+    // Only by a proof of who they are: a session that somebody else got hold of must not make a browser theirs.
+    let browser_token = known_token.or_else(|| proved_at.is_none().then(secret::random_token));
+    if let Some(token) = &browser_token {
+        let browser_hash = secret::sha256(token.expose().as_bytes());
+        queries::set_known_browser(connection, &browser_hash, user_id, now, now.plus(KNOWN_BROWSER_US))?;
+        queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
+    }
     // The first sign-in of all is no news to whoever does it.
     if is_new_browser && matches!(method, Method::Password) && member.user.last_sign_in_at.is_some() {
         tell_new_device(connection, kernel, member, &origin, now)?;

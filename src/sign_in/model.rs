@@ -60,7 +60,7 @@ pub struct FirstAccount {
 pub(super) struct SignedIn {
     pub(super) session_token: Secret<String>,
     /// For the cookie that makes this browser known.
-    pub(super) browser_token: Secret<String>,
+    pub(super) browser_token: Option<Secret<String>>,
     /// An invitation was accepted on the way.
     pub(super) has_joined: bool,
 }

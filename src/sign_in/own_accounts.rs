@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{
     actions::{self, Entrance, Method},
     pages::{into_console, known_browser, old_session},
+    restoring,
 };
 use crate::{
     accounts::{self, Account},
@@ -110,8 +111,7 @@ pub(super) async fn switch(ctx: Ctx, request: HttpRequest, form: Form<AccountFor
     let (member, account) = named(&ctx, &form.0.account).await?;
     if !member.is_enabled() || !account.is_active() {
         let why = if account.is_active() { "You are disabled in this account." } else { "This account is suspended." };
-        let entry = Entry::new("audit.sign_in_failed.v1").outcome(Outcome::Denied).detail("reason", why);
-        audit::record(&ctx.kernel, &there(&ctx, &member, &account), vec![entry]).await?;
+        // Not on that account's record: whoever is in it no more could fill it, one row a click.
         return Ok(redirect_with("/accounts", "danger", why));
     }
     if account.id == ctx.principal.account()? {
@@ -236,17 +236,15 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
 pub(super) async fn ask_to_restore(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
     let (member, account) = named(&ctx, &form.0.account).await?;
     let (principal, now) = (there(&ctx, &member, &account), ctx.kernel.clock.now());
-    let (by, attempt) = (principal.urn(), Entry::new("audit.account_restore_asked.v1"));
-    let said = audit::attempt(&ctx.kernel, &principal, attempt, move |c| {
-        if !member.is_enabled() || !member.role.is_administrator() {
-            return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
-        }
-        if users::find_owner(c)?.is_some_and(|owner| owner.id == member.user.id) {
-            let (_, entry) = accounts::restore(c, account.id, now)?;
-            return Ok(("The account works again.", vec![entry]));
-        }
-        let entry = accounts::ask_to_restore(c, account.id, &by, now)?;
-        Ok(("The owner of the appliance was asked to bring the account back.", vec![entry]))
+    if !member.is_enabled() || !member.role.is_administrator() {
+        // On the record of the account that they are in, by the door: somebody else's log is not theirs to fill.
+        return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
+    }
+    let (by, own) = (principal.urn(), ctx.kernel.clone());
+    let said = audit::change(&ctx.kernel, &principal, move |c| {
+        let member = users::find_member(c, &member.user.id, account.id)?.filter(Member::is_enabled);
+        let member = member.filter(|member| member.role.is_administrator()).ok_or(Error::NotFound("This account"))?;
+        restoring::bring_back(c, &own, &member, &by, now)
     })
     .await?;
     Ok(redirect_with("/accounts", "success", said))

@@ -112,8 +112,10 @@ pub(super) async fn sign_in(
 /// The redirect that carries the new cookies.
 pub(super) fn into_console(next: &str, signed_in: &SignedIn) -> HttpResponse {
     let mut answer = redirect(next);
-    let known = door::lasting_cookie(KNOWN_COOKIE, signed_in.browser_token.expose(), KNOWN_BROWSER_US / SECOND);
-    for cookie in [door::session_cookie(&signed_in.session_token), known] {
+    let lasting =
+        |token: &Secret<String>| door::lasting_cookie(KNOWN_COOKIE, token.expose(), KNOWN_BROWSER_US / SECOND);
+    let known = signed_in.browser_token.as_ref().map(lasting);
+    for cookie in std::iter::once(door::session_cookie(&signed_in.session_token)).chain(known) {
         if let Err(error) = answer.add_cookie(&cookie) {
             tracing::error!(%error, "a cookie could not be written");
         }

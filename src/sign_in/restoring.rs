@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     accounts::{self, Account},
-    audit,
+    audit::{self, Entry},
     clock::{MINUTE, Time},
     error::{Error, Result},
     kernel::Kernel,
@@ -93,23 +93,38 @@ pub(super) async fn ask(ctx: Ctx, form: Form<Proof>) -> Result<HttpResponse> {
     let said = audit::change(&ctx.kernel, &principal, move |c| {
         // Read again: the appliance may have been handed over while the page was open.
         let member = users::find_member(c, &user, account)?.ok_or(Error::NotFound("This account"))?;
-        if member.user.is_owner {
-            let (_, entry) = accounts::restore(c, account, now)?;
-            return Ok(("The account works again. Sign in.", vec![entry]));
-        }
-        let entry = accounts::ask_to_restore(c, account, &by, now)?;
-        tell_owner(c, &own, &member, &of, now)?;
-        Ok(("The owner of the appliance was asked to bring the account back.", vec![entry]))
+        bring_back(c, &own, &member, &by, now)
     })
     .await?;
     Ok(redirect_with("/sign-in", "success", said))
 }
 
+/// What an administrator of a suspended account can do for it, from wherever they ask: the owner of the appliance brings it
+/// back, anybody else asks the owner, who is told by mail once. Answers what to say.
+pub(super) fn bring_back(
+    c: &Connection,
+    kernel: &Kernel,
+    member: &Member,
+    by: &str,
+    now: Time,
+) -> Result<(&'static str, Vec<Entry>)> {
+    let id = member.account_id;
+    if member.user.is_owner {
+        let (_, entry) = accounts::restore(c, id, now)?;
+        return Ok(("The account works again.", vec![entry]));
+    }
+    let account = accounts::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+    let asked = accounts::ask_to_restore(c, id, by, now)?;
+    // Whoever asks again and again fills neither a mailbox nor the log.
+    if asked.is_some() {
+        tell_owner(c, kernel, member, &account, now)?;
+    }
+    Ok(("The owner of the appliance was asked to bring the account back.", asked.into_iter().collect()))
+}
+
 /// Mails the owner of the appliance that somebody waits for them.
 fn tell_owner(c: &Connection, kernel: &Kernel, member: &Member, account: &Account, now: Time) -> Result<()> {
-    // Whoever asks again and again does not fill a mailbox: the first request of a suspension is told.
-    let is_first = account.restore_asked_at.is_none();
-    let Some(owner) = users::find_owner(c)?.filter(|_| is_first) else { return Ok(()) };
+    let Some(owner) = users::find_owner(c)? else { return Ok(()) };
     let kind = "restore-asked";
     let Some(link) = notifications::notice_link(c, &kernel.config, kind, "/appliance/accounts")? else { return Ok(()) };
     let told = RestoreAsked {

@@ -89,6 +89,7 @@ impl Member {
             region: account.region.clone(),
             id: self.user.id.clone(),
             person: self.user.id.clone(),
+            answerer: Some(self.user.id.clone()),
             name: self.user.name.clone(),
             email: self.user.email.clone(),
             role_id: self.role.id.clone(),

@@ -335,25 +335,36 @@ pub fn set_verified(connection: &Connection, id: &str, now: Time) -> Result<()> 
 pub(super) struct Token {
     pub user_id: String,
     pub email: String,
-    pub is_mailed: bool,
+    /// Who handed it over and where; `None`: it was mailed.
+    pub handed: Option<Handover>,
     pub created_at: Time,
     pub expires_at: Time,
+}
+
+/// How a link left the appliance that was not mailed.
+#[derive(Clone)]
+pub(super) struct Handover {
+    pub account: AccountId,
+    /// The member who was shown it; `None`: a key that was made on the machine.
+    pub made_by: Option<String>,
 }
 
 pub(super) fn insert_token(connection: &Connection, hash: &[u8], purpose: &str, token: &Token) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO user_token (token_hash, user_id, purpose, email, is_mailed, created_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO user_token (token_hash, user_id, purpose, email, is_mailed, created_at, expires_at, account_id, made_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             hash,
             token.user_id,
             purpose,
             token.email,
-            token.is_mailed,
+            token.handed.is_none(),
             token.created_at,
             token.expires_at,
+            token.handed.as_ref().map(|handed| handed.account),
+            token.handed.as_ref().and_then(|handed| handed.made_by.as_ref()),
         ])?;
     Ok(())
 }
@@ -361,15 +372,19 @@ pub(super) fn insert_token(connection: &Connection, hash: &[u8], purpose: &str, 
 pub(super) fn find_token(connection: &Connection, hash: &[u8], purpose: &str) -> Result<Option<Token>> {
     Ok(connection
         .prepare_cached(
-            "SELECT user_id, email, is_mailed, created_at, expires_at FROM user_token WHERE token_hash = ?1 AND purpose = ?2",
+            "SELECT user_id, email, created_at, expires_at, account_id, made_by
+             FROM user_token WHERE token_hash = ?1 AND purpose = ?2",
         )?
         .query_row(params![hash, purpose], |row| {
             Ok(Token {
                 user_id: row.get(0)?,
                 email: row.get(1)?,
-                is_mailed: row.get(2)?,
-                created_at: row.get(3)?,
-                expires_at: row.get(4)?,
+                created_at: row.get(2)?,
+                expires_at: row.get(3)?,
+                handed: match row.get(4)? {
+                    Some(account) => Some(Handover { account, made_by: row.get(5)? }),
+                    None => None,
+                },
             })
         })
         .optional()?)

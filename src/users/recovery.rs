@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::{
     actions,
-    model::{User, UserState, check_email, fold_email, user_urn},
+    model::{Member, User, UserState, check_email, fold_email, user_urn},
     passwords::{Comparison, Passwords, check_password},
-    queries::{self, Token},
+    queries::{self, Handover, Token},
     rules::password_rules,
 };
 use crate::{
@@ -58,7 +58,7 @@ fn issue(
     user: &User,
     purpose: &str,
     email: &str,
-    is_mailed: bool,
+    handed: Option<Handover>,
     lifetime_us: i64,
     now: Time,
 ) -> Result<Secret<String>> {
@@ -67,7 +67,7 @@ fn issue(
     let stored = Token {
         user_id: user.id.clone(),
         email: email.to_owned(),
-        is_mailed,
+        handed,
         created_at: now,
         expires_at: now.plus(lifetime_us),
     };
@@ -81,7 +81,21 @@ fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<
         return Ok(None);
     };
     let user = queries::find(c, &found.user_id)?.filter(|user| user.state == UserState::Enabled);
-    Ok(user.map(|user| (user, found)))
+    let Some(user) = user else { return Ok(None) };
+    Ok(may_still_be_handed(c, &user, found.handed.as_ref())?.then_some((user, found)))
+}
+
+/// Whether what allowed a link to be handed over still does. Whoever copied it may have it yet when the user comes to own more,
+/// or to hold more than them (HOSTILE R04).
+fn may_still_be_handed(c: &Connection, user: &User, handed: Option<&Handover>) -> Result<bool> {
+    let Some(Handover { account, made_by }) = handed else { return Ok(true) };
+    let Some(member) = queries::find_member(c, &user.id, *account)? else { return Ok(false) };
+    if user.is_owner || queries::belongs_elsewhere(c, &user.id, *account)? {
+        return Ok(false);
+    }
+    let Some(made_by) = made_by else { return Ok(true) };
+    let maker = queries::find_member(c, made_by, *account)?.filter(Member::is_enabled);
+    Ok(maker.is_some_and(|maker| maker.role.lets_give(&member.role)))
 }
 
 /// Ends every link of a user whose password was changed, and tells them by mail. The links that prove an address too:
@@ -153,7 +167,7 @@ async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Tim
             let why = "three links were made in the last hour";
             return Ok(((), vec![entry.outcome(Outcome::Denied).detail("reason", why)]));
         }
-        let token = issue(c, &user, RESET, &user.email, true, PasswordReset::LIFETIME_US, now)?;
+        let token = issue(c, &user, RESET, &user.email, None, PasswordReset::LIFETIME_US, now)?;
         let link = notifications::link(c, &own.config, &reset_path(&token))?;
         let mail = PasswordReset { link: &link, asked_at: now, address: ip }.mail(&user.email, &user.locale)?;
         notifications::enqueue(c, &own.key, mail, now)?;
@@ -205,7 +219,9 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
         let user = member.user;
         let base = notifications::base_url(c, &own.config)?;
         let is_mailed = base.is_some() && notifications::is_configured(c)?;
-        let token = issue(c, &user, RESET, &user.email, is_mailed, PasswordReset::LIFETIME_US, now)?;
+        let made_by = queries::find_member(c, &who.person, account)?.map(|maker| maker.user.id);
+        let handed = (!is_mailed).then_some(Handover { account, made_by });
+        let token = issue(c, &user, RESET, &user.email, handed, PasswordReset::LIFETIME_US, now)?;
         let handed = if is_mailed {
             let link = notifications::link(c, &own.config, &reset_path(&token))?;
             let address = who.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
@@ -253,7 +269,7 @@ pub async fn reset(
             return Err(dead());
         }
         queries::set_password(c, &user.id, &hash.0, now)?;
-        if token.is_mailed {
+        if token.handed.is_none() {
             queries::set_verified(c, &user.id, now)?;
         }
         tell_changed(c, &key, &user, &from, now)?;
@@ -278,7 +294,7 @@ fn mail_verification(c: &Connection, kernel: &Kernel, user: &User, email: &str, 
     if queries::count_tokens(c, &user.id, VERIFY, now.plus(-HOUR))? >= EACH_HOUR {
         return Err(Error::TooManyRequests { retry_after_s: 3600 });
     }
-    let token = issue(c, user, VERIFY, email, true, VERIFY_US, now)?;
+    let token = issue(c, user, VERIFY, email, None, VERIFY_US, now)?;
     let link = notifications::link(c, &kernel.config, &format!("/verify-email?token={}", token.expose()))?;
     let mail = VerifyAddress { link: &link, expires_at: now.plus(VERIFY_US) }.mail(email, &user.locale)?;
     notifications::enqueue(c, &kernel.key, mail, now)
@@ -320,7 +336,9 @@ pub(super) async fn change_email(
     }
     let (now, own, region) = (kernel.clock.now(), kernel.clone(), principal.region.clone());
     let from = principal.address;
+    let who = principal.clone();
     audit::change(kernel, principal, move |c| {
+        check_proved(c, &who, &user)?;
         tell_address(c, &own.key, &user, &email, false, from, now)?;
         // An address that somebody has is mailed all the same, without a word here: who it is stays unknown.
         mail_verification(c, &own, &user, &email, now)?;
@@ -408,6 +426,15 @@ pub fn set_email(
         .detail("sessionsEnded", ended))
 }
 
+/// Refuses a change whose password was right a moment ago, when the password was changed or the session was ended since: the
+/// comparison takes its time, and whoever threw somebody out meanwhile must have thrown them out (HOSTILE W03, W04).
+fn check_proved(c: &Connection, principal: &Principal, proved: &User) -> Result<()> {
+    let is_same = queries::find(c, &proved.id)?.is_some_and(|user| user.password_hash == proved.password_hash);
+    let session = principal.session_id.as_ref();
+    let is_there = sessions::list(c, &proved.id)?.iter().any(|one| Some(&one.id) == session);
+    if is_same && is_there { Ok(()) } else { Err(Error::Unauthenticated) }
+}
+
 /// Puts on the record that somebody in a session did not know its user's password.
 async fn wrong_password(kernel: &Kernel, principal: &Principal, entry: Entry) -> Result<()> {
     let entry = entry.outcome(Outcome::Failure).detail("reason", "the current password was wrong");
@@ -433,8 +460,9 @@ pub(super) async fn hand_over(
         return Err(Error::field("current", "This is not your current password."));
     }
     let (folded, now, region) = (fold_email(email), kernel.clock.now(), principal.region.clone());
-    let key = kernel.key.clone();
+    let (key, who) = (kernel.key.clone(), principal.clone());
     audit::change(kernel, principal, move |c| {
+        check_proved(c, &who, &owner)?;
         // Of two at once the second is not the owner's any more.
         if queries::find_owner(c)?.is_none_or(|present| present.id != owner.id) {
             return Err(Error::Forbidden("You do not own this appliance any more.".into()));

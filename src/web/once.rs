@@ -46,7 +46,8 @@ const CUT_OFF_US: i64 = MINUTE;
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Of one principal. Beyond it the oldest answers are forgotten before their time, but never that a request was carried out.
 const HELD_BYTES_MAX: i64 = 32 * 1024 * 1024;
-/// Keys of one principal; beyond it new ones wait until older ones end.
+/// Keys of one principal; beyond it those go first that changed nothing, which may be asked again, and then new ones wait
+/// until older ones end.
 const HELD_MAX: i64 = 50_000;
 /// After how long to ask again then.
 const FULL_RETRY_S: u64 = 3600;
@@ -143,7 +144,7 @@ pub(super) async fn begin(
             let Some(known) = known else {
                 queries::delete(c, &id)?;
                 let (number, bytes) = queries::held(c, &urn)?;
-                if number >= HELD_MAX {
+                if number >= HELD_MAX && queries::delete_unchanged(c, &urn, number / 4)? == 0 {
                     return Err(Error::TooManyRequests { retry_after_s: FULL_RETRY_S });
                 }
                 if bytes >= HELD_BYTES_MAX {

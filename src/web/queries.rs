@@ -77,6 +77,17 @@ pub(super) fn forget_answers(connection: &Connection, principal: &str, number: i
     Ok(())
 }
 
+/// Deletes the oldest requests of a principal that were answered and changed nothing; answers how many.
+pub(super) fn delete_unchanged(connection: &Connection, principal: &str, number: i64) -> Result<usize> {
+    Ok(connection
+        .prepare_cached(
+            "DELETE FROM idempotency_key WHERE id IN
+                (SELECT id FROM idempotency_key WHERE principal = ?1 AND has_changed = 0 AND answer IS NOT NULL
+                 ORDER BY created_at LIMIT ?2)",
+        )?
+        .execute(params![principal, number])?)
+}
+
 /// Forgets what was asked before `before`, the oldest first, a bounded number at a time.
 pub(super) fn delete_before(connection: &Connection, before: Time) -> Result<usize> {
     Ok(connection
@@ -104,6 +115,11 @@ mod tests {
                 ),
                 (
                     "SELECT id FROM idempotency_key WHERE principal = 'x' AND answer_bytes > 0 ORDER BY created_at LIMIT 2",
+                    "idempotency_key_by_principal",
+                ),
+                (
+                    "SELECT id FROM idempotency_key WHERE principal = 'x' AND has_changed = 0 AND answer IS NOT NULL
+                     ORDER BY created_at LIMIT 2",
                     "idempotency_key_by_principal",
                 ),
                 (

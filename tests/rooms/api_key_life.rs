@@ -313,6 +313,36 @@ async fn whoever_sees_a_new_secret_answers_for_the_key_and_it_goes_with_them() {
 }
 
 #[tokio::test]
+async fn an_old_secret_is_worth_what_those_may_who_know_it() {
+    let app = TestApp::start();
+    let root = app.api(&app.key(app.account, "full-access"));
+    app.add_user("maker@acme.example", "full-access");
+    let maker = user_id(&root, "maker@acme.example").await;
+    let path = format!("/api/users/{maker}");
+    let mut browser = app.signed_in_as("maker@acme.example").await;
+    let (first, second) =
+        (made(&mut browser, "one", "full-access", &[]).await, made(&mut browser, "two", "full-access", &[]).await);
+    let mut ida = app.signed_in().await;
+    // Demoted, and then the key is rotated by somebody who holds it all: the overlap gives them nothing back.
+    assert_eq!(root.post(&path, &json!({"roleId": "auditor"})).await.0, 200);
+    assert_eq!(app.api(&first).get("/api/apikeys").await.0, 200);
+    let role = json!({"id": "logs", "name": "Logs", "services": {"audit": "read"}});
+    assert_eq!(root.post("/api/roles", &role).await.0, 201);
+    assert_eq!(root.post(&path, &json!({"roleId": "logs"})).await.0, 200);
+    let new = rotate(&mut ida, id(&first), "24").await.text().await.expect("a page");
+    let (old, new) = (app.api(&first), app.api(&text(&new, "#secret")));
+    assert_eq!((old.get("/api/logs").await.0, old.get("/api/directories").await.0), (200, 403));
+    assert_eq!((new.get("/api/logs").await.0, new.get("/api/directories").await.0), (200, 200));
+    // Disabled: the old secret was refused, and is not woken by the overlap.
+    assert_eq!(root.post(&path, &json!({"state": "disabled"})).await.0, 200);
+    assert_eq!((old.get("/api/logs").await.0, app.api(&second).get("/api/logs").await.0), (401, 401));
+    let page = rotate(&mut ida, id(&second), "168").await.text().await.expect("a page");
+    assert_eq!(app.api(&second).get("/api/logs").await.0, 401);
+    assert_eq!(app.api(&text(&page, "#secret")).get("/api/logs").await.0, 200);
+    assert!(!ida.page(&format!("/api-keys/{}", id(&second))).await.contains("works until"));
+}
+
+#[tokio::test]
 async fn a_key_never_does_more_than_whoever_answers_for_it() {
     let app = TestApp::start();
     let root = app.api(&app.key(app.account, "full-access"));

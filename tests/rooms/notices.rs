@@ -147,6 +147,21 @@ async fn general_contacts_hear_of_deletion_and_suspension_and_the_owner_of_the_w
     assert_eq!(told(&app), pairs(&[("restore-asked", EMAIL)]), "once, to the owner");
     let mail = &queue(&app)[0];
     assert!(mail.text.contains("boss@other.example") && mail.text.contains(&format!("{BASE}/appliance/accounts")));
+    // And so from the console, by somebody who has another account to be in.
+    app.sql(
+        "DELETE FROM mail_outbox; UPDATE account SET restore_asked_at = NULL, restore_asked_by = NULL;
+         INSERT INTO membership (user_id, account_id, role_id, created_at)
+         SELECT u.id, a.id, 'read-only', 0 FROM user AS u, account AS a
+         WHERE u.email = 'boss@other.example' AND a.alias = 'acme'",
+    );
+    let mut boss = app.signed_in_as("boss@other.example").await;
+    app.sql("DELETE FROM mail_outbox WHERE kind <> 'restore-asked'");
+    for _ in 0..2 {
+        assert_eq!(boss.post("/accounts/restore", &[("account", &other.id.to_string())]).await.status(), 303);
+    }
+    assert_eq!(told(&app), pairs(&[("restore-asked", EMAIL)]), "once, to the owner");
+    assert_eq!(app.audited("audit.account_restore_asked.v1").len(), 3, "once for each time that nobody had asked");
+    app.sql("DELETE FROM membership WHERE role_id = 'read-only'");
 
     // Deleted by its own user.
     assert_eq!(owner.post(&format!("/appliance/accounts/{}/restore", other.id), &[]).await.status(), 303);

@@ -203,6 +203,7 @@ async fn a_deleted_account_is_dead_at_once_comes_back_as_it_was_and_goes_for_goo
     assert_eq!(purge().await, 1);
     assert_eq!(app.count("SELECT count(*) FROM account"), 1);
     assert_eq!(app.count("SELECT count(*) FROM user WHERE email = 'boss@other.example'"), 1, "users stay");
+    assert_eq!(app.audited("audit.account_purge_begun.v1").len(), 1, "from there on there is no way back");
     assert_eq!(app.audited("audit.account_purged.v1").len(), 1);
     app.assert_audit_verifies();
 
@@ -349,4 +350,21 @@ async fn the_owner_whose_own_account_is_suspended_brings_it_back_themselves() {
     assert_eq!((restored.len(), &restored[0]["account"]), (1, &json!(app.account.to_string())));
     assert_eq!(app.audited("audit.account_restore_asked.v1").len(), 1);
     app.assert_audit_verifies();
+}
+
+#[tokio::test]
+async fn a_session_alone_makes_no_browser_known() {
+    let app = TestApp::start();
+    let mut owner = app.signed_in().await;
+    assert_eq!(owner.post("/accounts/new", &[("alias", "second")]).await.status(), 303);
+    assert_eq!(app.count("SELECT count(*) FROM known_browser"), 1);
+    // Somebody else has the session, and nothing of what makes the browser known.
+    let mut thief = app.browser();
+    let session = owner.session().expect("a session").clone();
+    thief.cookies.insert("__Host-bailiwick-session".into(), session);
+    let switched = thief.post("/accounts/switch", &[("account", &app.account.to_string())]).await;
+    assert_eq!(switched.status(), 303);
+    let cookies: Vec<_> = switched.headers().get_all("set-cookie").iter().collect();
+    assert!(!cookies.iter().any(|cookie| cookie.to_str().expect("ASCII").contains("bailiwick-known")), "{cookies:?}");
+    assert_eq!(app.count("SELECT count(*) FROM known_browser"), 1);
 }

@@ -4,7 +4,7 @@ use bailiwick::{audit, principal::Principal, users};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Api, EMAIL, TestApp, attribute, off};
+use super::{Api, EMAIL, PASSWORD, TestApp, attribute, off, text};
 
 async fn emails(api: &Api, query: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -212,4 +212,57 @@ async fn whoever_holds_less_does_not_touch_whoever_holds_more() {
             "{end} is offered: {page}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_link_that_was_handed_over_dies_when_its_user_comes_to_hold_more() {
+    let app = TestApp::start();
+    let root = app.api(&app.key(app.account, "full-access"));
+    let desk = json!({"id": "desk", "name": "Desk", "services": {"identity": "full"}});
+    assert_eq!(root.post("/api/roles", &desk).await.0, 201);
+    let low = json!({"id": "low", "name": "Low", "services": {"identity": "read"}});
+    assert_eq!(root.post("/api/roles", &low).await.0, 201);
+    app.add_user("desk@acme.example", "desk");
+    app.add_user("low@acme.example", "low");
+    let (desk, low) = (id_of(&root, "desk@acme.example").await, id_of(&root, "low@acme.example").await);
+    let mut browser = app.signed_in_as("desk@acme.example").await;
+    let change = async |user: &str, body: Value| {
+        assert_eq!(root.post(&format!("/api/users/{user}"), &body).await.0, 200, "{body}");
+    };
+    let mut link = async || {
+        // Three an hour are made for one user, and this test wants more.
+        app.sql("DELETE FROM user_token");
+        let answer = browser.post(&format!("/users/{low}/reset-link"), &[]).await;
+        text(&answer.text().await.expect("a page"), "#link")
+    };
+    let opens = async |link: &str| app.browser().get(link).await.status().as_u16();
+    // The user is given more than whoever copied the link holds.
+    let copied = link().await;
+    assert_eq!(opens(&copied).await, 200);
+    change(&low, json!({"roleId": "operator"})).await;
+    assert_eq!(opens(&copied).await, 404);
+    let fields = [("token", copied.split_once("token=").expect("a token").1), ("new", "eleven quick larks by noon")];
+    assert_eq!(app.browser().post("/reset-password", &fields).await.status(), 404);
+    change(&low, json!({"roleId": "low"})).await;
+    // Their role grows.
+    let copied = link().await;
+    let more = json!({"services": {"identity": "read", "audit": "read"}});
+    assert_eq!(root.post("/api/roles/low", &more).await.0, 200);
+    assert_eq!(opens(&copied).await, 404);
+    assert_eq!(root.post("/api/roles/low", &json!({"services": {"identity": "read"}})).await.0, 200);
+    // Whoever copied it is disabled.
+    let copied = link().await;
+    assert_eq!(opens(&copied).await, 200);
+    change(&desk, json!({"state": "disabled"})).await;
+    assert_eq!(opens(&copied).await, 404);
+    change(&desk, json!({"state": "enabled"})).await;
+    // The user comes to own the appliance.
+    let mut browser = app.signed_in_as("desk@acme.example").await;
+    app.sql("DELETE FROM user_token");
+    let answer = browser.post(&format!("/users/{low}/reset-link"), &[]).await;
+    let copied = text(&answer.text().await.expect("a page"), "#link");
+    assert_eq!(opens(&copied).await, 200);
+    let fields = [("email", "low@acme.example"), ("current", PASSWORD)];
+    assert_eq!(app.signed_in().await.post("/appliance/owner", &fields).await.status(), 303);
+    assert_eq!(opens(&copied).await, 404);
 }

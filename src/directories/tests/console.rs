@@ -48,6 +48,7 @@ fn principal(who: char) -> Option<Principal> {
         region: "default".into(),
         id: who.to_string(),
         person: who.to_string(),
+        answerer: None,
         name: "Ida".into(),
         email: "ida@example.com".into(),
         role_id: "full-access".into(),
