@@ -18,7 +18,8 @@ CREATE TABLE account (
     alias           TEXT    NOT NULL UNIQUE,
     region          TEXT    NOT NULL,
     state           TEXT    NOT NULL CHECK (state IN ('active', 'suspended')),
-    is_mfa_required INTEGER NOT NULL DEFAULT 0 CHECK (is_mfa_required IN (0, 1)),
+    -- What everybody who comes in has to prove beyond their password.
+    mfa_rule        TEXT    NOT NULL DEFAULT 'optional' CHECK (mfa_rule IN ('optional', 'required', 'passkey-only')),
     -- Of notices to the account, and what new users of it begin with. IANA name; empty: UTC.
     locale          TEXT    NOT NULL DEFAULT 'en',
     time_zone       TEXT    NOT NULL DEFAULT '',

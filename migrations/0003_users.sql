@@ -17,8 +17,13 @@ CREATE TABLE user (
     is_owner            INTEGER NOT NULL DEFAULT 0 CHECK (is_owner IN (0, 1)),
     -- When a link sent to this address was opened.
     email_verified_at   INTEGER,
+    -- Which kinds of second factor they have enrolled, and whether they have to enrol one before they come in anywhere.
+    has_totp            INTEGER NOT NULL DEFAULT 0 CHECK (has_totp IN (0, 1)),
+    has_passkey         INTEGER NOT NULL DEFAULT 0 CHECK (has_passkey IN (0, 1)),
+    must_enrol          INTEGER NOT NULL DEFAULT 0 CHECK (must_enrol IN (0, 1)),
     created_at          INTEGER NOT NULL,
-    last_sign_in_at     INTEGER
+    last_sign_in_at     INTEGER,
+    CHECK (must_enrol = 0 OR has_totp + has_passkey = 0)
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX user_owner ON user (is_owner) WHERE is_owner = 1;

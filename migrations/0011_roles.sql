@@ -14,3 +14,12 @@ CREATE TABLE role (
     updated_at  INTEGER NOT NULL,
     PRIMARY KEY (account_id, id)
 ) STRICT, WITHOUT ROWID;
+
+-- What a role asks of its holders beyond their password, where that is more than what the account asks of everybody; for
+-- predefined roles too.
+CREATE TABLE role_mfa (
+    account_id INTEGER NOT NULL REFERENCES account (id) ON DELETE CASCADE,
+    role_id    TEXT    NOT NULL,
+    mfa_rule   TEXT    NOT NULL CHECK (mfa_rule IN ('required', 'passkey-only')),
+    PRIMARY KEY (account_id, role_id)
+) STRICT, WITHOUT ROWID;

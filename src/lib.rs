@@ -12,6 +12,7 @@
 //! | 0 | [`email`] | what an e-mail address looks like |
 //! | 0 | [`secret`] | values that do not print, the master key, sealing |
 //! | 0 | [`principal`] | who acts, and what they may |
+//! | 0 | [`proof`] | what somebody proved about who they are, and what an account asks for |
 //! | 0 | [`owned`] | the file that holds everything of an account |
 //! | 0 | [`db`] | SQLite: one writer with two lanes, many readers, migrations |
 //! | 0 | [`language`] | the languages of the console: the dictionary, and how a text is found in it |
@@ -25,6 +26,7 @@
 //! | 4 | [`accounts`] [`users`] [`roles`] | who may use this console |
 //! | 4 | [`identities`] | people, groups, members and their history |
 //! | 5 | [`api_keys`] [`invitations`] | keys for programs; how people become users |
+//! | 5 | [`mfa`] | authenticator apps, passkeys and recovery codes |
 //! | 6 | [`directories`] | settings, runs, plans, apply |
 //! | 6 | [`sign_in`] | password, throttle, set-up, sign-out |
 //! | 7 | [`enforcement`] | acting on accounts, and the proof that it happened |
@@ -90,9 +92,11 @@ pub mod identities;
 pub mod invitations;
 pub mod kernel;
 pub mod language;
+pub mod mfa;
 pub mod notifications;
 pub mod owned;
 pub mod principal;
+pub mod proof;
 pub mod roles;
 pub mod schedule;
 pub mod secret;

@@ -15,7 +15,7 @@ const LINES_MAX: usize = 800;
 
 /// Which room may use which: only rooms on lower floors. Rooms of floor 0 are the kernel and may use each other.
 const FLOORS: &[&[&str]] = &[
-    &["error", "config", "clock", "email", "secret", "principal", "kernel", "language", "owned", "db", "web"],
+    &["error", "config", "clock", "email", "secret", "principal", "proof", "kernel", "language", "owned", "db", "web"],
     &["audit"],
     &["schedule", "connectors", "saml"],
     &["notifications", "sessions"],

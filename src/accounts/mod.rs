@@ -35,6 +35,7 @@ use crate::{
     clock::{DAY, Time},
     error::{Error, Result},
     principal::{AccountId, Level, Permission, Service, urn},
+    proof::MfaRule,
     secret::{self, MasterKey, Secret},
     web::Routes,
 };
@@ -113,7 +114,7 @@ pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, no
         alias: alias.to_owned(),
         region,
         state: AccountState::Active,
-        mfa_required: false,
+        mfa: MfaRule::Optional,
         locale: "en".to_owned(),
         time_zone: String::new(),
         session_idle_minutes: model::IDLE_MINUTES_DEFAULT,

@@ -8,6 +8,7 @@ use crate::{
     clock::{HOUR, MINUTE, Time},
     error::{Error, FieldError, Result},
     principal::AccountId,
+    proof::{MfaAsked, MfaRule},
 };
 
 /// Whether an account's users and keys may come in.
@@ -38,7 +39,10 @@ pub struct Account {
     pub alias: String,
     pub region: String,
     pub state: AccountState,
-    pub mfa_required: bool,
+    /// What everybody who comes in has to prove beyond a password.
+    #[serde(flatten, serialize_with = "MfaAsked::write")]
+    #[schema(value_type = MfaAsked)]
+    pub mfa: MfaRule,
     /// The language of notices to it.
     pub locale: String,
     /// IANA name; empty means UTC.
@@ -94,7 +98,8 @@ impl Account {
     pub(super) fn record(&self) -> serde_json::Value {
         serde_json::json!({
             "alias": self.alias,
-            "mfaRequired": self.mfa_required,
+            "mfaRequired": self.mfa.is_required(),
+            "passkeyOnly": self.mfa.is_passkey_only(),
             "locale": self.locale,
             "timeZone": self.time_zone,
             "sessionIdleMinutes": self.session_idle_minutes,
@@ -111,8 +116,10 @@ impl Account {
 pub struct UpdateInput {
     /// 1 to 63 lower-case letters, digits and hyphens, unique on the appliance.
     pub alias: Option<String>,
-    /// Whether its users have to prove a second factor.
+    /// Whether everybody who comes in has to prove a second factor.
     pub mfa_required: Option<bool>,
+    /// Whether that has to be a passkey; goes with `mfaRequired` only.
+    pub passkey_only: Option<bool>,
     /// The language of notices to it.
     pub locale: Option<String>,
     /// IANA name; empty means UTC.
@@ -164,6 +171,10 @@ impl UpdateInput {
             "Keep the history for 30 to 3650 days.",
         );
         let alias = self.alias.map_or_else(|| account.alias.clone(), |alias| alias.trim().to_owned());
+        let mfa = account.mfa.changed(self.mfa_required, self.passkey_only).unwrap_or_else(|error| {
+            wrong.push(error);
+            account.mfa
+        });
         let locale = self.locale.unwrap_or_else(|| account.locale.clone());
         let time_zone = self.time_zone.unwrap_or_else(|| account.time_zone.clone());
         for checked in [
@@ -181,7 +192,7 @@ impl UpdateInput {
         }
         Ok(Account {
             alias,
-            mfa_required: self.mfa_required.unwrap_or(account.mfa_required),
+            mfa,
             locale,
             time_zone,
             session_idle_minutes,

@@ -6,7 +6,7 @@ use crate::owned::Table;
 pub const OWNED: &[Table] = &[
     Table {
         name: "account",
-        sql: "SELECT id, alias, region, state, is_mfa_required, locale, time_zone, session_idle_minutes,
+        sql: "SELECT id, alias, region, state, mfa_rule, locale, time_zone, session_idle_minutes,
                      session_max_hours, history_days, created_at, created_by, suspended_at, suspended_by, purge_at,
                      restore_asked_at, restore_asked_by
               FROM account

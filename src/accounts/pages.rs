@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    proof::MfaRule,
     web::{Ctx, Form, Page, Refused, door, html_status, redirect, redirect_with},
 };
 
@@ -25,8 +26,7 @@ pub(super) struct AccountForm {
     session_idle_minutes: String,
     session_max_hours: String,
     history_days: String,
-    #[serde(default)]
-    mfa_required: String,
+    mfa: String,
 }
 
 impl AccountForm {
@@ -38,16 +38,18 @@ impl AccountForm {
             session_idle_minutes: account.session_idle_minutes.to_string(),
             session_max_hours: account.session_max_hours.to_string(),
             history_days: account.history_days.to_string(),
-            mfa_required: if account.mfa_required { "on".to_owned() } else { String::new() },
+            mfa: account.mfa.as_str().to_owned(),
         }
     }
 
     /// The same input that the API takes. What is no number is out of every range.
     fn input(&self) -> UpdateInput {
         let number = |text: &str| Some(text.trim().parse().unwrap_or(-1));
+        let rule = MfaRule::parse(&self.mfa);
         UpdateInput {
             alias: Some(self.alias.clone()),
-            mfa_required: Some(!self.mfa_required.is_empty()),
+            mfa_required: rule.map(MfaRule::is_required),
+            passkey_only: rule.map(MfaRule::is_passkey_only),
             locale: Some(self.locale.clone()),
             time_zone: Some(self.time_zone.clone()),
             session_idle_minutes: number(&self.session_idle_minutes),

@@ -61,7 +61,7 @@ pub(super) fn setup_token(connection: &Connection) -> Result<Option<(Vec<u8>, Ti
 macro_rules! accounts {
     ($rest:literal) => {
         concat!(
-            "SELECT id, alias, region, state, is_mfa_required, locale, time_zone, session_idle_minutes, session_max_hours,
+            "SELECT id, alias, region, state, mfa_rule, locale, time_zone, session_idle_minutes, session_max_hours,
                     history_days, created_at, created_by, suspended_at, suspended_by, purge_at, restore_asked_at,
                     restore_asked_by, is_purging
              FROM account ",
@@ -78,7 +78,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
         region: row.get(2)?,
         // Anything that is not plainly active is kept out.
         state: if state == "active" { AccountState::Active } else { AccountState::Suspended },
-        mfa_required: row.get(4)?,
+        mfa: row.get(4)?,
         locale: row.get(5)?,
         time_zone: row.get(6)?,
         session_idle_minutes: row.get(7)?,
@@ -97,7 +97,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
 
 pub(super) fn insert(connection: &Connection, account: &Account) -> Result<()> {
     connection.execute(
-        "INSERT INTO account (id, alias, region, state, is_mfa_required, locale, time_zone, session_idle_minutes,
+        "INSERT INTO account (id, alias, region, state, mfa_rule, locale, time_zone, session_idle_minutes,
                               session_max_hours, history_days, created_at, created_by)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
@@ -105,7 +105,7 @@ pub(super) fn insert(connection: &Connection, account: &Account) -> Result<()> {
             account.alias,
             account.region,
             account.state.as_str(),
-            account.mfa_required,
+            account.mfa,
             account.locale,
             account.time_zone,
             account.session_idle_minutes,
@@ -122,14 +122,14 @@ pub(super) fn insert(connection: &Connection, account: &Account) -> Result<()> {
 pub(super) fn update(connection: &Connection, account: &Account) -> Result<()> {
     connection
         .prepare_cached(
-            "UPDATE account SET alias = ?2, is_mfa_required = ?3, locale = ?4, time_zone = ?5, session_idle_minutes = ?6,
+            "UPDATE account SET alias = ?2, mfa_rule = ?3, locale = ?4, time_zone = ?5, session_idle_minutes = ?6,
                                 session_max_hours = ?7, history_days = ?8
              WHERE id = ?1",
         )?
         .execute(params![
             account.id,
             account.alias,
-            account.mfa_required,
+            account.mfa,
             account.locale,
             account.time_zone,
             account.session_idle_minutes,

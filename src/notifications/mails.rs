@@ -201,6 +201,78 @@ mail!(
     secret: false, expires: |_| None
 );
 
+/// What became of somebody's second factors.
+#[derive(Debug, Clone, Copy)]
+pub enum MfaChange<'a> {
+    /// `kind` as in "an authenticator app"; `name` is what the user called it.
+    Added {
+        kind: &'a str,
+        name: &'a str,
+    },
+    Removed {
+        kind: &'a str,
+        name: &'a str,
+    },
+    /// A recovery code was used.
+    Recovered,
+    /// By somebody else: an administrator, or the command line.
+    Reset {
+        by: &'a str,
+    },
+    /// There is a new set of recovery codes.
+    NewCodes,
+    /// So many wrong codes after the right password that no more are looked at today.
+    Guessed,
+}
+
+/// Something about the second factors of a user is different.
+pub struct MfaChanged<'a> {
+    pub change: MfaChange<'a>,
+    pub at: Time,
+    /// From where; an empty text where it was at the machine itself.
+    pub address: &'a str,
+}
+
+impl MfaChanged<'_> {
+    fn subject(&self) -> &'static str {
+        match self.change {
+            MfaChange::Added { .. } => "A second factor was added",
+            MfaChange::Removed { .. } => "A second factor was removed",
+            MfaChange::Recovered => "A recovery code was used",
+            MfaChange::Reset { .. } => "Your second factors were reset",
+            MfaChange::NewCodes => "You have new recovery codes",
+            MfaChange::Guessed => "Somebody who knows your password guesses codes",
+        }
+    }
+
+    /// What happened, as sentences.
+    fn said(&self, words: Words) -> String {
+        match self.change {
+            MfaChange::Added { kind, name } => words.t2("Your user on Bailiwick has another {}: {}.", words.t(kind), plain(name)),
+            MfaChange::Removed { kind, name } => {
+                words.t2("Your user on Bailiwick has one {} less: {}.", words.t(kind), plain(name))
+            }
+            MfaChange::Recovered => words.t(
+                "A recovery code was used after your password: all your second factors were removed, and your sessions have ended. At the next sign-in you enrol a new one.",
+            ),
+            MfaChange::Reset { by } => words.t1(
+                "{} has reset your second factors, and your sessions have ended. At the next sign-in you enrol a new one.",
+                plain(by),
+            ),
+            MfaChange::NewCodes => words.t("A new set of recovery codes was made. The old ones do not work any more."),
+            MfaChange::Guessed => words.t(
+                "Somebody entered your password and then too many wrong codes. No more are looked at for a while, except in browsers that you have used before. If it was not you, set a new password at once.",
+            ),
+        }
+    }
+}
+
+mail!(
+    MfaChanged, "mfa-changed", MfaChangedText, "mail/mfa_changed.txt", MfaChangedHtml, "mail/mfa_changed.html",
+    subject: |mail, words| words.t(mail.subject()),
+    secret: false, expires: |_| None
+);
+
 /// Somebody signed in from a browser that was not seen before.
 pub struct NewDevice<'a> {
     /// The browser in words, such as `Firefox on Linux`.
@@ -356,6 +428,12 @@ mod tests {
             VerifyAddress { link, expires_at }.mail(to, locale),
             PasswordReset { link, asked_at: at, address }.mail(to, locale),
             PasswordChanged { at, address: name }.mail(to, locale),
+            MfaChanged { change: MfaChange::Added { kind: "passkey", name }, at, address: name }.mail(to, locale),
+            MfaChanged { change: MfaChange::Removed { kind: "passkey", name }, at, address: name }.mail(to, locale),
+            MfaChanged { change: MfaChange::Recovered, at, address: name }.mail(to, locale),
+            MfaChanged { change: MfaChange::Reset { by: name }, at, address: name }.mail(to, locale),
+            MfaChanged { change: MfaChange::NewCodes, at, address: name }.mail(to, locale),
+            MfaChanged { change: MfaChange::Guessed, at, address: name }.mail(to, locale),
             NewDevice { device: name, address, at, link }.mail(to, locale),
             KeyExpires { account: name, alias: name, key_id: name, expires_at, link }.mail(to, locale),
             AddressChange { new: name, is_done: false, at, address }.mail(to, locale),

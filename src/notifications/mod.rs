@@ -30,8 +30,8 @@ mod words;
 
 pub use actions::{enqueue, notice_link, notify};
 pub use mails::{
-    AccountDeletion, AccountSuspended, AddressChange, Invitation, KeyExpires, NewDevice, OwnershipConfirmed,
-    PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
+    AccountDeletion, AccountSuspended, AddressChange, Invitation, KeyExpires, MfaChange, MfaChanged, NewDevice,
+    OwnershipConfirmed, PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
 };
 pub use model::{HandedLink, Link, Mail};
 pub use sending::work;

@@ -44,6 +44,7 @@ pub(super) fn kind(kind: &str) -> &str {
         "verify-address" => "Address to be verified",
         "password-reset" => "Password reset",
         "password-changed" => "Password changed",
+        "mfa-changed" => "Second factors changed",
         "new-device" => "New device",
         "key-expires" => "API key expires",
         "address-change" => "Change of a mail address",

@@ -16,6 +16,7 @@ use crate::{
 /// Roles of one account; a program that makes roles in a loop must not fill the table.
 const ROLES_MAX: usize = 200;
 
+const PREDEFINED: &str = "Predefined roles cannot be changed or removed, but for what they ask their holders to prove. Duplicate it instead.";
 const MORE_THAN_HELD: &str = "You cannot give or change a role with more rights than your own.";
 
 /// Whether somebody may give a role: only who holds at least as much, and for the whole account.
@@ -97,7 +98,7 @@ pub(super) async fn create(
 fn changeable(c: &Connection, account: AccountId, id: &str) -> Result<Role> {
     let role = queries::find(c, account, id)?.ok_or(Error::NotFound("This role"))?;
     if role.is_predefined {
-        return Err(Error::Conflict("Predefined roles cannot be changed or removed. Duplicate it instead.".into()));
+        return Err(Error::Conflict(PREDEFINED.into()));
     }
     Ok(role)
 }
@@ -117,14 +118,20 @@ pub(super) async fn update(
     let attempt = Entry::new("audit.role_updated.v1").detail("roleId", &id).detail("services", input.services);
     audit::attempt(kernel, principal, attempt, move |c| {
         let account = who.account()?;
-        let before = changeable(c, account, &id)?;
+        let before = queries::find(c, account, &id)?.ok_or(Error::NotFound("This role"))?;
+        if before.is_predefined && !input.is_about_mfa_alone() {
+            return Err(Error::Conflict(PREDEFINED.into()));
+        }
         // Taking rights from a role that holds more than oneself is a change to it too.
         check_grant(&who, &before)?;
         let role = made(c, &who, &neighbours, input, before.clone())?;
         if role == before {
             return Ok((role, Vec::new()));
         }
-        queries::update(c, account, &role, now)?;
+        match role.is_predefined {
+            true => queries::set_asked(c, account, &role.id, role.mfa)?,
+            false => queries::update(c, account, &role, now)?,
+        }
         (neighbours.check_administered)(c, account)?;
         let entry = Entry::new("audit.role_updated.v1")
             .subject(role.urn(&who.region, account))

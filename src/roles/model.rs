@@ -10,6 +10,7 @@ use crate::{
     error::{FieldError, Result},
     language::Language,
     principal::{AccountId, Level, Rights, Scope, Service, Unit, urn},
+    proof::{MfaAsked, MfaRule},
     web::Page,
 };
 
@@ -34,6 +35,8 @@ pub struct Role {
     /// `None`: the whole account.
     pub scope: Option<Arc<Scope>>,
     pub is_predefined: bool,
+    /// What it asks of its holders, where the account does not ask for more.
+    pub mfa: MfaRule,
     pub updated_at: Option<Time>,
 }
 
@@ -46,6 +49,7 @@ impl Role {
             rights,
             scope: None,
             is_predefined: true,
+            mfa: MfaRule::Optional,
             updated_at: None,
         }
     }
@@ -99,6 +103,8 @@ impl Role {
             "description": self.description,
             "services": self.rights,
             "scope": self.scope.as_deref().map(ScopeJson::from),
+            "mfaRequired": self.mfa.is_required(),
+            "passkeyOnly": self.mfa.is_passkey_only(),
         })
     }
 }
@@ -245,7 +251,11 @@ pub(super) struct RoleJson {
     /// The part of the account that it is for; absent: all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<ScopeJson>,
-    /// It comes with the appliance and cannot be changed.
+    /// What its holders have to prove, where the account does not ask for more.
+    #[serde(flatten, serialize_with = "MfaAsked::write")]
+    #[schema(value_type = MfaAsked)]
+    mfa: MfaRule,
+    /// It comes with the appliance: only what it asks its holders to prove can be changed.
     predefined: bool,
 }
 
@@ -257,6 +267,7 @@ impl From<Role> for RoleJson {
             name: role.name,
             description: role.description,
             services: role.rights,
+            mfa: role.mfa,
             predefined: role.is_predefined,
         }
     }
@@ -279,6 +290,10 @@ pub(super) struct RoleInput {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<ScopeJson>)]
     pub(super) scope: Option<Option<ScopeJson>>,
+    /// Whether its holders have to prove a second factor.
+    pub(super) mfa_required: Option<bool>,
+    /// Whether that has to be a passkey; goes with `mfaRequired` only.
+    pub(super) passkey_only: Option<bool>,
 }
 
 /// A null that is given is an answer.
@@ -295,6 +310,11 @@ fn is_slug(id: &str) -> bool {
 }
 
 impl RoleInput {
+    /// Whether nothing else is to be different than what holders have to prove.
+    pub(super) fn is_about_mfa_alone(&self) -> bool {
+        self.name.is_none() && self.description.is_none() && self.services.is_none() && self.scope.is_none()
+    }
+
     /// The role with these changes, or everything that is wrong with them.
     pub(super) fn onto(self, before: Role, wrong: &mut Vec<FieldError>) -> Role {
         let mut role = before;
@@ -323,6 +343,10 @@ impl RoleInput {
             None => {}
             Some(None) => role.scope = None,
             Some(Some(scope)) => role.scope = scope.check(wrong),
+        }
+        match role.mfa.changed(self.mfa_required, self.passkey_only) {
+            Ok(rule) => role.mfa = rule,
+            Err(error) => wrong.push(error),
         }
         if role.rights == Rights::default() {
             wrong.push(FieldError::new("services", "Give the role at least one level."));

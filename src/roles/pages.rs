@@ -170,6 +170,8 @@ impl RoleForm {
             description: Some(self.description.clone()),
             services: Some(self.rights()?),
             scope: Some(self.is_part.then_some(scope)),
+            mfa_required: None,
+            passkey_only: None,
         })
     }
 

@@ -1,16 +1,18 @@
 //! Sessions: who is signed in from which browser, and until when.
 //!
-//! Owns `session`. Invariants: the table holds SHA-256 of the token, never the token; a session ends some time after its
+//! Owns `session` and `journey`. Invariants: the table holds SHA-256 of the token, never the token; a session ends some time after its
 //! last use and some time after it began, as its account says ([`Limits`]), whatever the browser does (HOSTILE W03); a
-//! new sign-in is a new token.
+//! new sign-in is a new token. A journey is a sign-in on its way: it opens nothing, and ends where its user's sessions do.
 //! What a session's user may do is not stored here: the gate reads user, membership and account again on every
 //! request, so that a disabled user is out with the next one (W04). It must never know what a user is.
 
+mod journeys;
 mod owned;
 mod queries;
 #[cfg(test)]
 mod tests;
 
+pub use journeys::{JOURNEY_US, Journey, begin_journey, change_journey, end_journey, find_journey};
 pub use owned::OWNED;
 pub use queries::{Session, browser};
 use rusqlite::Connection;
@@ -19,6 +21,7 @@ use crate::{
     clock::{HOUR, MINUTE, Time},
     error::Result,
     principal::AccountId,
+    proof::{Factor, Proof},
     secret::{self, Secret},
 };
 
@@ -57,13 +60,14 @@ pub struct Begun {
     pub ended: Vec<String>,
 }
 
-/// Begins a session of somebody who proved who they are at `proved_at`, which is what it grows old from: a session that
-/// goes on in another account does not get younger. The oldest of theirs ends when there are too many.
+/// Begins a session of somebody with a proof of who they are, from whose time it grows old: a session that goes on in another
+/// account does not get younger. The oldest of theirs ends when there are too many.
 pub fn begin(
     connection: &Connection,
     user_id: &str,
     account: AccountId,
     origin: &Origin,
+    proof: Proof,
     proved_at: Time,
     now: Time,
 ) -> Result<Begun> {
@@ -72,7 +76,8 @@ pub fn begin(
         id: uuid::Uuid::now_v7().to_string(),
         user_id: user_id.to_owned(),
         account_id: account,
-        created_at: proved_at,
+        proof,
+        proved_at,
         last_seen_at: now,
         address: origin.address.clone(),
         user_agent: origin.user_agent.clone(),
@@ -93,13 +98,18 @@ pub fn find(connection: &Connection, token: &Secret<String>) -> Result<Option<Se
 
 /// Whether a session is valid at `now` under the limits of its account.
 pub fn is_alive(session: &Session, limits: Limits, now: Time) -> bool {
-    let (idle, age) = (now.since(session.last_seen_at), now.since(session.created_at));
+    let (idle, age) = (now.since(session.last_seen_at), now.since(session.proof.at));
     idle < limits.idle_us && age < limits.lifetime_us && idle > -CLOCK_STEP_MAX_US && age > -CLOCK_STEP_MAX_US
 }
 
 /// Whether the last use is old enough to be written again.
 pub fn is_touch_due(session: &Session, now: Time) -> bool {
     now.since(session.last_seen_at) >= TOUCH_EVERY_US
+}
+
+/// Notes that a session's user proved again that it is them; `false` when it has ended.
+pub fn note_proof(connection: &Connection, id: &str, factor: Option<Factor>, now: Time) -> Result<bool> {
+    Ok(queries::set_proved(connection, id, factor, now)? > 0)
 }
 
 /// Writes the last use. Never moves it back, and never revives a session that has ended meanwhile.
@@ -126,23 +136,27 @@ pub fn end_one(connection: &Connection, user_id: &str, id: &str) -> Result<bool>
     Ok(queries::delete_by_id(connection, user_id, id)? > 0)
 }
 
-/// Ends all sessions of a user except `keep`; answers how many.
+/// Ends all sessions of a user except `keep`, and whatever of theirs is on its way; answers how many sessions.
 pub fn end_all(connection: &Connection, user_id: &str, keep: Option<&str>) -> Result<usize> {
+    journeys::end_all(connection, user_id)?;
     queries::delete_by_user(connection, user_id, keep.unwrap_or_default())
 }
 
-/// Ends all sessions of a user in one account; answers how many.
+/// Ends all sessions of a user in one account, and what is on its way there; answers how many sessions.
 pub fn end_all_in(connection: &Connection, user_id: &str, account: AccountId) -> Result<usize> {
+    journeys::end_all_in(connection, user_id, account)?;
     queries::delete_by_user_in(connection, user_id, account)
 }
 
-/// Ends all sessions in an account; answers how many.
+/// Ends all sessions in an account, and what is on its way there; answers how many sessions.
 pub fn end_account(connection: &Connection, account: AccountId) -> Result<usize> {
+    journeys::end_account(connection, account)?;
     queries::delete_by_account(connection, account)
 }
 
 /// Deletes what ended on its own.
 pub fn purge(connection: &Connection, now: Time) -> Result<usize> {
+    journeys::purge(connection, now)?;
     queries::delete_older(connection, now.plus(-LIMITS_MAX.lifetime_us), now.plus(-LIMITS_MAX.idle_us))
 }
 

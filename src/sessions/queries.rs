@@ -2,7 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::{clock::Time, error::Result, principal::AccountId};
+use crate::{
+    clock::Time,
+    error::Result,
+    principal::AccountId,
+    proof::{Factor, Proof},
+};
 
 /// A signed-in browser.
 #[derive(Debug, Clone)]
@@ -11,7 +16,10 @@ pub struct Session {
     pub id: String,
     pub user_id: String,
     pub account_id: AccountId,
-    pub created_at: Time,
+    /// What was proved when it began, and the factor that was proved last; it grows old from `proof.at`.
+    pub proof: Proof,
+    /// When its user last proved again that it is them.
+    pub proved_at: Time,
     pub last_seen_at: Time,
     pub address: String,
     pub user_agent: String,
@@ -22,28 +30,40 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Session> {
         id: row.get(0)?,
         user_id: row.get(1)?,
         account_id: row.get(2)?,
-        created_at: row.get(3)?,
-        last_seen_at: row.get(4)?,
-        address: row.get(5)?,
-        user_agent: row.get(6)?,
+        last_seen_at: row.get(3)?,
+        address: row.get(4)?,
+        user_agent: row.get(5)?,
+        proved_at: row.get(6)?,
+        proof: read_proof(row, 7)?,
     })
+}
+
+/// What was proved: method, time, factor and its time, from this column on.
+pub(super) fn read_proof(row: &Row<'_>, at: usize) -> rusqlite::Result<Proof> {
+    let factor = row.get::<_, Option<Factor>>(at + 2)?.zip(row.get(at + 3)?);
+    Ok(Proof { method: row.get(at)?, at: row.get(at + 1)?, factor })
 }
 
 pub(super) fn insert(connection: &Connection, token_hash: &[u8], session: &Session) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO session (token_hash, id, user_id, account_id, created_at, last_seen_at, address, user_agent)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO session (token_hash, id, user_id, account_id, created_at, last_seen_at, address, user_agent,
+                                  proved_at, method, factor, factor_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             token_hash,
             session.id,
             session.user_id,
             session.account_id,
-            session.created_at,
+            session.proof.at,
             session.last_seen_at,
             session.address,
             session.user_agent,
+            session.proved_at,
+            session.proof.method,
+            session.proof.factor.map(|(factor, _)| factor),
+            session.proof.factor.map(|(_, at)| at),
         ])?;
     Ok(())
 }
@@ -51,8 +71,9 @@ pub(super) fn insert(connection: &Connection, token_hash: &[u8], session: &Sessi
 pub(super) fn find(connection: &Connection, token_hash: &[u8]) -> Result<Option<Session>> {
     Ok(connection
         .prepare_cached(
-            "SELECT id, user_id, account_id, created_at, last_seen_at, address, user_agent FROM session
-             WHERE token_hash = ?1",
+            "SELECT id, user_id, account_id, last_seen_at, address, user_agent, proved_at, method, created_at, factor,
+                    factor_at
+             FROM session WHERE token_hash = ?1",
         )?
         .query_row([token_hash], read)
         .optional()?)
@@ -61,8 +82,8 @@ pub(super) fn find(connection: &Connection, token_hash: &[u8]) -> Result<Option<
 /// The newest first.
 pub(super) fn list_by_user(connection: &Connection, user_id: &str) -> Result<Vec<Session>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, user_id, account_id, created_at, last_seen_at, address, user_agent FROM session
-         WHERE user_id = ?1 ORDER BY created_at DESC, id DESC",
+        "SELECT id, user_id, account_id, last_seen_at, address, user_agent, proved_at, method, created_at, factor, factor_at
+         FROM session WHERE user_id = ?1 ORDER BY created_at DESC, id DESC",
     )?;
     let rows = statement.query_map([user_id], read)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -73,6 +94,16 @@ pub(super) fn touch(connection: &Connection, id: &str, address: &str, now: Time)
         .prepare_cached("UPDATE session SET last_seen_at = ?2, address = ?3 WHERE id = ?1 AND last_seen_at < ?2")?
         .execute(params![id, now, address])?;
     Ok(())
+}
+
+/// Writes that a session's user proved again that it is them, by a factor if it was one.
+pub(super) fn set_proved(connection: &Connection, id: &str, factor: Option<Factor>, now: Time) -> Result<usize> {
+    Ok(connection
+        .prepare_cached(
+            "UPDATE session SET proved_at = ?2, factor = coalesce(?3, factor), factor_at = iif(?3 IS NULL, factor_at, ?2)
+             WHERE id = ?1",
+        )?
+        .execute(params![id, now, factor])?)
 }
 
 pub(super) fn delete_by_id(connection: &Connection, user_id: &str, id: &str) -> Result<usize> {

@@ -5,28 +5,26 @@ use serde_json::json;
 
 use super::{
     counter::{self, Verdict},
-    model::{Attempt, FirstAccount, SetupInput, SignInInput, SignedIn, Subject},
+    model::{Attempt, FirstAccount, SetupInput, SignInInput, Subject},
+    path::{self, Arrival, Entrance, Traveller},
     queries, restoring,
 };
 use crate::{
     accounts::{self, Account},
     audit::{self, Entry, Outcome},
-    clock::{DAY, SECOND, Time},
+    clock::{SECOND, Time},
     error::{Error, Result},
     invitations,
     kernel::Kernel,
-    notifications::{self, NewDevice},
+    mfa,
     principal::{AccountId, Principal},
+    proof::{Method, Proof},
     roles,
     secret::{self, Secret},
     sessions::{self, Origin},
     users::{self, Comparison, Member, NewUser, PasswordHash, PasswordRules, Passwords, User},
     web::Address,
 };
-
-/// How long a browser is remembered after its last sign-in.
-pub(super) const KNOWN_BROWSER_US: i64 = 180 * DAY;
-const KNOWN_BROWSERS_MAX: i64 = 20;
 
 /// What the database knows about somebody who wants to come in.
 struct Candidate {
@@ -248,21 +246,19 @@ pub(super) async fn sign_in(
         audit::record(kernel, &stranger, vec![entry]).await?;
         return Ok(suspended.unwrap_or(Attempt::Refused));
     };
-    metrics::counter!("bailiwick_sign_ins_total", "outcome" => "in").increment(1);
     let origin = Origin { address: address.ip.to_string(), user_agent: address.user_agent.clone() };
     let own = kernel.clone();
     let known_token = browser_token.filter(|_| known_browser.is_some());
     // The record names the user as the one who acted; the session's id is known once it exists.
     let principal = member.principal(&account, String::new(), address.ip, address.request_id.clone());
-    let invitation = found.invitation;
-    let signed_in = audit::change(kernel, &principal, move |c| {
-        let mut entries = match &invitation {
-            Some(token) => invitations::accept_existing(c, token, &member.user.email, now)?.entries,
-            None => Vec::new(),
-        };
+    let traveller = Traveller { member, account, invitation: found.invitation };
+    let next = Secret::new(input.next.clone());
+    let arrival = audit::change(kernel, &principal, move |c| {
+        let (member, account) = (&traveller.member, &traveller.account);
         // The comparison took its time: whoever was disabled or given a new password meanwhile does not get in.
         let current = users::find_member(c, &member.user.id, account.id)?;
-        let is_same = current.is_some_and(|now| {
+        // One who joins by the way is no member yet.
+        let is_same = current.map_or(traveller.invitation.is_some(), |now| {
             now.user.password_hash == member.user.password_hash && now.is_enabled() == member.is_enabled()
         });
         if !is_same {
@@ -272,13 +268,12 @@ pub(super) async fn sign_in(
         if let Some(new) = &replacement {
             users::replace_hash(c, &member.user.id, &member.user.password_hash, new)?;
         }
-        let entrance = Entrance { method: Method::Password, origin, old_session, known_token, proved_at: None };
-        let (signed_in, more) = begin(c, &member, &account, entrance, &own, now)?;
-        entries.extend(more);
-        Ok((SignedIn { has_joined: invitation.is_some(), ..signed_in }, entries))
+        let proof = Proof::new(Method::Password, now);
+        let entrance = Entrance { proof, from: None, origin, old_session, known_token, next };
+        path::arrive(c, &own, &traveller, entrance, now)
     })
     .await?;
-    Ok(Attempt::In(signed_in))
+    Ok(Attempt::Arrived(arrival))
 }
 
 /// `user`, `address`, …: the hash behind it means nothing to a reader.
@@ -295,126 +290,6 @@ fn reset(connection: &Connection, counted: &[Subject]) -> Result<()> {
             give_back(connection, std::slice::from_ref(subject))?;
         }
     }
-    Ok(())
-}
-
-/// How somebody proved who they are.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Method {
-    Password,
-    /// The link of the first start.
-    SetUp,
-    /// The link of an invitation, or being signed in as whom it is for.
-    Invitation,
-    /// Being signed in to another account.
-    Switch,
-}
-
-impl Method {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::SetUp => "set-up",
-            Self::Invitation => "invitation",
-            Self::Switch => "switch",
-        }
-    }
-}
-
-/// How and from where somebody comes in.
-pub(super) struct Entrance {
-    pub(super) method: Method,
-    pub(super) origin: Origin,
-    /// The browser's session until now.
-    pub(super) old_session: Option<Secret<String>>,
-    /// The token of a browser that is known to be theirs.
-    pub(super) known_token: Option<Secret<String>>,
-    /// When they proved who they are, if that was not just now.
-    pub(super) proved_at: Option<Time>,
-}
-
-impl Entrance {
-    /// Of a browser that nothing is known of.
-    pub(super) fn new(method: Method, origin: Origin) -> Self {
-        Self { method, origin, old_session: None, known_token: None, proved_at: None }
-    }
-}
-
-/// Begins the session of somebody who proved who they are. The old one of this browser ends: a token that was known
-/// before sign-in must be worth nothing after it (HOSTILE W01). Every way into an account ends here.
-pub(super) fn begin(
-    connection: &Connection,
-    member: &Member,
-    account: &Account,
-    entrance: Entrance,
-    kernel: &Kernel,
-    now: Time,
-) -> Result<(SignedIn, Vec<Entry>)> {
-    let Entrance { method, origin, old_session, known_token, proved_at } = entrance;
-    if let Some(token) = old_session {
-        sessions::end(connection, &token)?;
-    }
-    let user_id = &member.user.id;
-    let session = sessions::begin(connection, user_id, account.id, &origin, proved_at.unwrap_or(now), now)?;
-    users::note_sign_in(connection, user_id, now)?;
-    users::note_activity(connection, user_id, account.id, now)?;
-    let is_new_browser = known_token.is_none();
-    // Only by a proof of who they are: a session that somebody else got hold of must not make a browser theirs.
-    let browser_token = known_token.or_else(|| proved_at.is_none().then(secret::random_token));
-    if let Some(token) = &browser_token {
-        let browser_hash = secret::sha256(token.expose().as_bytes());
-        queries::set_known_browser(connection, &browser_hash, user_id, now, now.plus(KNOWN_BROWSER_US))?;
-        queries::trim_known_browsers(connection, user_id, KNOWN_BROWSERS_MAX)?;
-    }
-    // The first sign-in of all is no news to whoever does it.
-    if is_new_browser && matches!(method, Method::Password) && member.user.last_sign_in_at.is_some() {
-        tell_new_device(connection, kernel, member, &origin, now)?;
-    }
-    let entry = Entry::new("audit.signed_in.v1")
-        .subject(users::user_urn(&account.region, Some(account.id), user_id))
-        .account(account.id)
-        .detail("method", method.as_str())
-        .detail("sessionId", session.id)
-        .detail("endedToMakeRoom", Some(session.ended).filter(|ended| !ended.is_empty()))
-        .detail("newBrowser", is_new_browser)
-        .detail("userAgent", &origin.user_agent);
-    Ok((SignedIn { session_token: session.token, browser_token, has_joined: false }, vec![entry]))
-}
-
-/// Goes on from a session that is alive in this transaction: it ends, and another one begins for the same person and with
-/// the same age. Asked here and not at the door alone, because a session that was ended meanwhile (a new password, signed
-/// out everywhere) must not leave an heir, however many requests were on their way (HOSTILE W03, W04).
-pub(super) fn go_on(c: &Connection, entrance: Entrance, principal: &Principal, now: Time) -> Result<Entrance> {
-    let token = entrance.old_session.as_ref().ok_or(Error::Unauthenticated)?;
-    let session = sessions::find(c, token)?.filter(|session| session.user_id == principal.id);
-    let session = session.ok_or(Error::Unauthenticated)?;
-    let account = accounts::find(c, session.account_id)?.ok_or(Error::Unauthenticated)?;
-    let (idle_us, lifetime_us) = account.session_limits_us();
-    if !sessions::is_alive(&session, sessions::Limits { idle_us, lifetime_us }, now) {
-        return Err(Error::Unauthenticated);
-    }
-    Ok(Entrance { proved_at: Some(session.created_at), ..entrance })
-}
-
-/// A browser's token, if it has signed in as this user before.
-pub(super) fn known(
-    c: &Connection,
-    token: Option<Secret<String>>,
-    user: &User,
-    now: Time,
-) -> Result<Option<Secret<String>>> {
-    let Some(token) = token else { return Ok(None) };
-    let hash = secret::sha256(token.expose().as_bytes());
-    Ok(queries::is_known_browser(c, &hash, &user.id, user.password_changed_at, now)?.then_some(token))
-}
-
-/// Mails a user that somebody signed in as them from a browser that was not seen before.
-fn tell_new_device(c: &Connection, kernel: &Kernel, member: &Member, origin: &Origin, now: Time) -> Result<()> {
-    let Some(link) = notifications::notice_link(c, &kernel.config, "new-device", "/profile")? else { return Ok(()) };
-    let Ok(address) = origin.address.parse() else { return Ok(()) };
-    let device = sessions::browser(&origin.user_agent);
-    let mail = NewDevice { device: &device, address, at: now, link: &link };
-    notifications::notify(c, &kernel.key, mail.mail(&member.user.email, &member.user.locale), now)?;
     Ok(())
 }
 
@@ -512,7 +387,7 @@ pub(super) async fn set_up(
     passwords: &Passwords,
     address: &Address,
     input: SetupInput,
-) -> Result<SignedIn> {
+) -> Result<Arrival> {
     let ended =
         || Error::NotFound("This set-up link (it works once, for 24 hours, and only before there is an account)");
     if !is_setup_open(kernel, &input.token).await? {
@@ -530,10 +405,11 @@ pub(super) async fn set_up(
             return Err(ended());
         }
         let (account, member, mut entries) = make_first(c, &first, &hash, now)?;
-        let entrance = Entrance::new(Method::SetUp, origin);
-        let (signed_in, more) = begin(c, &member, &account, entrance, &own, now)?;
+        let entrance = Entrance::new(Proof::new(Method::SetUp, now), origin);
+        let traveller = Traveller { member, account, invitation: None };
+        let (arrival, more) = path::arrive(c, &own, &traveller, entrance, now)?;
         entries.extend(more);
-        Ok((signed_in, entries))
+        Ok((arrival, entries))
     })
     .await
 }
@@ -541,13 +417,28 @@ pub(super) async fn set_up(
 /// Forgets failed attempts: of one user, or all of them. Answers how many counters there were.
 pub fn unlock(connection: &Connection, email: Option<&str>) -> Result<(usize, Entry)> {
     let cleared = match email {
-        Some(email) => queries::delete_counter(connection, &Subject::user(&users::fold_email(email)).name)?,
-        None => queries::delete_all_counters(connection)?,
+        Some(email) => {
+            let user = users::find_by_email(connection, &users::fold_email(email))?;
+            let codes = user.map_or(Ok(0), |user| mfa::unlock(connection, Some(&user.id)))?;
+            forget_passwords(connection, email)? + codes
+        }
+        None => queries::delete_all_counters(connection)? + mfa::unlock(connection, None)?,
     };
-    let entry = Entry::new("audit.sign_in_unlocked.v1")
-        .changes(json!({}), json!({"user": email.unwrap_or("everybody")}))
-        .detail("counters", cleared);
-    Ok((cleared, entry))
+    Ok((cleared, unlocked(email.unwrap_or("everybody"), cleared)))
+}
+
+fn forget_passwords(connection: &Connection, email: &str) -> Result<usize> {
+    queries::delete_counter(connection, &Subject::user(&users::fold_email(email)).name)
+}
+
+fn unlocked(user: &str, counters: usize) -> Entry {
+    Entry::new("audit.sign_in_unlocked.v1").changes(json!({}), json!({"user": user})).detail("counters", counters)
+}
+
+/// Forgets wrong passwords of a user who has a new one. Wrong codes stay counted: whoever reads the user's mail is no less a
+/// stranger to their second factor.
+pub(super) fn after_reset(connection: &Connection, email: &str) -> Result<Entry> {
+    Ok(unlocked(email, forget_passwords(connection, email)?))
 }
 
 /// Deletes counters and browsers that mean nothing any more.

@@ -6,15 +6,16 @@
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 
 use super::{
-    actions::{self, Entrance, Method},
-    model::{JoinInput, NewcomerInput, SignedIn},
+    model::{JoinInput, NewcomerInput},
     pages,
+    path::{self, Arrival, Entrance, Traveller},
 };
 use crate::{
     audit,
     error::{Error, Result},
     invitations::{self, Accepted, Entered, Newcomer},
     principal::Principal,
+    proof::{Method, Proof},
     secret::Secret,
     sessions::Origin,
     users::{self, Passwords},
@@ -40,7 +41,7 @@ pub(super) async fn create_user(
     let newcomer = Newcomer { name, locale };
     let old_session = pages::old_session(&request);
     match accept_new(&ctx, &passwords, &token, newcomer.clone(), password, old_session).await {
-        Ok(signed_in) => Ok(pages::into_console("/", &signed_in)),
+        Ok(arrival) => Ok(pages::arrived("/", &arrival)),
         Err(error) => {
             let entered = Entered { name: newcomer.name, locale: newcomer.locale };
             invitations::refuse(&ctx, token, entered, error).await
@@ -55,17 +56,18 @@ async fn accept_new(
     newcomer: Newcomer,
     password: Secret<String>,
     old_session: Option<Secret<String>>,
-) -> Result<SignedIn> {
+) -> Result<Arrival> {
     let password = invitations::check_newcomer(&ctx.kernel, token, &newcomer, &password).await?;
     let hash = passwords.hash(password).await?;
     let (token, now) = (token.clone(), ctx.kernel.clock.now());
-    let entrance = Entrance { old_session, ..Entrance::new(Method::Invitation, origin(ctx)) };
+    let entrance = Entrance { old_session, ..Entrance::new(Proof::new(Method::Invitation, now), origin(ctx)) };
     let own = ctx.kernel.clone();
     audit::change(&ctx.kernel, &stranger(ctx), move |c| {
         let Accepted { member, account, mut entries } = invitations::accept_new(c, &token, &newcomer, &hash, now)?;
-        let (signed_in, more) = actions::begin(c, &member, &account, entrance, &own, now)?;
+        let traveller = Traveller { member, account, invitation: None };
+        let (arrival, more) = path::arrive(c, &own, &traveller, entrance, now)?;
         entries.extend(more);
-        Ok((signed_in, entries))
+        Ok((arrival, entries))
     })
     .await
 }
@@ -74,12 +76,12 @@ async fn accept_new(
 pub(super) async fn join(ctx: Ctx, request: HttpRequest, input: Form<JoinInput>) -> Result<HttpResponse> {
     let token = input.0.token;
     match accept_existing(&ctx, &request, &token).await {
-        Ok(signed_in) => Ok(pages::into_console("/", &signed_in)),
+        Ok(arrival) => Ok(pages::arrived("/", &arrival)),
         Err(error) => invitations::refuse(&ctx, token, Entered::default(), error).await,
     }
 }
 
-async fn accept_existing(ctx: &Ctx, request: &HttpRequest, token: &Secret<String>) -> Result<SignedIn> {
+async fn accept_existing(ctx: &Ctx, request: &HttpRequest, token: &Secret<String>) -> Result<Arrival> {
     let (email, now) = (ctx.principal.email.clone(), ctx.kernel.clock.now());
     let (asked, folded) = (token.clone(), users::fold_email(&email));
     let prospect = ctx
@@ -99,17 +101,16 @@ async fn accept_existing(ctx: &Ctx, request: &HttpRequest, token: &Secret<String
         None => stranger(ctx),
     };
     let (token, known_token) = (token.clone(), pages::known_browser(request));
-    let entrance =
-        Entrance { old_session: pages::old_session(request), ..Entrance::new(Method::Invitation, origin(ctx)) };
+    let (old_session, origin) = (pages::old_session(request), origin(ctx));
     let (own, who) = (ctx.kernel.clone(), ctx.principal.clone());
     audit::change(&ctx.kernel, &principal, move |c| {
-        let entrance = actions::go_on(c, entrance, &who, now)?;
+        let entrance = path::going_on(c, old_session, &who.id, origin, now)?;
         let Accepted { member, account, mut entries } = invitations::accept_existing(c, &token, &email, now)?;
-        let known_token = actions::known(c, known_token, &member.user, now)?;
+        let known_token = path::known(c, known_token, &member.user, now)?;
         let entrance = Entrance { known_token, ..entrance };
-        let (signed_in, more) = actions::begin(c, &member, &account, entrance, &own, now)?;
+        let (arrival, more) = path::arrive(c, &own, &Traveller { member, account, invitation: None }, entrance, now)?;
         entries.extend(more);
-        Ok((signed_in, entries))
+        Ok((arrival, entries))
     })
     .await
 }

@@ -13,6 +13,7 @@ mod invited;
 mod model;
 mod own_accounts;
 mod pages;
+mod path;
 mod queries;
 mod recovery_pages;
 mod restoring;

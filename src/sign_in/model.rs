@@ -1,6 +1,9 @@
 //! What goes into a sign-in and what comes out of it.
 
-use super::counter::{ADDRESS, BROWSER, EVERYWHERE, Limit, USER};
+use super::{
+    counter::{ADDRESS, BROWSER, EVERYWHERE, Limit, USER},
+    path::Arrival,
+};
 use crate::{
     secret::{self, Secret},
     web::Address,
@@ -67,7 +70,8 @@ pub(super) struct SignedIn {
 
 /// How an attempt to sign in ended.
 pub(super) enum Attempt {
-    In(SignedIn),
+    /// They said who they are.
+    Arrived(Arrival),
     /// For any reason that a stranger is not told.
     Refused,
     /// The password was right and the account is suspended; they may ask for it back.

@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
-    actions::{self, Entrance, Method},
-    pages::{into_console, known_browser, old_session},
+    pages::{arrived, known_browser, old_session},
+    path::{self, Arrival, Entrance, Traveller},
     restoring,
 };
 use crate::{
@@ -130,24 +130,26 @@ where
     let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
     let (own, known) = (ctx.kernel.clone(), known_browser(request));
     let (old, out, who) = (old_session(request), signed_out(ctx), ctx.principal.clone());
-    let signed_in = audit::change(&ctx.kernel, &ctx.principal, move |c| {
+    let arrival = audit::change(&ctx.kernel, &ctx.principal, move |c| {
         let (found, account, mut entries) = find(c)?;
         // What was true when the page was asked for need not be true any more.
         let member = users::find_member(c, &found.user.id, account.id)?.filter(Member::is_enabled);
         let member = member.ok_or(Error::NotFound("This account"))?;
         accounts::check_active(c, account.id)?;
-        let known_token = actions::known(c, known, &member.user, now)?;
-        let entrance = Entrance { old_session: old, known_token, ..Entrance::new(Method::Switch, origin) };
-        let entrance = actions::go_on(c, entrance, &who, now)?;
-        let (signed_in, begun) = actions::begin(c, &member, &account, entrance, &own, now)?;
-        entries.extend(begun);
+        let known_token = path::known(c, known, &member.user, now)?;
+        let entrance = Entrance { known_token, ..path::going_on(c, old, &who.id, origin, now)? };
         let urn = users::user_urn(&account.region, Some(account.id), &member.user.id);
+        let (arrival, begun) = path::arrive(c, &own, &Traveller { member, account, invitation: None }, entrance, now)?;
+        entries.extend(begun);
         let mut entries: Vec<Entry> = entries.into_iter().map(|entry| entry.by(&urn)).collect();
-        entries.push(out);
-        Ok((signed_in, entries))
+        // Whoever is asked for something first has not left yet.
+        if matches!(arrival, Arrival::In(_)) {
+            entries.push(out);
+        }
+        Ok((arrival, entries))
     })
     .await?;
-    Ok(into_console("/", &signed_in))
+    Ok(arrived("/", &arrival))
 }
 
 #[derive(Template)]

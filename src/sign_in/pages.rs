@@ -1,24 +1,28 @@
 //! The pages for strangers: sign-in, first set-up; and sign-out.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
+use actix_web::{HttpRequest, HttpResponse, cookie::Cookie, http::StatusCode, web::Data};
 use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    actions::{self, KNOWN_BROWSER_US},
+    actions,
     model::{Attempt, SetupInput, SignInInput, SignedIn},
+    path::{Arrival, Browser, KNOWN_BROWSER_US},
 };
 use crate::{
     clock::SECOND,
     error::{Error, FieldError, Result},
     principal::PrincipalKind,
     secret::Secret,
+    sessions::{self, Origin},
     users::{self, Passwords},
     web::{Ctx, Form, Page, Query, door, html, html_status, redirect},
 };
 
 /// Makes a browser known after its first sign-in.
 const KNOWN_COOKIE: &str = "__Host-bailiwick-known";
+/// A sign-in on its way.
+pub(super) const JOURNEY_COOKIE: &str = "__Host-bailiwick-journey";
 
 #[derive(Template)]
 #[template(path = "sign_in/sign_in.html")]
@@ -35,11 +39,12 @@ pub(super) struct NextQuery {
 }
 
 /// Where to go after sign-in: a path of this console that is not a stranger's page.
-fn after(next: &str) -> String {
+pub(super) fn after(next: &str) -> String {
     door::local_path(next)
         .filter(|path| {
             let path = path.split('?').next().unwrap_or_default();
-            !matches!(path, "/sign-in" | "/sign-out" | "/setup" | "/forgot-password" | "/reset-password")
+            let is_strangers = matches!(path, "/sign-out" | "/setup" | "/forgot-password" | "/reset-password");
+            !is_strangers && path != "/sign-in" && !path.starts_with("/sign-in/")
         })
         .unwrap_or_else(|| "/".into())
 }
@@ -84,9 +89,7 @@ pub(super) async fn sign_in(
         )
     };
     match attempt {
-        // The link that led here is used up.
-        Attempt::In(signed_in) if signed_in.has_joined => Ok(into_console("/", &signed_in)),
-        Attempt::In(signed_in) => Ok(into_console(&next, &signed_in)),
+        Attempt::Arrived(arrival) => Ok(arrived(&next, &arrival)),
         Attempt::Refused => {
             refused(StatusCode::UNPROCESSABLE_ENTITY, "E-mail or password is wrong. Check both and try again.".into())
         }
@@ -109,18 +112,50 @@ pub(super) async fn sign_in(
     }
 }
 
-/// The redirect that carries the new cookies.
-pub(super) fn into_console(next: &str, signed_in: &SignedIn) -> HttpResponse {
-    let mut answer = redirect(next);
-    let lasting =
-        |token: &Secret<String>| door::lasting_cookie(KNOWN_COOKIE, token.expose(), KNOWN_BROWSER_US / SECOND);
-    let known = signed_in.browser_token.as_ref().map(lasting);
-    for cookie in std::iter::once(door::session_cookie(&signed_in.session_token)).chain(known) {
-        if let Err(error) = answer.add_cookie(&cookie) {
-            tracing::error!(%error, "a cookie could not be written");
+/// Onwards: into the console, or to the step that is missing.
+pub(super) fn arrived(next: &str, arrival: &Arrival) -> HttpResponse {
+    match arrival {
+        Arrival::In(signed_in) => {
+            // The link that led here is used up.
+            let next = if signed_in.has_joined { "/" } else { next };
+            with_session(redirect(next), signed_in)
+        }
+        Arrival::OnTheWay(token) => {
+            let mut answer = redirect("/sign-in/factor");
+            set_cookie(
+                &mut answer,
+                &door::lasting_cookie(JOURNEY_COOKIE, token.expose(), sessions::JOURNEY_US / SECOND),
+            );
+            answer
         }
     }
+}
+
+/// An answer with the cookies of a new session.
+pub(super) fn with_session(mut answer: HttpResponse, signed_in: &SignedIn) -> HttpResponse {
+    set_cookie(&mut answer, &door::session_cookie(&signed_in.session_token));
+    if let Some(token) = &signed_in.browser_token {
+        set_cookie(&mut answer, &door::lasting_cookie(KNOWN_COOKIE, token.expose(), KNOWN_BROWSER_US / SECOND));
+    }
+    set_cookie(&mut answer, &door::removal(JOURNEY_COOKIE));
     answer
+}
+
+pub(super) fn set_cookie(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
+    if let Err(error) = answer.add_cookie(cookie) {
+        tracing::error!(%error, "a cookie could not be written");
+    }
+}
+
+/// The journey that a browser is on, if it says so.
+pub(super) fn journey_token(request: &HttpRequest) -> Option<Secret<String>> {
+    door::cookie(request, JOURNEY_COOKIE).filter(|token| token.len() == 43).map(Secret::new)
+}
+
+/// What a browser sends along with any step of its way in.
+pub(super) fn browser(ctx: &Ctx, request: &HttpRequest) -> Browser {
+    let origin = Origin { address: ctx.address.ip.to_string(), user_agent: ctx.address.user_agent.clone() };
+    Browser { origin, old_session: old_session(request), known_token: known_browser(request) }
 }
 
 #[derive(Deserialize)]
@@ -137,9 +172,7 @@ pub(super) async fn sign_out(ctx: Ctx, input: Form<SignOutInput>) -> Result<Http
     }
     let next = if input.0.next.is_empty() { "/sign-in".to_owned() } else { after(&input.0.next) };
     let mut answer = redirect(&next);
-    if let Err(error) = answer.add_cookie(&door::removal(door::SESSION_COOKIE)) {
-        tracing::error!(%error, "a cookie could not be removed");
-    }
+    set_cookie(&mut answer, &door::removal(door::SESSION_COOKIE));
     Ok(answer)
 }
 
@@ -187,7 +220,7 @@ pub(super) async fn setup_form(ctx: Ctx, query: Query<TokenQuery>) -> Result<Htt
 pub(super) async fn setup(ctx: Ctx, passwords: Data<Passwords>, input: Form<SetupInput>) -> Result<HttpResponse> {
     let input = input.0;
     match actions::set_up(&ctx.kernel, &passwords, &ctx.address, input.clone()).await {
-        Ok(signed_in) => Ok(into_console("/", &signed_in)),
+        Ok(arrival) => Ok(arrived("/", &arrival)),
         Err(Error::Invalid(errors)) => html_status(
             StatusCode::UNPROCESSABLE_ENTITY,
             &SetupPage {

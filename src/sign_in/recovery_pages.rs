@@ -101,11 +101,8 @@ pub(super) async fn reset(ctx: Ctx, passwords: Data<Passwords>, input: Form<Rese
     match users::reset(&ctx.kernel, &passwords, token.clone(), new, &ctx.address).await {
         Ok(email) => {
             // Whoever guessed before must not keep the right password waiting.
-            audit::change(&ctx.kernel, &ctx.principal, move |c| {
-                let (_, entry) = actions::unlock(c, Some(&email))?;
-                Ok(((), vec![entry]))
-            })
-            .await?;
+            audit::change(&ctx.kernel, &ctx.principal, move |c| Ok(((), vec![actions::after_reset(c, &email)?])))
+                .await?;
             Ok(redirect_with("/sign-in", "success", "Your password was set. Sign in with it."))
         }
         Err(Error::Invalid(errors)) => reset_page(&ctx, StatusCode::UNPROCESSABLE_ENTITY, token, errors).await,

@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Result},
     kernel::Kernel,
     principal::{AccountId, Principal},
+    proof::Factors,
     roles::{self, Role},
     secret::{MasterKey, Secret},
     sessions,
@@ -55,6 +56,7 @@ pub fn create(
         password_changed_at: now,
         created_at: now,
         last_sign_in_at: None,
+        factors: Factors::default(),
     };
     queries::insert(connection, &user, &folded)?;
     queries::insert_membership(connection, &user.id, account.id, &role.id, now)?;

@@ -27,7 +27,7 @@ pub use owned::OWNED;
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
 pub use queries::{
     accounts_of, count_by_role, find, find_by_email, find_member, find_owner, note_activity, note_sign_in,
-    replace_hash, set_locale, set_verified,
+    replace_hash, set_factors, set_locale, set_verified,
 };
 pub use recovery::{
     Asking, ask_for_reset, can_mail, find_reset, find_verification, purge, reset, set_email, set_owner, verify,

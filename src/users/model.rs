@@ -11,6 +11,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     principal::{AccountId, Principal, PrincipalKind, PrincipalParts, urn},
+    proof::{Factors, MfaRule},
     roles::Role,
 };
 
@@ -54,6 +55,7 @@ pub struct User {
     pub password_changed_at: Time,
     pub created_at: Time,
     pub last_sign_in_at: Option<Time>,
+    pub factors: Factors,
 }
 
 /// A user as a member of one account.
@@ -73,6 +75,11 @@ impl Member {
     /// Whether they may enter, as a user and in this account.
     pub fn is_enabled(&self) -> bool {
         self.user.state == UserState::Enabled && self.state == UserState::Enabled
+    }
+
+    /// What this account asks of them: by itself, or because of their role.
+    pub fn mfa_rule(&self, account: &Account) -> MfaRule {
+        account.mfa.max(self.role.mfa)
     }
 
     /// In this account, as shown.
@@ -145,8 +152,7 @@ impl From<Member> for UserView {
             name: user.name,
             role_id: member.role.id,
             state,
-            // No second factor can be enrolled yet.
-            mfa_enabled: false,
+            mfa_enabled: user.factors.any(),
             email_verified: user.email_verified_at.is_some(),
             created_at: member.joined_at,
             last_activity: member.last_active_at,

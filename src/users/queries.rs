@@ -6,7 +6,7 @@ use super::{
     model::{Member, User, UserState, fold_email},
     passwords::PasswordHash,
 };
-use crate::{clock::Time, error::Result, principal::AccountId, roles};
+use crate::{clock::Time, error::Result, principal::AccountId, proof::Factors, roles};
 
 fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
@@ -23,6 +23,7 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
         is_owner: row.get(10)?,
         email_verified_at: row.get(11)?,
         password_changed_at: row.get(12)?,
+        factors: Factors { totp: row.get(13)?, passkey: row.get(14)?, must_enrol: row.get(15)? },
     })
 }
 
@@ -39,11 +40,11 @@ struct Membership {
 fn read_membership(row: &Row<'_>) -> rusqlite::Result<Membership> {
     Ok(Membership {
         user: read_user(row)?,
-        account_id: row.get(13)?,
-        role_id: row.get(14)?,
-        state: state(&row.get::<_, String>(15)?),
-        last_active_at: row.get(16)?,
-        joined_at: row.get(17)?,
+        account_id: row.get(16)?,
+        role_id: row.get(17)?,
+        state: state(&row.get::<_, String>(18)?),
+        last_active_at: row.get(19)?,
+        joined_at: row.get(20)?,
     })
 }
 
@@ -104,7 +105,7 @@ pub fn find_by_email(connection: &Connection, email_folded: &str) -> Result<Opti
     Ok(connection
         .prepare_cached(
             "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
-                    email_verified_at, password_changed_at
+                    email_verified_at, password_changed_at, has_totp, has_passkey, must_enrol
              FROM user WHERE email_folded = ?1",
         )?
         .query_row([email_folded], read_user)
@@ -116,8 +117,8 @@ pub fn find_member(connection: &Connection, user_id: &str, account: AccountId) -
     let found = connection
         .prepare_cached(
             "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                    u.last_sign_in_at, u.is_owner, u.email_verified_at, u.password_changed_at, m.account_id, m.role_id, m.state,
-                    m.last_active_at, m.created_at
+                    u.last_sign_in_at, u.is_owner, u.email_verified_at, u.password_changed_at, u.has_totp, u.has_passkey,
+                    u.must_enrol, m.account_id, m.role_id, m.state, m.last_active_at, m.created_at
              FROM membership AS m JOIN user AS u ON u.id = m.user_id
              WHERE m.user_id = ?1 AND m.account_id = ?2",
         )?
@@ -163,8 +164,8 @@ pub fn list_members(
     // Each row is read when its turn comes: an account has as many users as an office, not as many as a directory.
     let mut statement = connection.prepare_cached(
         "SELECT u.id, u.email, u.name, u.locale, u.time_zone, u.theme, u.password_hash, u.state, u.created_at,
-                u.last_sign_in_at, u.is_owner, u.email_verified_at, u.password_changed_at, m.account_id, m.role_id, m.state,
-                m.last_active_at, m.created_at
+                u.last_sign_in_at, u.is_owner, u.email_verified_at, u.password_changed_at, u.has_totp, u.has_passkey,
+                u.must_enrol, m.account_id, m.role_id, m.state, m.last_active_at, m.created_at
          FROM membership AS m JOIN user AS u ON u.id = m.user_id
          WHERE m.account_id = ?1 AND m.user_id > ?2 AND (?3 IS NULL OR m.role_id = ?3)
            AND (?4 IS NULL OR (?4 = 'enabled') = (m.state = 'enabled' AND u.state = 'enabled'))
@@ -281,7 +282,7 @@ pub fn find(connection: &Connection, id: &str) -> Result<Option<User>> {
     Ok(connection
         .prepare_cached(
             "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
-                    email_verified_at, password_changed_at
+                    email_verified_at, password_changed_at, has_totp, has_passkey, must_enrol
              FROM user WHERE id = ?1",
         )?
         .query_row([id], read_user)
@@ -293,7 +294,7 @@ pub fn find_owner(connection: &Connection) -> Result<Option<User>> {
     Ok(connection
         .prepare_cached(
             "SELECT id, email, name, locale, time_zone, theme, password_hash, state, created_at, last_sign_in_at, is_owner,
-                    email_verified_at, password_changed_at
+                    email_verified_at, password_changed_at, has_totp, has_passkey, must_enrol
              FROM user WHERE is_owner = 1",
         )?
         .query_row([], read_user)
@@ -420,4 +421,12 @@ pub(super) fn end_handed_tokens(connection: &Connection, user_id: &str, purpose:
 /// Deletes links that ended some time ago.
 pub fn purge_tokens(connection: &Connection, before: Time) -> Result<usize> {
     Ok(connection.execute("DELETE FROM user_token WHERE expires_at < ?1", [before])?)
+}
+
+/// Writes which kinds of second factor a user has.
+pub fn set_factors(connection: &Connection, user_id: &str, factors: Factors) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE user SET has_totp = ?2, has_passkey = ?3, must_enrol = ?4 WHERE id = ?1")?
+        .execute(params![user_id, factors.totp, factors.passkey, factors.must_enrol])?;
+    Ok(())
 }

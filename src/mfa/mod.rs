@@ -1,0 +1,37 @@
+//! Second factors: authenticator apps (RFC 6238), passkeys (WebAuthn) and the recovery codes for when all of them are lost.
+//!
+//! Owns `totp_device`, `passkey`, `passkey_challenge`, `recovery_code`, `recovery_set` and `factor_attempt`. Invariants: a code
+//! works once; wrong ones are counted in the database before they are looked at, so that neither parallel requests nor a
+//! hundred sign-ins on their way buy more guesses (HOSTILE A06–A09); what a user has enrolled stands in `user` too, in step;
+//! the secret of an app is sealed with the master key and never taken from a request. It must never decide who is let in:
+//! [`crate::proof::step`] does, and `sign_in` asks it.
+
+mod attempts;
+mod codes;
+mod enrol;
+mod model;
+mod prove;
+mod queries;
+mod totp;
+
+pub use enrol::{
+    Enrolled, are_codes, begin_totp, confirm_totp, devices, new_codes, note_stored, recovery_set, remove, rename, reset,
+};
+pub use model::{Device, Outcome, RecoverySet, TotpEnrolment};
+pub use prove::{From, prove_code, recover};
+use rusqlite::Connection;
+
+use crate::{
+    clock::{DAY, Time},
+    error::Result,
+};
+
+/// Forgets the wrong codes of a user, or of everybody; answers how many there were.
+pub fn unlock(c: &Connection, user_id: Option<&str>) -> Result<usize> {
+    queries::delete_attempts(c, user_id)
+}
+
+/// Deletes what means nothing any more.
+pub fn purge(c: &Connection, now: Time) -> Result<usize> {
+    queries::purge(c, now.plus(-DAY), now)
+}
