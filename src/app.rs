@@ -30,13 +30,14 @@ use crate::{
     error::{Error, Result},
     identities, invitations,
     kernel::{BoxFuture, Kernel},
-    notifications,
+    mfa, notifications,
     principal::{Level, Permission, Principal, Service},
+    proof::{self, Step},
     roles, schedule,
     secret::{KeyError, MasterKey, Secret},
     sessions, sign_in,
     users::{self, Passwords},
-    web::{self, Address, Gate, KeyPair, Refusal, Routes, ServeError, Surroundings, Web},
+    web::{self, Address, Gate, KeyPair, Recognised, Refusal, Routes, ServeError, Surroundings, Web},
 };
 
 /// Every room's routes.
@@ -48,6 +49,7 @@ fn routes() -> Routes {
     roles::routes(&mut routes);
     users::routes(&mut routes);
     invitations::routes(&mut routes);
+    mfa::routes(&mut routes);
     api_keys::routes(&mut routes);
     sign_in::routes(&mut routes);
     identities::routes(&mut routes);
@@ -66,6 +68,7 @@ fn routes() -> Routes {
 fn jobs(app: &App) {
     every(app, Duration::from_secs(600), "sessions", sessions::purge);
     every(app, Duration::from_secs(600), "sign-in", sign_in::purge);
+    every(app, Duration::from_secs(600), "second factors", mfa::purge);
     every(app, Duration::from_secs(3600), "links", users::purge);
     every(app, Duration::from_secs(3600), "parts", identities::parts::purge);
     every(app, Duration::from_secs(3600), "mails", notifications::purge);
@@ -459,7 +462,7 @@ impl Gate for Door {
         Box::pin(self.kernel.db.read(move |c| notifications::base_url(c, &config)))
     }
 
-    fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
+    fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Recognised>> {
         Box::pin(async move {
             let now = self.kernel.clock.now();
             let found = self
@@ -476,9 +479,12 @@ impl Gate for Door {
                     }))
                 })
                 .await?;
-            let Some((session, member, account)) = found else { return Ok(None) };
+            let Some((session, member, account)) = found else { return Ok(Recognised::Nobody) };
             if !member.is_enabled() || !account.is_active() {
-                return Ok(None);
+                return Ok(Recognised::Nobody);
+            }
+            if proof::step(&session.proof, member.user.factors, member.mfa_rule(&account)) != Step::Enter {
+                return Ok(Recognised::Held);
             }
             if !from.is_polling && sessions::is_touch_due(&session, now) {
                 let (id, address) = (session.id.clone(), from.ip.to_string());
@@ -492,7 +498,7 @@ impl Gate for Door {
                     tracing::warn!(error = %error.chain(), "a session's last use could not be noted");
                 }
             }
-            Ok(Some(member.principal(&account, session.id, from.ip, from.request_id)))
+            Ok(Recognised::User(member.principal(&account, session.id, from.ip, from.request_id)))
         })
     }
 

@@ -27,6 +27,9 @@ pub enum Error {
     /// 401: not signed in, or the key is not valid. Never says why.
     #[error("Sign in to continue.")]
     Unauthenticated,
+    /// 403: signed in, but the account asks for more proof than was given.
+    #[error("This account asks for a second factor.")]
+    MoreProof,
     /// 403: may know that the thing exists, but may not do this.
     #[error("{0}")]
     Forbidden(String),
@@ -86,7 +89,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Self::Unauthenticated => 401,
-            Self::Forbidden(_) => 403,
+            Self::MoreProof | Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
             Self::BadRequest(_) => 400,
             Self::Conflict(_) => 409,

@@ -26,6 +26,14 @@ impl Factor {
         }
     }
 
+    /// By itself.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Self::Totp => "Authenticator app",
+            Self::Passkey => "Passkey",
+        }
+    }
+
     /// In a sentence.
     pub fn title(self) -> &'static str {
         match self {

@@ -115,10 +115,7 @@ pub(super) fn added(
     };
     let mail = MfaChanged { change: MfaChange::Added { kind: kind.title(), name }, at: now, address };
     notifications::notify(c, &kernel.key, mail.mail(&user.email, &user.locale), now)?;
-    let entry = Entry::new("audit.mfa_enrolled.v1")
-        .detail("userId", &user.id)
-        .detail("kind", kind.as_str())
-        .detail("name", name);
+    let entry = Entry::new("audit.mfa_enrolled.v1").detail("kind", kind.as_str()).detail("name", name);
     Ok(Enrolled { kind, codes, entries: vec![entry] })
 }
 
@@ -161,7 +158,6 @@ pub fn rename(c: &Connection, user_id: &str, id: &str, name: &str) -> Result<Ent
     let before = find(c, user_id, id)?;
     queries::rename_device(c, user_id, id, &name)?;
     Ok(Entry::new("audit.mfa_renamed.v1")
-        .detail("userId", user_id)
         .changes(serde_json::json!({"name": before.name}), serde_json::json!({"name": name})))
 }
 
@@ -189,10 +185,7 @@ pub fn remove(
     let change = MfaChange::Removed { kind: device.kind.title(), name: &device.name };
     let mail = MfaChanged { change, at: now, address };
     notifications::notify(c, &kernel.key, mail.mail(&user.email, &user.locale), now)?;
-    let entry = Entry::new("audit.mfa_removed.v1")
-        .detail("userId", &user.id)
-        .detail("kind", device.kind.as_str())
-        .detail("name", &device.name);
+    let entry = Entry::new("audit.mfa_removed.v1").detail("kind", device.kind.as_str()).detail("name", &device.name);
     Ok((left, entry))
 }
 
@@ -202,5 +195,5 @@ pub fn reset(c: &Connection, kernel: &Kernel, user: &User, by: &str, address: &s
     let ended = prove::clear(c, user)?;
     let mail = MfaChanged { change: MfaChange::Reset { by }, at: now, address };
     notifications::notify(c, &kernel.key, mail.mail(&user.email, &user.locale), now)?;
-    Ok(Entry::new("audit.mfa_reset.v1").detail("userId", &user.id).detail("sessionsEnded", ended))
+    Ok(Entry::new("audit.mfa_reset.v1").detail("sessionsEnded", ended))
 }

@@ -10,6 +10,7 @@ mod attempts;
 mod codes;
 mod enrol;
 mod model;
+mod pages;
 mod prove;
 mod queries;
 mod totp;
@@ -18,13 +19,31 @@ pub use enrol::{
     Enrolled, are_codes, begin_totp, confirm_totp, devices, new_codes, note_stored, recovery_set, remove, rename, reset,
 };
 pub use model::{Device, Outcome, RecoverySet, TotpEnrolment};
+pub use pages::codes_page;
 pub use prove::{From, prove_code, recover};
 use rusqlite::Connection;
 
 use crate::{
     clock::{DAY, Time},
     error::Result,
+    principal::Permission,
+    web::Routes,
 };
+
+/// A user's own factors, and what everybody may read about them.
+pub fn routes(routes: &mut Routes) {
+    let own = Permission::OwnUser;
+    routes.get("/profile/mfa", own, pages::show);
+    routes.get("/profile/mfa/app", own, pages::new_app);
+    routes.post("/profile/mfa/app", own, pages::add_app);
+    routes.get("/profile/mfa/devices/{id}", own, pages::device);
+    routes.post("/profile/mfa/devices/{id}", own, pages::rename);
+    routes.post("/profile/mfa/devices/{id}/remove", own, pages::remove);
+    routes.post("/profile/mfa/codes", own, pages::new_codes);
+    routes.post("/profile/mfa/codes/stored", own, pages::stored);
+    routes.post("/profile/mfa/codes/file", own, pages::file);
+    routes.get("/sign-in/apps", Permission::Public, pages::apps);
+}
 
 /// Forgets the wrong codes of a user, or of everybody; answers how many there were.
 pub fn unlock(c: &Connection, user_id: Option<&str>) -> Result<usize> {

@@ -69,25 +69,22 @@ pub fn prove_code(
             return Ok((Outcome::Right(Factor::Totp), Vec::new()));
         }
     }
-    let mut entries = vec![failed(user, "code")];
+    let mut entries = vec![failed("code")];
     if is_last {
         entries.push(locked(c, kernel, user, from, now)?);
     }
     Ok((Outcome::Wrong, entries))
 }
 
-fn failed(user: &User, what: &'static str) -> Entry {
-    Entry::new("audit.mfa_failed.v1")
-        .outcome(crate::audit::Outcome::Failure)
-        .detail("userId", &user.id)
-        .detail("what", what)
+fn failed(what: &'static str) -> Entry {
+    Entry::new("audit.mfa_failed.v1").outcome(crate::audit::Outcome::Failure).detail("what", what)
 }
 
 /// The last guess of a day was wrong: whoever guessed knows the password, which is what the user has to hear.
 fn locked(c: &Connection, kernel: &Kernel, user: &User, from: From<'_>, now: Time) -> Result<Entry> {
     let mail = MfaChanged { change: MfaChange::Guessed, at: now, address: from.address };
     notifications::notify(c, &kernel.key, mail.mail(&user.email, &user.locale), now)?;
-    Ok(Entry::new("audit.mfa_locked.v1").outcome(crate::audit::Outcome::Failure).detail("userId", &user.id))
+    Ok(Entry::new("audit.mfa_locked.v1").outcome(crate::audit::Outcome::Failure))
 }
 
 /// A recovery code: if it is right, everything that the user has enrolled is gone, all their sessions have ended, and they
@@ -106,13 +103,13 @@ pub fn recover(
         Taken::Counted { id, .. } => id,
     };
     if !queries::has_recovery_code(c, &user.id, &codes::hash(&kernel.key, &user.id, &code))? {
-        return Ok((Outcome::Wrong, vec![failed(user, "recovery code")]));
+        return Ok((Outcome::Wrong, vec![failed("recovery code")]));
     }
     attempts::give_back(c, id)?;
     let ended = clear(c, user)?;
     let mail = MfaChanged { change: MfaChange::Recovered, at: now, address: from.address };
     notifications::notify(c, &kernel.key, mail.mail(&user.email, &user.locale), now)?;
-    let entry = Entry::new("audit.mfa_recovered.v1").detail("userId", &user.id).detail("sessionsEnded", ended);
+    let entry = Entry::new("audit.mfa_recovered.v1").detail("sessionsEnded", ended);
     // Which kind it stands in for nobody asks: there is none left.
     Ok((Outcome::Right(Factor::Totp), vec![entry]))
 }

@@ -9,6 +9,8 @@
 
 mod actions;
 mod counter;
+mod factor;
+mod factor_pages;
 mod invited;
 mod model;
 mod own_accounts;
@@ -29,6 +31,16 @@ use crate::{principal::Permission, web::Routes};
 pub fn routes(routes: &mut Routes) {
     routes.get("/sign-in", Permission::Public, pages::form);
     routes.post("/sign-in", Permission::Public, pages::sign_in);
+    routes.get("/sign-in/factor", Permission::Public, factor_pages::show);
+    routes.post("/sign-in/factor", Permission::Public, factor_pages::prove);
+    routes.get("/sign-in/recovery", Permission::Public, factor_pages::recovery);
+    routes.post("/sign-in/recovery", Permission::Public, factor_pages::recover);
+    routes.post("/sign-in/enrol/totp", Permission::Public, factor_pages::enrol_totp);
+    routes.post("/sign-in/account", Permission::Public, factor_pages::turn_to);
+    routes.post("/sign-in/go", Permission::Public, factor_pages::go_in);
+    routes.post("/sign-in/cancel", Permission::Public, factor_pages::cancel);
+    routes.get("/sign-in/continue", Permission::Public, factor_pages::go_on_form);
+    routes.post("/sign-in/continue", Permission::Public, factor_pages::go_on);
     routes.post("/sign-out", Permission::OwnUser, pages::sign_out);
     routes.post("/sign-in/restore", Permission::Public, restoring::ask);
     routes.get("/accounts", Permission::OwnUser, own_accounts::list);

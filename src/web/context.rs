@@ -51,10 +51,19 @@ pub fn read_api_key(value: &str) -> Option<KeyPair> {
         .then(|| KeyPair { id: id.to_owned(), secret: Secret::new(secret.to_owned()) })
 }
 
+/// Who a session cookie stands for.
+#[derive(Debug)]
+pub enum Recognised {
+    Nobody,
+    /// Somebody whose account asks for more than was proved: a stranger, until they prove it.
+    Held,
+    User(Principal),
+}
+
 /// Recognises principals. `app` implements it over `sessions` and `api_keys`, which this room may not know.
 pub trait Gate: Send + Sync {
     /// The user behind a session cookie, if the session is valid now; marks it as used.
-    fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
+    fn session(&self, token: Secret<String>, from: Address) -> BoxFuture<'_, Result<Recognised>>;
     /// The key's principal, if it is valid now and from this address.
     fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>>;
     /// Somebody known was refused: goes on the record, unless there are too many of the kind.

@@ -18,7 +18,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     api_road::{self, Item},
-    context::{Address, Ctx, Surroundings, Web, read_api_key},
+    context::{Address, Ctx, Recognised, Surroundings, Web, read_api_key},
     errors::{self, RequestId},
     input::FormBody,
     ongoing::{self, Ongoing},
@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Result},
     language::Language,
     principal::{Permission, Principal},
-    secret::{self, Secret},
+    secret::{self, MasterKey, Secret},
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,9 +106,17 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
         return Ok(Vec::new());
     }
     let address = address(request, &web);
+    let mut is_held = false;
     let asked = match kind {
         DoorKind::Api => api_principal(request, &web, &address).await?,
-        DoorKind::Page | DoorKind::Open => page_principal(request, &web, &address).await?,
+        DoorKind::Page | DoorKind::Open => match page_principal(request, &web, &address).await? {
+            Recognised::User(principal) => Some(principal),
+            Recognised::Nobody => None,
+            Recognised::Held => {
+                is_held = true;
+                None
+            }
+        },
     };
     if let Some(principal) = &asked {
         request.extensions_mut().insert(Asking(principal.clone()));
@@ -126,7 +134,7 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
     request.extensions_mut().insert(Language::of(&principal.locale));
     if !principal.allows(permission) {
         if is_stranger {
-            return Err(Error::Unauthenticated);
+            return Err(if is_held { Error::MoreProof } else { Error::Unauthenticated });
         }
         return Err(Error::Forbidden(principal.why_refused(permission).into()));
     }
@@ -137,8 +145,7 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
     let browser = cookie(request.request(), BROWSER_COOKIE).filter(|token| token.len() == 43);
     let new_browser = (kind == DoorKind::Page && is_stranger && browser.is_none()).then(secret::random_token);
     let csrf_base = session.as_ref().or(browser.as_ref()).or(new_browser.as_ref().map(Secret::expose));
-    let csrf =
-        csrf_base.map_or_else(String::new, |base| secret::encode_hex(&web.kernel.key.mac("csrf.v1", base.as_bytes())));
+    let csrf = csrf_base.map_or_else(String::new, |base| csrf_of(&web.kernel.key, base));
     if kind == DoorKind::Page && !matches!(*request.method(), Method::GET | Method::HEAD) {
         check_origin(request)?;
         let body = request.extract::<Bytes>().await.map_err(|_| Error::TooLarge)?;
@@ -185,6 +192,11 @@ async fn enter(passage: &Passage, request: &mut ServiceRequest) -> Result<Vec<Co
         cookies.push(removal(FLASH_COOKIE));
     }
     Ok(cookies)
+}
+
+/// The token that forms send back from pages of the browser with this cookie: its session's, or before there is one its own.
+pub fn csrf_of(key: &MasterKey, cookie: &str) -> String {
+    secret::encode_hex(&key.mac("csrf.v1", cookie.as_bytes()))
 }
 
 fn set_cookie(response: &mut actix_web::HttpResponse<BoxBody>, cookie: Cookie<'_>) {
@@ -297,11 +309,11 @@ pub(super) fn is_polling(path: &str) -> bool {
     path.ends_with("/progress")
 }
 
-async fn page_principal(request: &ServiceRequest, web: &Web, address: &Address) -> Result<Option<Principal>> {
+async fn page_principal(request: &ServiceRequest, web: &Web, address: &Address) -> Result<Recognised> {
     match cookie(request.request(), SESSION_COOKIE) {
         // A session token has 43 characters; anything else is not worth a look into the database.
         Some(token) if token.len() == 43 => web.gate.session(Secret::new(token), address.clone()).await,
-        _ => Ok(None),
+        _ => Ok(Recognised::Nobody),
     }
 }
 

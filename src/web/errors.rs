@@ -89,14 +89,19 @@ pub(super) fn answer(error: &Error, asked: &Asked<'_>) -> HttpResponse<BoxBody> 
         };
         return answer.json(body);
     }
-    if matches!(error, Error::Unauthenticated) {
+    let way_in = match error {
+        Error::Unauthenticated => Some("/sign-in"),
+        Error::MoreProof => Some("/sign-in/continue"),
+        _ => None,
+    };
+    if let Some(way_in) = way_in {
         if asked.is_fragment {
-            // The script sends the reader to the sign-in page; the fragment's place stays as it was.
-            return answer.insert_header(("hx-redirect", "/sign-in")).finish();
+            // The script sends the reader there; the fragment's place stays as it was.
+            return answer.insert_header(("hx-redirect", way_in)).finish();
         }
         let next = if asked.is_get { asked.path_and_query } else { "/" };
         let query = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
-        let location = if next == "/" { "/sign-in".to_owned() } else { format!("/sign-in?{query}") };
+        let location = if next == "/" { way_in.to_owned() } else { format!("{way_in}?{query}") };
         return HttpResponse::SeeOther().insert_header(("location", location)).finish();
     }
     let page = ErrorPage {

@@ -32,7 +32,7 @@ mod serve;
 mod steps;
 mod tls;
 
-pub use context::{Address, Ctx, Gate, KeyPair, Stale, Surroundings, Web, read_api_key};
+pub use context::{Address, Ctx, Gate, KeyPair, Recognised, Stale, Surroundings, Web, read_api_key};
 pub use csv_export::csv_cell;
 pub use input::{Form, Json, PathId, Query};
 pub use once::purge_answers;

@@ -18,7 +18,7 @@ use crate::{
     kernel::{BoxFuture, Kernel},
     principal::{AccountId, Principal, PrincipalKind, PrincipalParts, Rights},
     secret::{MasterKey, Secret},
-    web::{self, Address, Gate, KeyPair, Refusal, Web, door::SESSION_COOKIE},
+    web::{self, Address, Gate, KeyPair, Recognised, Refusal, Web, door::SESSION_COOKIE},
 };
 
 pub(super) const PASSWORD: &str = "correct-horse-battery-staple";
@@ -65,8 +65,10 @@ fn principal(who: char) -> Option<Principal> {
 }
 
 impl Gate for OpenGate {
-    fn session(&self, token: Secret<String>, _: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
-        Box::pin(async move { Ok(token.expose().chars().next().and_then(principal)) })
+    fn session(&self, token: Secret<String>, _: Address) -> BoxFuture<'_, Result<Recognised>> {
+        Box::pin(async move {
+            Ok(token.expose().chars().next().and_then(principal).map_or(Recognised::Nobody, Recognised::User))
+        })
     }
 
     fn api_key(&self, key: KeyPair, _: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
