@@ -23,6 +23,7 @@ const USER: &str = "01890000-0000-7000-8000-00000000000a";
 const KEY: &str = "01890000-0000-7000-8000-00000000000b";
 const INVITATION: &str = "01890000-0000-7000-8000-00000000000c";
 const SESSION: &str = "01890000-0000-7000-8000-00000000000d";
+const DEVICE: &str = "01890000-0000-7000-8000-00000000000f";
 const MAIL: &str = "01890000-0000-7000-8000-00000000000e";
 
 /// One of each kind, in the first account. Directory 8 is all that the scoped role reaches, and nothing is in it.
@@ -63,9 +64,11 @@ const FIXTURE: &str = r#"
                             lifetime_days, created_at, last_sent_at, sent_count, expires_at)
     SELECT '01890000-0000-7000-8000-00000000000c', min(id), 'quokka@guest.example', 'quokka@guest.example', 'quokka', 'invited',
            zeroblob(32), 0, 'urn:quokka', 'quokka', 30, 1, 1, 1, 9000000000000000 FROM account;
-    INSERT INTO session (token_hash, id, user_id, account_id, created_at, last_seen_at, address, user_agent)
+    INSERT INTO session (token_hash, id, user_id, account_id, created_at, method, proved_at, last_seen_at, address, user_agent)
     SELECT zeroblob(32), '01890000-0000-7000-8000-00000000000d', '01890000-0000-7000-8000-00000000000a', min(id), 1,
-           9000000000000000, '192.0.2.1', 'quokka' FROM account;
+           'password', 1, 9000000000000000, '192.0.2.1', 'quokka' FROM account;
+    INSERT INTO totp_device (id, user_id, name, secret, created_at, confirmed_at)
+    VALUES ('01890000-0000-7000-8000-00000000000f', '01890000-0000-7000-8000-00000000000a', 'quokka', x'00', 1, 1);
     INSERT INTO mail_outbox (id, kind, recipient, content, has_secret, state, created_at, due_at, give_up_at, error, ended_at)
     VALUES ('01890000-0000-7000-8000-00000000000e', 'test', x'00', x'00', 0, 'failed', 1, 1, 1, 'quokka', 9000000000000000);
     INSERT INTO contact (account_id, list, position, email) SELECT min(id), 'billing', 5, 'quokka@acme.example' FROM account;
@@ -88,6 +91,7 @@ const ROWS: &[&str] = &[
     "SELECT * FROM invitation WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
     "SELECT * FROM session WHERE user_agent = 'quokka'",
     "SELECT * FROM mail_outbox WHERE error = 'quokka'",
+    "SELECT * FROM totp_device WHERE name = 'quokka'",
     "SELECT * FROM contact WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
 ];
 
@@ -113,6 +117,7 @@ fn object(path: &str, place: &Place) -> String {
         ("/accounts/{id}", &account),
         ("/appliance/accounts/{id}", &account),
         ("/profile/sessions/{id}", SESSION),
+        ("/profile/mfa/devices/{id}", DEVICE),
         ("/settings/mail/outbox/{id}", MAIL),
     ];
     let path = path.strip_prefix("/api/").map_or_else(|| path.to_owned(), |rest| format!("/{rest}"));

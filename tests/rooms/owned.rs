@@ -148,8 +148,8 @@ fn fill(c: &Connection, account: AccountId, directory: i64) {
         &[&account],
     );
     run(
-        "INSERT INTO session (token_hash, id, user_id, account_id, created_at, last_seen_at, address, user_agent)
-         VALUES (?1, 's' || ?2, ?3, ?2, 1, 1, '192.0.2.1', 'x')",
+        "INSERT INTO session (token_hash, id, user_id, account_id, created_at, method, proved_at, last_seen_at, address, user_agent)
+         VALUES (?1, 's' || ?2, ?3, ?2, 1, 'password', 1, 1, '192.0.2.1', 'x')",
         &[&secret_hash("session"), &account, &user],
     );
     run(
