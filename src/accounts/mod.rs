@@ -178,9 +178,9 @@ pub fn routes(routes: &mut Routes) {
     let full = Permission::Needs(Service::Settings, Level::Full);
     routes.get("/settings/account", read, pages::show);
     routes.post("/settings/account", full, pages::update);
-    routes.get("/settings/account/delete", full, pages::confirm_deletion);
-    routes.post("/settings/account/delete", full, pages::delete);
-    routes.get("/settings/account/export", full, pages::export);
+    routes.get("/settings/account/delete", Permission::Everything, pages::confirm_deletion);
+    routes.post("/settings/account/delete", Permission::Everything, pages::delete);
+    routes.get("/settings/account/export", Permission::Everything, pages::export);
     routes.get("/appliance/accounts", Permission::Owner, owner_pages::list);
     routes.post("/appliance/accounts", Permission::Owner, owner_pages::set_limit);
     routes.get("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::confirm_suspension);
@@ -189,7 +189,7 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
     routes.api::<api::__path_modify, _, _>(full, api::modify);
-    routes.api::<api::__path_remove, _, _>(full, api::remove);
-    routes.api::<api::__path_export, _, _>(full, api::export);
+    routes.api::<api::__path_remove, _, _>(Permission::Everything, api::remove);
+    routes.api::<api::__path_export, _, _>(Permission::Everything, api::export);
     contacts::routes(routes);
 }

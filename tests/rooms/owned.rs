@@ -355,8 +355,9 @@ async fn an_export_holds_every_row_of_its_account_and_no_secret_and_none_of_anot
     let settings = json!({"id": "settings-only", "name": "Settings", "services": {"settings": "full"}});
     assert_eq!(root.post("/api/roles", &settings).await.0, 201);
     assert_eq!(app.api(&app.key(app.account, "settings-only")).get(&path).await.0, 403);
-    let denied = app.audited("audit.account_exported.v1");
-    assert!(denied.iter().any(|record| record["result"] == "denied"), "{denied:?}");
+    assert_eq!(app.audited("audit.account_exported.v1").len(), 1);
+    let denied = app.audited("audit.access_denied.v1");
+    assert_eq!(denied.iter().filter(|record| record["path"] == path.as_str()).count(), 5, "{denied:?}");
     app.assert_audit_verifies();
 }
 
