@@ -239,8 +239,8 @@ pub struct AddressChange<'a> {
     pub new: &'a str,
     pub is_done: bool,
     pub at: Time,
-    /// From where.
-    pub address: IpAddr,
+    /// From where; an empty text where it is not known.
+    pub address: &'a str,
 }
 
 mail!(
@@ -358,8 +358,8 @@ mod tests {
             PasswordChanged { at, address: name }.mail(to, locale),
             NewDevice { device: name, address, at, link }.mail(to, locale),
             KeyExpires { account: name, alias: name, key_id: name, expires_at, link }.mail(to, locale),
-            AddressChange { new: name, is_done: false, at, address }.mail(to, locale),
-            AddressChange { new: name, is_done: true, at, address }.mail(to, locale),
+            AddressChange { new: name, is_done: false, at, address: name }.mail(to, locale),
+            AddressChange { new: name, is_done: true, at, address: name }.mail(to, locale),
             OwnershipConfirmed { from: name, to: name, at }.mail(to, locale),
             AccountDeletion { account: name, account_id: name, by: name, delete_at: expires_at }.mail(to, locale),
             AccountSuspended { account: name, account_id: name, by: name, at }.mail(to, locale),

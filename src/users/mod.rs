@@ -20,7 +20,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{check_administered, create, end_all_sessions, grant, join, set_password};
+pub use actions::{check_administered, create, end_all_sessions, grant, join, may_give, set_password};
 pub use member_pages::Neighbours;
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
 pub use owned::OWNED;

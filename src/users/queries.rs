@@ -345,22 +345,21 @@ pub(super) struct Token {
 #[derive(Clone)]
 pub(super) struct Handover {
     pub account: AccountId,
-    /// The member who was shown it; `None`: a key that was made on the machine.
+    /// The member without whom it would not be; `None`: a key that needs nobody asked for it.
     pub made_by: Option<String>,
 }
 
 pub(super) fn insert_token(connection: &Connection, hash: &[u8], purpose: &str, token: &Token) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO user_token (token_hash, user_id, purpose, email, is_mailed, created_at, expires_at, account_id, made_by)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO user_token (token_hash, user_id, purpose, email, created_at, expires_at, account_id, made_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             hash,
             token.user_id,
             purpose,
             token.email,
-            token.handed.is_none(),
             token.created_at,
             token.expires_at,
             token.handed.as_ref().map(|handed| handed.account),
@@ -402,16 +401,6 @@ pub(super) fn end_tokens(connection: &Connection, user_id: &str, purpose: &str, 
     connection
         .prepare_cached(
             "UPDATE user_token SET expires_at = ?3 WHERE user_id = ?1 AND purpose = ?2 AND expires_at > ?3",
-        )?
-        .execute(params![user_id, purpose, now])?;
-    Ok(())
-}
-
-/// Ends the links of a kind that were handed over and not mailed.
-pub(super) fn end_handed_tokens(connection: &Connection, user_id: &str, purpose: &str, now: Time) -> Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE user_token SET expires_at = ?3 WHERE user_id = ?1 AND purpose = ?2 AND is_mailed = 0 AND expires_at > ?3",
         )?
         .execute(params![user_id, purpose, now])?;
     Ok(())

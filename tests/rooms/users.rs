@@ -256,12 +256,22 @@ async fn a_link_that_was_handed_over_dies_when_its_user_comes_to_hold_more() {
     change(&desk, json!({"state": "disabled"})).await;
     assert_eq!(opens(&copied).await, 404);
     change(&desk, json!({"state": "enabled"})).await;
-    // The user comes to own the appliance.
+    // The user comes into another account.
     let mut browser = app.signed_in_as("desk@acme.example").await;
     app.sql("DELETE FROM user_token");
     let answer = browser.post(&format!("/users/{low}/reset-link"), &[]).await;
     let copied = text(&answer.text().await.expect("a page"), "#link");
     assert_eq!(opens(&copied).await, 200);
+    app.other_account("other", "boss@other.example");
+    app.sql(
+        "INSERT INTO membership (user_id, account_id, role_id, created_at)
+         SELECT user.id, account.id, 'read-only', 1 FROM user JOIN account ON account.alias = 'other'
+         WHERE user.email = 'low@acme.example'",
+    );
+    assert_eq!(opens(&copied).await, 404);
+    app.sql("DELETE FROM membership WHERE created_at = 1");
+    assert_eq!(opens(&copied).await, 200, "they belong to this account alone again");
+    // They come to own the appliance.
     let fields = [("email", "low@acme.example"), ("current", PASSWORD)];
     assert_eq!(app.signed_in().await.post("/appliance/owner", &fields).await.status(), 303);
     assert_eq!(opens(&copied).await, 404);
