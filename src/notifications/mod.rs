@@ -33,7 +33,7 @@ pub use mails::{
     AccountDeletion, AccountSuspended, AddressChange, Invitation, KeyExpires, NewDevice, OwnershipConfirmed,
     PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
 };
-pub use model::{HandedLink, Link, Mail};
+pub use model::{HandedLink, Link, LinkView, Mail};
 pub use sending::work;
 
 use rusqlite::Connection;

@@ -25,10 +25,12 @@ use crate::{
     principal::{AccountId, Principal},
     secret::{self, MasterKey, Secret},
     sessions,
-    web::Address,
+    web::{Address, href},
 };
 
 const RESET: &str = "reset-password";
+/// The page where a link for a new password leads.
+const RESET_PAGE: &str = "/reset-password";
 const VERIFY: &str = "verify-email";
 /// How long a link that proves an address works.
 const VERIFY_US: i64 = DAY;
@@ -176,16 +178,12 @@ async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Tim
             return Ok(((), vec![entry.outcome(Outcome::Denied).detail("reason", why)]));
         }
         let token = issue(c, &user, RESET, &user.email, None, PasswordReset::LIFETIME_US, now)?;
-        let link = notifications::link(c, &own.config, &reset_path(&token))?;
+        let link = notifications::link(c, &own.config, &href(RESET_PAGE, &[("token", token.expose())]))?;
         let mail = PasswordReset { link: &link, asked_at: now, address: ip }.mail(&user.email, &user.locale)?;
         notifications::enqueue(c, &own.key, mail, now)?;
         Ok(((), vec![entry]))
     })
     .await
-}
-
-fn reset_path(token: &Secret<String>) -> String {
-    format!("/reset-password?token={}", token.expose())
 }
 
 /// How a link for a new password left the appliance.
@@ -220,14 +218,15 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
         let is_mailed = base.is_some() && notifications::is_configured(c)?;
         let handed = (!is_mailed).then(|| Handover { account, made_by: who.answerer.clone() });
         let token = issue(c, &user, RESET, &user.email, handed, PasswordReset::LIFETIME_US, now)?;
+        let made = HandedLink { base, page: RESET_PAGE, token };
         let handed = if is_mailed {
-            let link = notifications::link(c, &own.config, &reset_path(&token))?;
+            let link = notifications::link(c, &own.config, &made.path())?;
             let address = who.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
             let mail = PasswordReset { link: &link, asked_at: now, address }.mail(&user.email, &user.locale)?;
             notifications::enqueue(c, &own.key, mail, now)?;
             Handed::Mailed
         } else {
-            Handed::ToCopy(HandedLink { base, path: reset_path(&token) })
+            Handed::ToCopy(made)
         };
         let entry = Entry::new("audit.password_reset_asked.v1")
             .subject(user_urn(&who.region, Some(account), &user.id))
@@ -293,7 +292,7 @@ fn mail_verification(c: &Connection, kernel: &Kernel, user: &User, email: &str, 
         return Err(Error::TooManyRequests { retry_after_s: 3600 });
     }
     let token = issue(c, user, VERIFY, email, None, VERIFY_US, now)?;
-    let link = notifications::link(c, &kernel.config, &format!("/verify-email?token={}", token.expose()))?;
+    let link = notifications::link(c, &kernel.config, &href("/verify-email", &[("token", token.expose())]))?;
     let mail = VerifyAddress { link: &link, expires_at: now.plus(VERIFY_US) }.mail(email, &user.locale)?;
     notifications::enqueue(c, &kernel.key, mail, now)
 }
