@@ -10,7 +10,6 @@ use super::{
     model::{Member, MemberInput, NewUser, User, UserState, check_email, check_name, fold_email, user_urn},
     passwords::{Comparison, PasswordHash, Passwords, check_password},
     queries, recovery,
-    rules::password_rules,
 };
 use crate::{
     accounts::{self, Account},
@@ -342,7 +341,7 @@ pub(super) async fn change_password(
     new: Secret<String>,
 ) -> Result<usize> {
     let (account, user_id) = (principal.account()?, principal.id.clone());
-    let read = move |c: &Connection| Ok((queries::find_member(c, &user_id, account)?, password_rules(c)?));
+    let read = move |c: &Connection| Ok((queries::find_member(c, &user_id, account)?, queries::password_rules(c)?));
     let (member, rules) = kernel.db.read(read).await?;
     let user = member.ok_or(Error::Unauthenticated)?.user;
     let new_password = check_password("new", &new, &user.email, rules)?;

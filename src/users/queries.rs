@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     model::{Member, User, UserState, fold_email},
     passwords::PasswordHash,
+    rules::PasswordRules,
 };
 use crate::{clock::Time, error::Result, principal::AccountId, roles};
 
@@ -409,4 +410,24 @@ pub(super) fn end_tokens(connection: &Connection, user_id: &str, purpose: &str, 
 /// Deletes links that ended some time ago.
 pub fn purge_tokens(connection: &Connection, before: Time) -> Result<usize> {
     Ok(connection.execute("DELETE FROM user_token WHERE expires_at < ?1", [before])?)
+}
+
+/// How long a password has to be now.
+pub fn password_rules(connection: &Connection) -> Result<PasswordRules> {
+    let found = connection
+        .prepare_cached("SELECT chars_min, chars_min_with_factor FROM password_rule WHERE id = 1")?
+        .query_row([], |row| Ok(PasswordRules { chars_min: row.get(0)?, chars_min_with_factor: row.get(1)? }))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+pub(super) fn set_password_rules(connection: &Connection, rules: PasswordRules, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO password_rule (id, chars_min, chars_min_with_factor, updated_at) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET chars_min = excluded.chars_min,
+                 chars_min_with_factor = excluded.chars_min_with_factor, updated_at = excluded.updated_at",
+        )?
+        .execute(params![rules.chars_min, rules.chars_min_with_factor, now])?;
+    Ok(())
 }

@@ -13,7 +13,6 @@ use super::{
     model::{User, UserState, check_email, fold_email, user_urn},
     passwords::{Comparison, Passwords, check_password},
     queries::{self, Handover, Token},
-    rules::password_rules,
 };
 use crate::{
     accounts,
@@ -252,7 +251,8 @@ pub async fn reset(
 ) -> Result<String> {
     let now = kernel.clock.now();
     let asked = token.clone();
-    let (found, rules) = kernel.db.read(move |c| Ok((find(c, &asked, RESET, now)?, password_rules(c)?))).await?;
+    let (found, rules) =
+        kernel.db.read(move |c| Ok((find(c, &asked, RESET, now)?, queries::password_rules(c)?))).await?;
     let (user, _) = found.ok_or_else(dead)?;
     let hash = passwords.hash(check_password("new", &new, &user.email, rules)?).await?;
     let region = kernel.config.region.clone();
