@@ -17,7 +17,7 @@ use crate::{
     error::{Error, FieldError, Result},
     kernel::Kernel,
     principal::Principal,
-    web::{Ctx, Form, Page, html_status, redirect_with},
+    web::{Ctx, Form, Page, Refused, html_status, redirect_with},
 };
 
 /// Characters that a password has at least.
@@ -97,18 +97,17 @@ pub(super) struct RulesForm {
 struct RulesPage {
     page: Page,
     form: RulesForm,
-    errors: Vec<FieldError>,
+    refused: Refused,
 }
 
 impl RulesPage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 }
 
-fn page(ctx: &Ctx, form: RulesForm, errors: Vec<FieldError>) -> Result<HttpResponse> {
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    html_status(status, &RulesPage { page: Page::new(ctx, "Passwords", "appliance"), form, errors })
+fn page(ctx: &Ctx, form: RulesForm, refused: Refused) -> Result<HttpResponse> {
+    html_status(refused.status, &RulesPage { page: Page::new(ctx, "Passwords", "appliance"), form, refused })
 }
 
 /// `GET /appliance/passwords`.
@@ -118,7 +117,7 @@ pub(super) async fn show(ctx: Ctx) -> Result<HttpResponse> {
         chars_min: rules.chars_min.to_string(),
         chars_min_with_factor: rules.chars_min_with_factor.to_string(),
     };
-    page(&ctx, form, Vec::new())
+    page(&ctx, form, Refused::none())
 }
 
 /// `POST /appliance/passwords`.
@@ -135,8 +134,7 @@ pub(super) async fn save(ctx: Ctx, form: Form<RulesForm>) -> Result<HttpResponse
             "success",
             "The rules were saved. They hold for passwords that are set from now on.",
         )),
-        Err(Error::Invalid(errors)) => page(&ctx, form.0, errors),
-        Err(other) => Err(other),
+        Err(error) => page(&ctx, form.0, Refused::of(error)?),
     }
 }
 

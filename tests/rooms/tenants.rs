@@ -320,6 +320,11 @@ async fn the_owner_whose_own_account_is_suspended_brings_it_back_themselves() {
     let theirs = proof(&page);
     assert_eq!(admin.post_raw("/sign-in/restore", &borrowed(&theirs), &[]).await.status(), 303);
     assert!(!is_active(), "asking brings nothing back");
+    app.sql(
+        "UPDATE membership SET role_id = 'read-only' WHERE user_id = (SELECT id FROM user WHERE email LIKE 'admin@%')",
+    );
+    let answer = admin.post_raw("/sign-in/restore", &borrowed(&theirs), &[]).await;
+    assert_eq!(answer.status(), 403, "whoever administers it no more asks no more");
 
     let mut browser = app.browser();
     let answer = browser.sign_in(EMAIL, PASSWORD).await;
