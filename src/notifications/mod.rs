@@ -30,8 +30,8 @@ mod words;
 
 pub use actions::{enqueue, notice_link, notify};
 pub use mails::{
-    AccountDeletion, AccountSuspended, AddressChange, Invitation, KeyExpires, NewDevice, OwnershipConfirmed,
-    PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
+    AccountSuspended, AddressChange, Invitation, KeyExpires, NewDevice, OwnershipConfirmed, PasswordChanged,
+    PasswordReset, RestoreAsked, TestMail, VerifyAddress,
 };
 pub use model::{HandedLink, Link, LinkView, Mail};
 pub use sending::work;
