@@ -1,11 +1,10 @@
 //! Accounts: the appliance itself, its tenants, and the one-time link that makes the first of them.
 //!
-//! Owns `appliance`, `account` and `contact`. Invariants: nothing of a suspended account works, from the next request, task
-//! and run on; a deleted one can be brought back for 30 days and is then gone with everything it owned; the appliance's
-//! row is made once and fixes the region and which master
-//! key belongs to this database; an account's id has twelve random digits and never changes; a set-up link works only
-//! while there is no account, and once (HOSTILE R12). It must never know users: `sign_in` makes the first one in the
-//! same transaction.
+//! Owns `appliance`, `account` and `contact`. Invariants: nothing of a suspended account works, from the next request,
+//! task and run on; a deleted one can be brought back for 30 days and is then gone with everything it owned; the
+//! appliance's row is made once and fixes the region and which master key belongs to this database; an account's id has
+//! twelve random digits and never changes; a set-up link works only while there is no account, and once (HOSTILE R12). It
+//! must never know users: `sign_in` makes the first one in the same transaction.
 
 mod actions;
 mod api;
@@ -99,10 +98,19 @@ pub fn is_setup_open(connection: &Connection, token: &str, now: Time) -> Result<
     Ok(now < expires_at && secret::equal(&hash, &secret::sha256(token.as_bytes())))
 }
 
-/// Makes an account with a random id. The caller is inside a transaction and writes the audit record
-/// ([`Account::created`]).
-pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, now: Time) -> Result<Account> {
+/// Makes an account with a random id; a time zone that is empty is UTC. The caller is inside a transaction and writes the
+/// audit record ([`Account::created`]).
+pub fn create(
+    connection: &Connection,
+    alias: &str,
+    locale: &str,
+    time_zone: &str,
+    created_by: Option<&str>,
+    now: Time,
+) -> Result<Account> {
     check_alias("account", alias)?;
+    check_locale("locale", locale)?;
+    check_time_zone("timeZone", time_zone)?;
     if find_by_alias(connection, alias)?.is_some() {
         return Err(Error::field("account", "There is already an account with this alias."));
     }
@@ -114,8 +122,8 @@ pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, no
         region,
         state: AccountState::Active,
         mfa_required: false,
-        locale: "en".to_owned(),
-        time_zone: String::new(),
+        locale: locale.to_owned(),
+        time_zone: time_zone.to_owned(),
         session_idle_minutes: model::IDLE_MINUTES_DEFAULT,
         session_max_hours: model::MAX_HOURS_DEFAULT,
         history_days: model::HISTORY_DAYS_DEFAULT,
@@ -131,15 +139,6 @@ pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, no
     queries::insert(connection, &account)?;
     // Once there is an account, no link may ever make another first one.
     queries::clear_setup_token(connection)?;
-    Ok(account)
-}
-
-/// Sets the language and the time zone of an account that was made a moment ago.
-pub fn set_language(connection: &Connection, account: Account, locale: &str, time_zone: &str) -> Result<Account> {
-    check_locale("locale", locale)?;
-    check_time_zone("timeZone", time_zone)?;
-    let account = Account { locale: locale.to_owned(), time_zone: time_zone.to_owned(), ..account };
-    queries::update(connection, &account)?;
     Ok(account)
 }
 

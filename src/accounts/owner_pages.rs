@@ -14,7 +14,9 @@ use super::{
 use crate::{
     error::{Error, Result},
     principal::AccountId,
-    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, href, html, html_status, redirect_with},
+    web::{
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, href, html, html_status, redirect_with,
+    },
 };
 
 #[derive(Template)]
@@ -61,8 +63,7 @@ pub(super) struct AccountsQuery {
 
 /// `GET /appliance/accounts`, by alias.
 pub(super) async fn list(ctx: Ctx, query: Query<AccountsQuery>) -> Result<HttpResponse> {
-    let cursor = query.0.cursor.filter(|cursor| !cursor.is_empty());
-    page(&ctx, ListQuery { limit: None, cursor }, None, Refused::none()).await
+    page(&ctx, ListQuery { limit: None, cursor: query.0.cursor }, None, Refused::none()).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -184,14 +184,8 @@ pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewForm {
     alias: String,
-    #[serde(default = "english")]
     locale: String,
-    #[serde(default)]
     time_zone: String,
-}
-
-fn english() -> String {
-    "en".to_owned()
 }
 
 /// `POST /accounts/new`: makes an account whose maker may do everything in it, and enters it.
@@ -201,8 +195,7 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
         if let Err(why) = may_make(c, &who)? {
             return Err(Error::Forbidden(why));
         }
-        let account = accounts::create(c, asked.alias.trim(), Some(&who.id), now)?;
-        let account = accounts::set_language(c, account, &asked.locale, &asked.time_zone)?;
+        let account = accounts::create(c, asked.alias.trim(), &asked.locale, &asked.time_zone, Some(&who.id), now)?;
         accounts::begin_contacts(c, account.id, &who.email)?;
         let (member, joined) = users::join(c, &who.id, &account, roles::FULL_ACCESS, now)?;
         Ok((member, account.clone(), vec![account.created(), joined]))
