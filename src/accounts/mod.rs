@@ -163,12 +163,17 @@ pub fn account_urn(account: &Account) -> String {
     urn("identity", &account.region, Some(account.id), "account", account.id)
 }
 
+/// Whether an account is there and anything of it works.
+pub fn is_active(connection: &Connection, id: AccountId) -> Result<bool> {
+    Ok(find(connection, id)?.is_some_and(|account| account.is_active()))
+}
+
 /// Refuses for an account in which nothing works.
 pub fn check_active(connection: &Connection, id: AccountId) -> Result<()> {
-    match find(connection, id)? {
-        Some(account) if account.is_active() => Ok(()),
-        _ => Err(Error::Conflict("This account is suspended: nothing of it works.".into())),
+    if is_active(connection, id)? {
+        return Ok(());
     }
+    Err(Error::Conflict("This account is suspended: nothing of it works.".into()))
 }
 
 /// `/api/accounts`, the account's settings, and all accounts for the owner of the appliance.
