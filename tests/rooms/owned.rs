@@ -442,12 +442,14 @@ async fn a_large_account_leaves_in_pieces_and_no_part_of_it_stays_on_the_disk() 
     assert_eq!(second.status(), 429);
     assert!(second.headers().contains_key(header::RETRY_AFTER));
     drop(first);
+    let begun = std::time::Instant::now();
     let export = loop {
         let answer = asked(&app, app.account, &key).await;
         if answer.status() == 200 {
             break answer.text().await.expect("lines");
         }
         assert_eq!(answer.status(), 429);
+        assert!(begun.elapsed().as_secs() < 60, "nobody noticed that the first one hung up");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     };
     assert!(export.len() > 10_000_000, "{}", export.len());
