@@ -50,14 +50,13 @@ CREATE TABLE user_token (
     purpose    TEXT    NOT NULL CHECK (purpose IN ('verify-email', 'reset-password')),
     -- The address that it is about, which for a change is not the user's yet.
     email      TEXT    NOT NULL,
-    -- It was mailed to that address: whoever has it reads what is sent there.
-    is_mailed  INTEGER NOT NULL CHECK (is_mailed IN (0, 1)),
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
-    -- Of a link that was handed over: in which account, and the member who did; NULL: a key of the machine's.
+    -- In which account it was handed over. NULL: it was mailed, so whoever has it reads what is sent to that address.
     account_id INTEGER,
+    -- The member it hangs on then; NULL: a key that needs nobody.
     made_by    TEXT,
-    CHECK ((is_mailed = 0) = (account_id IS NOT NULL))
+    CHECK (made_by IS NULL OR account_id IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX user_token_of_user ON user_token (user_id, purpose, created_at);

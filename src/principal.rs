@@ -257,6 +257,8 @@ pub enum Permission {
     /// The same, and whoever has it for a part of the account may come too: the handler shows and does only what lies
     /// in that part. Any other route refuses them, so that none can forget to.
     InPart(Service, Level),
+    /// Everything there is, in all of the account: for what takes or ends all of it.
+    Everything,
 }
 
 /// The kinds of principal, as their URNs name them.
@@ -420,6 +422,7 @@ impl Principal {
             Permission::Owner => self.kind == PrincipalKind::User && self.is_owner,
             Permission::Needs(service, level) => self.scope.is_none() && self.rights.allows(service, level),
             Permission::InPart(service, level) => self.rights.allows(service, level),
+            Permission::Everything => self.holds_everything(),
         }
     }
 
@@ -438,6 +441,7 @@ impl Principal {
                 "An API key changes users, roles, keys and identity providers only when its role says so, somebody with full access gave it leave, and the account lets its keys do so."
             }
             (_, Permission::Owner) => "Only the owner of this appliance may do this.",
+            (_, Permission::Everything) => "Only somebody who may do everything in this account may do this.",
             _ => "Your role does not allow this. Ask an administrator of this account.",
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     clock::{DAY, Time},
     error::{Error, Result},
     kernel::{BoxFuture, Kernel},
-    notifications::{self, AccountDeletion, AccountSuspended},
+    notifications::{self, AccountSuspended},
     owned::Table,
     principal::{AccountId, Principal},
     secret::MasterKey,
@@ -44,8 +44,9 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, input: Update
     .await
 }
 
-/// Takes an account out of use: nobody and nothing of it works from here on. Never the last one: the owner would have no
-/// page left to bring it back on, and once it was gone the appliance would take itself for a new one.
+/// Takes an account out of use: nobody and nothing of it works from here on, and its general contacts are told. Never the
+/// last one: the owner would have no page left to bring it back on, and once it was gone the appliance would take itself
+/// for a new one.
 fn suspend(
     c: &Connection,
     key: &MasterKey,
@@ -62,7 +63,12 @@ fn suspend(
     }
     queries::suspend(c, account.id, &who.urn(), now, purge_at)?;
     let ended = sessions::end_account(c, account.id)?;
-    tell_suspended(c, key, who, account, purge_at, now)?;
+    let (id, urn) = (account.id.to_string(), who.urn());
+    let by = if who.name.is_empty() { urn.as_str() } else { who.name.as_str() };
+    let told = AccountSuspended { account: &account.alias, account_id: &id, by, at: now, delete_at: purge_at };
+    for to in contacts(c, account.id, ContactList::General)? {
+        notifications::notify(c, key, told.mail(&to, &account.locale), now)?;
+    }
     let kind = if purge_at.is_some() { "audit.account_deleted.v1" } else { "audit.account_suspended.v1" };
     Ok(Entry::new(kind)
         .account(account.id)
@@ -74,42 +80,12 @@ fn suspend(
         .detail("sessionsEnded", ended))
 }
 
-/// Mails the general contacts that nothing of their account works any more, and until when it can be brought back.
-fn tell_suspended(
-    c: &Connection,
-    key: &MasterKey,
-    who: &Principal,
-    account: &Account,
-    purge_at: Option<Time>,
-    now: Time,
-) -> Result<()> {
-    let (alias, id, urn) = (account.alias.as_str(), account.id.to_string(), who.urn());
-    let by = if who.name.is_empty() { urn.as_str() } else { who.name.as_str() };
-    for to in contacts(c, account.id, ContactList::General)? {
-        let mail = match purge_at {
-            Some(delete_at) => {
-                let told = AccountDeletion { account: alias, account_id: &id, by, delete_at };
-                told.mail(&to, &account.locale)
-            }
-            None => {
-                let told = AccountSuspended { account: alias, account_id: &id, by, at: now };
-                told.mail(&to, &account.locale)
-            }
-        };
-        notifications::notify(c, key, mail, now)?;
-    }
-    Ok(())
-}
-
 /// Deletes the principal's account: suspended at once, gone for good after [`GRACE_US`]. `confirm` is its alias.
 pub(super) async fn delete(kernel: &Kernel, principal: &Principal, confirm: &str) -> Result<Account> {
     let (id, who, now, confirm) =
         (principal.account()?, principal.clone(), kernel.clock.now(), confirm.trim().to_owned());
-    let (attempt, key) = (Entry::new("audit.account_deleted.v1"), kernel.key.clone());
-    audit::attempt(kernel, principal, attempt, move |c| {
-        if !who.holds_everything() {
-            return Err(Error::Forbidden("Only somebody who may do everything in this account can delete it.".into()));
-        }
+    let key = kernel.key.clone();
+    audit::change(kernel, principal, move |c| {
         let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
         if confirm != account.alias {
             return Err(Error::field("confirm", format!("Type {} to confirm.", account.alias)));

@@ -1,13 +1,16 @@
 //! Everything of an account as one file, while it is still there: for whoever may delete it, and for the command line.
 //!
-//! Owns how the file leaves (what is in it: `crate::owned`). It is written row by row, so a million identities need no more
-//! memory than a few hundred, and it never holds the writer: it is one read transaction, so all of it is as of one moment.
+//! Owns how the file leaves (what is in it: `crate::owned`). It is written row by row, so a million identities need no
+//! more memory than a few hundred, and it never holds the writer: it is one read transaction, so all of it is as of one
+//! moment.
 //!
 //! While a read transaction lasts, SQLite cannot start its log anew: the log grows by all that is written meanwhile, and
 //! bulk writes slow down (`db::checkpoint`). So the transaction must not last as long as somebody takes to download: the
 //! rows go into a file without a name in the data directory, as fast as the disk takes them, and the answer reads behind.
-//! That file takes as much room as the export is long until the download ends, however it ends; so each account makes one
-//! export at a time.
+//!
+//! Two things are bounded, each as long as it is held. A few are written at a time, of all accounts; the next one waits
+//! until one of them is written, which no reader can put off by being slow. The file takes as much room as the export is
+//! long until the download ends, however it ends; so each account makes one export at a time, and is told so.
 
 use std::{
     collections::HashSet,
@@ -21,7 +24,7 @@ use std::{
 use actix_web::{HttpResponse, web::Bytes};
 use futures_util::stream;
 use rusqlite::Connection;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{account_urn, actions::Belongings, model::Account, queries};
 use crate::{
@@ -35,16 +38,26 @@ use crate::{
 
 /// Bytes that are handed to the network at once.
 const PIECE_BYTES: u64 = 64 * 1024;
-/// Exports that go on at the same time, of all accounts.
-const AT_ONCE: usize = 2;
+/// Exports that are written at the same time, of all accounts. Each holds one of the few connections that everybody reads
+/// by.
+const WRITTEN_AT_ONCE: usize = 2;
 /// When to ask again, while another export of the account is on its way.
 const ASK_AGAIN_S: u64 = 30;
 
 /// Which accounts are being exported; cheap to clone, one for the whole process.
-#[derive(Clone, Default)]
-pub struct Exporting(Arc<Mutex<HashSet<AccountId>>>);
+#[derive(Clone)]
+pub struct Exporting {
+    accounts: Arc<Mutex<HashSet<AccountId>>>,
+    places: Arc<Semaphore>,
+}
 
-/// Held as long as an export is on its way.
+impl Default for Exporting {
+    fn default() -> Self {
+        Self { accounts: Arc::default(), places: Arc::new(Semaphore::new(WRITTEN_AT_ONCE)) }
+    }
+}
+
+/// Held as long as an export is on its way, to the end of its download.
 struct Turn {
     exporting: Exporting,
     account: AccountId,
@@ -52,18 +65,22 @@ struct Turn {
 
 impl Exporting {
     fn begin(&self, account: AccountId) -> Result<Turn> {
-        let mut going_on = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each holds one of the few connections that everybody reads by.
-        if going_on.len() >= AT_ONCE || !going_on.insert(account) {
+        if !self.accounts.lock().unwrap_or_else(PoisonError::into_inner).insert(account) {
             return Err(Error::TooManyRequests { retry_after_s: ASK_AGAIN_S });
         }
         Ok(Turn { exporting: self.clone(), account })
+    }
+
+    /// Waits until an export may be written; held as long as that takes.
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = self.places.clone().acquire_owned();
+        place.await.map_err(|e| Error::caused("no export is written any more", e))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.exporting.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
+        self.exporting.accounts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
     }
 }
 
@@ -173,14 +190,12 @@ pub(super) async fn download(
     belongings: &Belongings,
     exporting: &Exporting,
 ) -> Result<HttpResponse> {
-    let (id, now, who) = (principal.account()?, kernel.clock.now(), principal.clone());
-    let attempt = Entry::new("audit.account_exported.v1");
+    let id = principal.account()?;
     let turn = exporting.begin(id)?;
+    let place = exporting.place().await?;
+    let now = kernel.clock.now();
     let file = Arc::new(spool(&kernel.config.data_dir)?);
-    let account = audit::attempt(kernel, principal, attempt, move |c| {
-        if !who.holds_everything() {
-            return Err(Error::Forbidden("Only somebody who may do everything in this account can export it.".into()));
-        }
+    let account = audit::change(kernel, principal, move |c| {
         let account = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;
         let entry = entry(&account);
         Ok((account, vec![entry]))
@@ -204,7 +219,9 @@ pub(super) async fn download(
             tell.send_replace(if done.is_ok() { Written::All(bytes) } else { Written::Failed });
             done
         });
-        match done.await {
+        let done = done.await;
+        drop(place);
+        match done {
             Ok(rows) => tracing::info!(account = %id, rows, "an account was exported"),
             Err(error) => tracing::error!(account = %id, error = %error.chain(), "an export was broken off"),
         }

@@ -1,11 +1,10 @@
 //! Accounts: the appliance itself, its tenants, and the one-time link that makes the first of them.
 //!
-//! Owns `appliance`, `account` and `contact`. Invariants: nothing of a suspended account works, from the next request, task
-//! and run on; a deleted one can be brought back for 30 days and is then gone with everything it owned; the appliance's
-//! row is made once and fixes the region and which master
-//! key belongs to this database; an account's id has twelve random digits and never changes; a set-up link works only
-//! while there is no account, and once (HOSTILE R12). It must never know users: `sign_in` makes the first one in the
-//! same transaction.
+//! Owns `appliance`, `account` and `contact`. Invariants: nothing of a suspended account works, from the next request,
+//! task and run on; a deleted one can be brought back for 30 days and is then gone with everything it owned; the
+//! appliance's row is made once and fixes the region and which master key belongs to this database; an account's id has
+//! twelve random digits and never changes; a set-up link works only while there is no account, and once (HOSTILE R12). It
+//! must never know users: `sign_in` makes the first one in the same transaction.
 
 mod actions;
 mod api;
@@ -100,10 +99,19 @@ pub fn is_setup_open(connection: &Connection, token: &str, now: Time) -> Result<
     Ok(now < expires_at && secret::equal(&hash, &secret::sha256(token.as_bytes())))
 }
 
-/// Makes an account with a random id. The caller is inside a transaction and writes the audit record
-/// ([`Account::created`]).
-pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, now: Time) -> Result<Account> {
+/// Makes an account with a random id; a time zone that is empty is UTC. The caller is inside a transaction and writes the
+/// audit record ([`Account::created`]).
+pub fn create(
+    connection: &Connection,
+    alias: &str,
+    locale: &str,
+    time_zone: &str,
+    created_by: Option<&str>,
+    now: Time,
+) -> Result<Account> {
     check_alias("account", alias)?;
+    check_locale("locale", locale)?;
+    check_time_zone("timeZone", time_zone)?;
     if find_by_alias(connection, alias)?.is_some() {
         return Err(Error::field("account", "There is already an account with this alias."));
     }
@@ -115,8 +123,8 @@ pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, no
         region,
         state: AccountState::Active,
         mfa: MfaRule::Optional,
-        locale: "en".to_owned(),
-        time_zone: String::new(),
+        locale: locale.to_owned(),
+        time_zone: time_zone.to_owned(),
         session_idle_minutes: model::IDLE_MINUTES_DEFAULT,
         session_max_hours: model::MAX_HOURS_DEFAULT,
         history_days: model::HISTORY_DAYS_DEFAULT,
@@ -132,15 +140,6 @@ pub fn create(connection: &Connection, alias: &str, created_by: Option<&str>, no
     queries::insert(connection, &account)?;
     // Once there is an account, no link may ever make another first one.
     queries::clear_setup_token(connection)?;
-    Ok(account)
-}
-
-/// Sets the language and the time zone of an account that was made a moment ago.
-pub fn set_language(connection: &Connection, account: Account, locale: &str, time_zone: &str) -> Result<Account> {
-    check_locale("locale", locale)?;
-    check_time_zone("timeZone", time_zone)?;
-    let account = Account { locale: locale.to_owned(), time_zone: time_zone.to_owned(), ..account };
-    queries::update(connection, &account)?;
     Ok(account)
 }
 
@@ -165,12 +164,17 @@ pub fn account_urn(account: &Account) -> String {
     urn("identity", &account.region, Some(account.id), "account", account.id)
 }
 
+/// Whether an account is there and anything of it works.
+pub fn is_active(connection: &Connection, id: AccountId) -> Result<bool> {
+    Ok(find(connection, id)?.is_some_and(|account| account.is_active()))
+}
+
 /// Refuses for an account in which nothing works.
 pub fn check_active(connection: &Connection, id: AccountId) -> Result<()> {
-    match find(connection, id)? {
-        Some(account) if account.is_active() => Ok(()),
-        _ => Err(Error::Conflict("This account is suspended: nothing of it works.".into())),
+    if is_active(connection, id)? {
+        return Ok(());
     }
+    Err(Error::Conflict("This account is suspended: nothing of it works.".into()))
 }
 
 /// `/api/accounts`, the account's settings, and all accounts for the owner of the appliance.
@@ -179,9 +183,9 @@ pub fn routes(routes: &mut Routes) {
     let full = Permission::Needs(Service::Settings, Level::Full);
     routes.get("/settings/account", read, pages::show);
     routes.post("/settings/account", full, pages::update);
-    routes.get("/settings/account/delete", full, pages::confirm_deletion);
-    routes.post("/settings/account/delete", full, pages::delete);
-    routes.get("/settings/account/export", full, pages::export);
+    routes.get("/settings/account/delete", Permission::Everything, pages::confirm_deletion);
+    routes.post("/settings/account/delete", Permission::Everything, pages::delete);
+    routes.get("/settings/account/export", Permission::Everything, pages::export);
     routes.get("/appliance/accounts", Permission::Owner, owner_pages::list);
     routes.post("/appliance/accounts", Permission::Owner, owner_pages::set_limit);
     routes.get("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::confirm_suspension);
@@ -190,7 +194,7 @@ pub fn routes(routes: &mut Routes) {
     routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
     routes.api::<api::__path_modify, _, _>(full, api::modify);
-    routes.api::<api::__path_remove, _, _>(full, api::remove);
-    routes.api::<api::__path_export, _, _>(full, api::export);
+    routes.api::<api::__path_remove, _, _>(Permission::Everything, api::remove);
+    routes.api::<api::__path_export, _, _>(Permission::Everything, api::export);
     contacts::routes(routes);
 }

@@ -2,7 +2,7 @@
 //!
 //! It shows that accounts exist and nothing of what is in them: the owner is no member of them.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::HttpResponse;
 use askama::Template;
 use serde::Deserialize;
 
@@ -14,7 +14,9 @@ use super::{
 use crate::{
     error::{Error, Result},
     principal::AccountId,
-    web::{Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, href, html, html_status, redirect_with},
+    web::{
+        Ctx, Form, ListQuery, Listing, PAGE_SIZE, Page, PathId, Query, Refused, href, html, html_status, redirect_with,
+    },
 };
 
 #[derive(Template)]
@@ -23,28 +25,33 @@ struct AllPage {
     page: Page,
     accounts: Vec<Account>,
     per_user: String,
-    error: String,
+    refused: Refused,
     first_href: String,
     next_href: String,
 }
 
-async fn page(ctx: &Ctx, list: ListQuery, typed: Option<String>, error: String) -> Result<HttpResponse> {
+impl AllPage {
+    fn error(&self, field: &str) -> &str {
+        self.refused.error(&[field])
+    }
+}
+
+async fn page(ctx: &Ctx, list: ListQuery, typed: Option<String>, refused: Refused) -> Result<HttpResponse> {
     let after = list.position::<String>()?.unwrap_or_default();
     let read =
         move |c: &rusqlite::Connection| Ok((queries::list_behind(c, &after, PAGE_SIZE + 1)?, queries::per_user(c)?));
     let (accounts, per_user) = ctx.kernel.db.read(read).await?;
     let Listing { rows, next } = Listing::cut(accounts, PAGE_SIZE, |account| account.alias.clone());
     let link = |cursor: &str| href("/appliance/accounts", &[("cursor", cursor)]);
-    let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let template = AllPage {
         page: Page::new(ctx, "Accounts of this appliance", "appliance"),
         accounts: rows,
         first_href: list.cursor.as_ref().map(|_| link("")).unwrap_or_default(),
         next_href: next.map(|cursor| link(&cursor)).unwrap_or_default(),
         per_user: typed.unwrap_or_else(|| per_user.to_string()),
-        error,
+        refused,
     };
-    html_status(status, &template)
+    html_status(template.refused.status, &template)
 }
 
 /// Where in the list.
@@ -56,8 +63,7 @@ pub(super) struct AccountsQuery {
 
 /// `GET /appliance/accounts`, by alias.
 pub(super) async fn list(ctx: Ctx, query: Query<AccountsQuery>) -> Result<HttpResponse> {
-    let cursor = query.0.cursor.filter(|cursor| !cursor.is_empty());
-    page(&ctx, ListQuery { limit: None, cursor }, None, String::new()).await
+    page(&ctx, ListQuery { limit: None, cursor: query.0.cursor }, None, Refused::none()).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,11 +77,10 @@ pub(super) async fn set_limit(ctx: Ctx, form: Form<LimitForm>) -> Result<HttpRes
     let count = form.0.accounts_per_user.trim().parse().unwrap_or(-1);
     match actions::set_per_user(&ctx.kernel, &ctx.principal, count).await {
         Ok(()) => Ok(redirect_with("/appliance/accounts", "success", "The limit was saved.")),
-        Err(Error::Invalid(errors)) => {
-            let error = errors.into_iter().next().map(|error| error.message).unwrap_or_default();
-            page(&ctx, ListQuery { limit: None, cursor: None }, Some(form.0.accounts_per_user), error).await
+        Err(error) => {
+            let list = ListQuery { limit: None, cursor: None };
+            page(&ctx, list, Some(form.0.accounts_per_user), Refused::of(error)?).await
         }
-        Err(other) => Err(other),
     }
 }
 

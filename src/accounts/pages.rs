@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    principal::Permission,
     proof::MfaRule,
     web::{Ctx, Form, Page, Refused, door, html_status, redirect, redirect_with},
 };
@@ -88,7 +89,7 @@ async fn page(ctx: &Ctx, form: Option<AccountForm>, refused: Refused) -> Result<
     let page = Page::new(ctx, "Account", "account");
     let template = SettingsPage {
         is_open: page.may("settings", "full"),
-        may_delete: ctx.principal.holds_everything(),
+        may_delete: ctx.principal.allows(Permission::Everything),
         page,
         form: form.unwrap_or_else(|| AccountForm::of(&account)),
         account,

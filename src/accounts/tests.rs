@@ -54,10 +54,10 @@ fn a_set_up_token_ends_with_its_day_its_successor_and_the_first_account() {
         let open = |token: &Secret<String>, at| is_setup_open(c, token.expose(), at).expect("read");
         assert!(!open(&old, now) && open(&token, now.plus(24 * HOUR - 1)) && !open(&token, now.plus(24 * HOUR)));
         assert!(!is_setup_open(c, "", now)? && !is_setup_open(c, &token.expose()[1..], now)?);
-        let account = create(c, "acme", None, now)?;
+        let account = create(c, "acme", "en", "", None, now)?;
         assert!(account.id.to_string().len() == 12 && !open(&token, now));
         assert!(new_setup_token(c, now)?.is_none());
-        assert!(matches!(create(c, "acme", None, now), Err(Error::Invalid(_))), "an alias is unique");
+        assert!(matches!(create(c, "acme", "en", "", None, now), Err(Error::Invalid(_))), "an alias is unique");
         Ok(())
     })
     .expect("written");

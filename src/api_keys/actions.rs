@@ -57,17 +57,6 @@ pub(super) fn shown_to(principal: &Principal, id: &str) -> String {
     }
 }
 
-/// The user behind a principal, who answers for what it makes.
-pub(super) fn answering_user(connection: &Connection, principal: &Principal) -> Result<Option<String>> {
-    Ok(match principal.kind {
-        PrincipalKind::User => Some(principal.id.clone()),
-        PrincipalKind::ApiKey => {
-            queries::find(connection, principal.account()?, &principal.id)?.and_then(|key| key.answered_by)
-        }
-        _ => None,
-    })
-}
-
 /// The role that a key is to have or has: nobody grants more than they hold.
 fn check_grant(connection: &Connection, principal: &Principal, role_id: &str) -> Result<()> {
     let role = roles::find(connection, principal.account()?, role_id)?;
@@ -135,7 +124,7 @@ fn insert(connection: &Connection, principal: &Principal, input: KeyInput, now: 
         return Err(Error::Conflict(format!("This account has {KEYS_MAX} keys. Remove those that are not used.")));
     }
     let drawn = DrawnSecret::draw();
-    let user = answering_user(connection, principal)?;
+    let user = principal.answerer.clone();
     let key = ApiKey {
         id: uuid::Uuid::now_v7().to_string(),
         account_id: account,
@@ -251,7 +240,7 @@ pub(super) async fn update(kernel: &Kernel, principal: &Principal, id: String, i
             key.warned_days = None;
         }
         if input.takes_over {
-            key.answered_by = answering_user(c, &who)?;
+            key.answered_by = who.answerer.clone();
         }
         if key.record() == before.record() {
             return Ok((Standing::of(c, key, now)?, Vec::new()));

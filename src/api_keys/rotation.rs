@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    actions::{CreatedKey, DrawnSecret, answering_user, changeable, shown_to},
+    actions::{CreatedKey, DrawnSecret, changeable, shown_to},
     model::key_urn,
     queries,
     standing::Standing,
@@ -67,7 +67,7 @@ pub(super) async fn rotate(
         let ends_at = if is_orphaned { now } else { ends_at };
         let drawn = DrawnSecret::draw();
         let person = shown_to(&who, &id);
-        let answered_by = answering_user(c, &who)?.or_else(|| before.answered_by.clone());
+        let answered_by = who.answerer.clone().or_else(|| before.answered_by.clone());
         queries::rotate(c, account, &id, &drawn.stored(&person), answered_by.as_deref(), ends_at)?;
         let key = queries::find(c, account, &id)?.ok_or(Error::NotFound("This API key"))?;
         let entry = Entry::new("audit.api_key_rotated.v1")

@@ -46,14 +46,9 @@ impl Answerer {
         }
     }
 
-    /// What a key with this role may do: what both may, its role and that of whoever answers for it. Two different parts of
-    /// an account have nothing in common that could be told cheaply and surely, so nothing is left of them.
-    pub(super) fn narrow(&self, role: &Role) -> (Rights, Option<Arc<Scope>>) {
-        self.narrow_again((role.rights, role.scope.clone()))
-    }
-
-    /// The same of what is left already.
-    pub(super) fn narrow_again(&self, (rights, scope): (Rights, Option<Arc<Scope>>)) -> (Rights, Option<Arc<Scope>>) {
+    /// What is left of what a key may do: what whoever answers for it may too. Two different parts of an account have
+    /// nothing in common that could be told cheaply and surely, so nothing is left of them.
+    pub(super) fn narrow(&self, (rights, scope): (Rights, Option<Arc<Scope>>)) -> (Rights, Option<Arc<Scope>>) {
         let Self::Present(_, theirs) = self else { return (rights, scope) };
         let common = rights.common(&theirs.rights);
         match (&scope, &theirs.scope) {
@@ -66,7 +61,8 @@ impl Answerer {
 
     /// Whether a key with this role may do less than the role says.
     pub(super) fn holds_back(&self, role: &Role) -> bool {
-        self.narrow(role) != (role.rights, role.scope.clone())
+        let whole = (role.rights, role.scope.clone());
+        self.narrow(whole.clone()) != whole
     }
 
     /// In plain words, after "This key does not work: ".

@@ -93,7 +93,7 @@ fn judge(connection: &Connection, sent: &KeyPair, address: &Address, now: Time) 
                     Administers::IfAllowed => queries::lets_keys_administer(connection, account.id)?,
                     Administers::Always => true,
                 };
-                let (rights, scope) = holder.narrow_again(answerer.narrow(&role));
+                let (rights, scope) = holder.narrow(answerer.narrow((role.rights, role.scope)));
                 let rights = held_by_key(rights, may_administer);
                 return Ok(Verdict::Valid(Box::new(Valid { key, rights, scope, account, shown_to, is_previous })));
             }

@@ -25,29 +25,36 @@ const READING_MAX: std::time::Duration = std::time::Duration::from_secs(6 * 3600
 /// How often a reading asks whether its account is suspended.
 const ASKED_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// The account that a reading is for: when it is suspended, nothing more is read for it.
+/// The account that a run is for: when it is suspended, nothing more is read for it.
 pub(super) struct Reader {
     pub(super) db: Db,
     pub(super) account: AccountId,
 }
 
 impl Reader {
+    async fn is_active(&self) -> Result<bool> {
+        let account = self.account;
+        self.db.read(move |c| accounts::is_active(c, account)).await
+    }
+
+    /// Stops the run of an account that is suspended.
+    pub(super) async fn check(&self) -> Result<(), Stop> {
+        if self.is_active().await? { Ok(()) } else { Err(account_suspended()) }
+    }
+
     /// Ends when the account is not active any more.
     async fn suspended(&self) {
         loop {
             tokio::time::sleep(ASKED_EVERY).await;
-            let account = self.account;
-            let asked = self.db.read(move |c| Ok(accounts::find(c, account)?.is_some_and(|found| found.is_active())));
             // A database that cannot be read stops the run by itself.
-            if matches!(asked.await, Ok(false)) {
+            if matches!(self.is_active().await, Ok(false)) {
                 return;
             }
         }
     }
 }
 
-/// The run of an account that was suspended.
-pub(super) fn account_suspended() -> Stop {
+fn account_suspended() -> Stop {
     let (reason, next_step) = ("The account was suspended meanwhile.", "Run it again once the account is back.");
     Stop::Failed(Failure::new(FailureKind::Cancelled, reason, next_step))
 }

@@ -21,7 +21,6 @@ use super::{
     review, rewind,
 };
 use crate::{
-    accounts,
     audit::{self, Entry, Outcome},
     clock::{DAY, Time},
     connectors::{Connector, Failure, FailureKind},
@@ -147,8 +146,10 @@ impl Runner {
     }
 
     async fn carry(&self, run: &Run, progress: &Arc<Progress>) -> Result<(), Stop> {
-        // Asked first too: not even a connection is opened for a suspended account.
-        if run.state == RunState::Reading && self.is_account_active(run).await {
+        let reader = self.reader(run);
+        if run.state == RunState::Reading {
+            // Not even a connection is opened for a suspended account.
+            reader.check().await?;
             self.read_and_plan(run, progress).await?;
             let (account, id) = (run.account_id, run.id);
             let planned = self.kernel.db.read(move |c| queries::find_run(c, account, id)).await?;
@@ -157,18 +158,14 @@ impl Runner {
                 return Ok(());
             }
         }
-        if run.state != RunState::Applying && !self.is_account_active(run).await {
-            return Err(reading::account_suspended());
+        // What is half applied is finished: a copy is whole even while its account rests.
+        if run.state != RunState::Applying {
+            reader.check().await?;
         }
         if run.state == RunState::Planned && !self.is_still_true(run, progress).await? {
             return Ok(());
         }
         self.apply(run, progress).await.map_err(Stop::Broken)
-    }
-
-    async fn is_account_active(&self, run: &Run) -> bool {
-        let account = run.account_id;
-        self.kernel.db.read(move |c| accounts::check_active(c, account)).await.is_ok()
     }
 
     pub(super) fn reader(&self, run: &Run) -> Reader {

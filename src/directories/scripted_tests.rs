@@ -1,8 +1,8 @@
 //! Whole runs by a connector that says what the test wants: what no real directory says on demand.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
     engine_tests::{Bench, DIRECTORY},
@@ -28,8 +28,8 @@ struct Script {
     counted: Option<u64>,
     /// A reading of changes sends these, page by page.
     changes: Vec<Vec<Observed>>,
-    /// It sends everything and then no end.
-    hangs: bool,
+    /// It sends everything and then no end, and says so here.
+    hangs: Option<Arc<Notify>>,
     /// Ids that were asked for after a reading of changes.
     asked: std::sync::Mutex<BTreeSet<String>>,
 }
@@ -113,7 +113,8 @@ impl Connector for Script {
             for subject in [Subject::Identity, Subject::Group] {
                 pages.send(Page::of(self.objects(subject, |_| true))).await.expect("somebody reads");
             }
-            if self.hangs {
+            if let Some(hangs) = &self.hangs {
+                hangs.notify_one();
                 std::future::pending::<()>().await;
             }
             Ok(ReadEnd { server: "script".into(), watermark: Some("here".into()), counted: self.counted })
@@ -269,7 +270,8 @@ const PEOPLE: [&str; 5] = ["ada", "bo", "cy", "di", "ed"];
 #[tokio::test]
 async fn a_reading_ends_soon_after_its_account_was_suspended_and_leaves_nothing() {
     let stage = Stage::new();
-    let script = Script { hangs: true, ..Script::of(&["ann", "bo"], Vec::new()) };
+    let hangs = Arc::new(Notify::new());
+    let script = Script { hangs: Some(hangs.clone()), ..Script::of(&["ann", "bo"], Vec::new()) };
     let (db, now) = (stage.bench.kernel.db.clone(), stage.bench.kernel.clock.now());
     let (directory, id) = db
         .write(move |c| {
@@ -282,7 +284,7 @@ async fn a_reading_ends_soon_after_its_account_was_suspended_and_leaves_nothing(
     let (run, progress) = (stage.run(id), stage.runner.board.open(id));
     let reading = stage.runner.read_by(&script, &directory, &run, &progress);
     let suspend = async {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        hangs.notified().await;
         let sql = "UPDATE account SET state = 'suspended', suspended_at = 1, purge_at = 2";
         db.write(move |c| Ok(c.execute(sql, [])?)).await.expect("suspended");
     };

@@ -40,17 +40,12 @@ fn role_removed(invitation: &Invitation) -> Error {
     ))
 }
 
-/// Whether the member who sent an invitation may give its role now: nobody lets others in after they have lost the right,
-/// nor into a role that has grown beyond theirs (HOSTILE R04). A role that was removed is another matter.
+/// Whether the member who sent an invitation may give its role now. A role that was removed holds nothing, which is another
+/// matter.
 pub(super) fn is_backed(connection: &Connection, invitation: &Invitation) -> Result<bool> {
     let Some(inviter) = &invitation.inviter_id else { return Ok(true) };
-    let account = invitation.account_id;
-    let member = users::find_member(connection, inviter, account)?.filter(Member::is_enabled);
-    let role = roles::find(connection, account, &invitation.role_id)?;
-    Ok(member.is_some_and(|member| {
-        let held = member.role;
-        role.is_none_or(|role| held.lets_give(&role))
-    }))
+    let role = roles::held(connection, invitation.account_id, &invitation.role_id)?;
+    users::may_give(connection, inviter, invitation.account_id, &role)
 }
 
 /// What a token leads to.

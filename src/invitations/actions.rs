@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::{
-    model::{Checked, Invitation, InvitationInput, InvitationState, invitation_urn, landing_path},
+    model::{Checked, Invitation, InvitationInput, InvitationState, LANDING, invitation_urn},
     queries,
 };
 use crate::{
@@ -53,7 +53,8 @@ fn deliver(
     token: &Secret<String>,
     now: Time,
 ) -> Result<Option<HandedLink>> {
-    let link = HandedLink { base: notifications::base_url(connection, &kernel.config)?, path: landing_path(token) };
+    let base = notifications::base_url(connection, &kernel.config)?;
+    let link = HandedLink { base, page: LANDING, token: token.clone() };
     if link.base.is_none() || !notifications::is_configured(connection)? {
         return Ok(Some(link));
     }
@@ -65,7 +66,7 @@ fn deliver(
         account: &account.alias,
         inviter: &invitation.inviter_name,
         role: &role.name_in(Language::of(&locale)),
-        link: &notifications::link(connection, &kernel.config, &link.path)?,
+        link: &notifications::link(connection, &kernel.config, &link.path())?,
         expires_at: invitation.expires_at,
     };
     notifications::enqueue(connection, &kernel.key, mail.mail(&invitation.email, &locale)?, now)?;

@@ -46,7 +46,7 @@ pub(super) async fn list(ctx: Ctx, query: Query<InvitationQuery>) -> Result<Http
 }
 
 /// Invites somebody. Without mail the answer holds, this once, the `link` to hand over, or the `token` of it when the
-/// appliance's own address is not configured.
+/// appliance's own address is not configured: put that behind `<address>/invitation?token=`.
 #[utoipa::path(post, path = "/api/invitations", tag = "invitations", request_body = InvitationInput,
     responses((status = 201, body = InvitationView),
         (status = 409, description = "There is an open invitation for this address, or there are too many.")))]

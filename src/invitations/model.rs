@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Time,
     error::{Error, FieldError, Result},
-    notifications::HandedLink,
+    notifications::{HandedLink, LinkView},
     principal::{AccountId, urn},
     secret::Secret,
     users,
@@ -17,7 +17,7 @@ pub(super) const LIFETIME_DAYS_DEFAULT: i64 = 7;
 pub(super) const LIFETIME_DAYS_MAX: i64 = 30;
 
 /// Where a link leads.
-const LANDING: &str = "/invitation";
+pub(super) const LANDING: &str = "/invitation";
 
 /// How far an invitation got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -204,13 +204,8 @@ pub(super) struct InvitationView {
     invited_by: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Time,
-    /// What whoever is invited opens. Only in the answer that made it, when no mail is configured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    link: Option<String>,
-    /// In the place of `link` when the appliance's own address is not configured: put it behind
-    /// `<address>/invitation?token=`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
+    #[serde(flatten)]
+    link: LinkView,
 }
 
 impl InvitationView {
@@ -224,19 +219,12 @@ impl InvitationView {
             last_sent: invitation.last_sent_at,
             invited_by: invitation.invited_by,
             created_at: invitation.created_at,
-            link: None,
-            token: None,
+            link: LinkView::default(),
         }
     }
 
     /// The same with what is shown once.
-    pub(super) fn with_link(mut self, link: Option<HandedLink>) -> Self {
-        if let Some(link) = link {
-            match link.base {
-                Some(_) => self.link = Some(link.text()),
-                None => self.token = token_in(&link.path).map(|token| token.expose().clone()),
-            }
-        }
-        self
+    pub(super) fn with_link(self, link: Option<HandedLink>) -> Self {
+        Self { link: link.map(LinkView::from).unwrap_or_default(), ..self }
     }
 }

@@ -311,8 +311,8 @@ pub struct AddressChange<'a> {
     pub new: &'a str,
     pub is_done: bool,
     pub at: Time,
-    /// From where.
-    pub address: IpAddr,
+    /// From where; an empty text where it is not known.
+    pub address: &'a str,
 }
 
 mail!(
@@ -339,35 +339,27 @@ mail!(
     secret: false, expires: |_| None
 );
 
-/// An account was suspended, to be deleted with all that it owns.
-pub struct AccountDeletion<'a> {
-    pub account: &'a str,
-    pub account_id: &'a str,
-    /// Who asked for it.
-    pub by: &'a str,
-    /// When it is gone for good.
-    pub delete_at: Time,
-}
-
-mail!(
-    AccountDeletion, "account-deletion", AccountDeletionText, "mail/account_deletion.txt", AccountDeletionHtml,
-    "mail/account_deletion.html",
-    subject: |mail, words| words.t1("The account {} is to be deleted", plain(mail.account)),
-    secret: false, expires: |_| None
-);
-
-/// An account was suspended by the owner of the appliance, and stays.
+/// An account was suspended: nothing of it works.
 pub struct AccountSuspended<'a> {
     pub account: &'a str,
     pub account_id: &'a str,
     pub by: &'a str,
     pub at: Time,
+    /// When it is gone for good with all that it owns, as somebody of it asked; `None`: the owner of the appliance suspended
+    /// it, and it stays.
+    pub delete_at: Option<Time>,
 }
 
 mail!(
     AccountSuspended, "account-suspended", AccountSuspendedText, "mail/account_suspended.txt", AccountSuspendedHtml,
     "mail/account_suspended.html",
-    subject: |mail, words| words.t1("The account {} was suspended", plain(mail.account)),
+    subject: |mail, words| words.t1(
+        match mail.delete_at {
+            Some(_) => "The account {} is to be deleted",
+            None => "The account {} was suspended",
+        },
+        plain(mail.account)
+    ),
     secret: false, expires: |_| None
 );
 
@@ -436,11 +428,12 @@ mod tests {
             MfaChanged { change: MfaChange::Guessed, at, address: name }.mail(to, locale),
             NewDevice { device: name, address, at, link }.mail(to, locale),
             KeyExpires { account: name, alias: name, key_id: name, expires_at, link }.mail(to, locale),
-            AddressChange { new: name, is_done: false, at, address }.mail(to, locale),
-            AddressChange { new: name, is_done: true, at, address }.mail(to, locale),
+            AddressChange { new: name, is_done: false, at, address: name }.mail(to, locale),
+            AddressChange { new: name, is_done: true, at, address: name }.mail(to, locale),
             OwnershipConfirmed { from: name, to: name, at }.mail(to, locale),
-            AccountDeletion { account: name, account_id: name, by: name, delete_at: expires_at }.mail(to, locale),
-            AccountSuspended { account: name, account_id: name, by: name, at }.mail(to, locale),
+            AccountSuspended { account: name, account_id: name, by: name, at, delete_at: Some(expires_at) }
+                .mail(to, locale),
+            AccountSuspended { account: name, account_id: name, by: name, at, delete_at: None }.mail(to, locale),
             RestoreAsked { account: name, account_id: name, by: name, delete_at: Some(expires_at), link }
                 .mail(to, locale),
             TestMail { by: name, at }.mail(to, locale),

@@ -30,10 +30,10 @@ mod words;
 
 pub use actions::{enqueue, notice_link, notify};
 pub use mails::{
-    AccountDeletion, AccountSuspended, AddressChange, Invitation, KeyExpires, MfaChange, MfaChanged, NewDevice,
-    OwnershipConfirmed, PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
+    AccountSuspended, AddressChange, Invitation, KeyExpires, MfaChange, MfaChanged, NewDevice, OwnershipConfirmed,
+    PasswordChanged, PasswordReset, RestoreAsked, TestMail, VerifyAddress,
 };
-pub use model::{HandedLink, Link, Mail};
+pub use model::{HandedLink, Link, LinkView, Mail};
 pub use sending::work;
 
 use rusqlite::Connection;

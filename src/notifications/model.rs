@@ -15,6 +15,7 @@ use crate::{
     email,
     error::{Error, FieldError, Result},
     secret::Secret,
+    web::href,
 };
 
 const HOST_MAX: usize = 253;
@@ -249,14 +250,41 @@ pub(super) fn check_base_url(text: &str) -> Result<String> {
 /// address the request came to is never asked: whoever sends it chooses it (HOSTILE A20).
 pub struct HandedLink {
     pub base: Option<String>,
-    /// Holds the token.
-    pub path: String,
+    /// The path of the page that it opens.
+    pub page: &'static str,
+    pub token: Secret<String>,
 }
 
 impl HandedLink {
+    /// Page and token, which every such link is made of.
+    pub fn path(&self) -> String {
+        href(self.page, &[("token", self.token.expose())])
+    }
+
     /// The whole link, or its path alone where the address is not set.
     pub fn text(&self) -> String {
-        format!("{}{}", self.base.as_deref().unwrap_or_default(), self.path)
+        format!("{}{}", self.base.as_deref().unwrap_or_default(), self.path())
+    }
+}
+
+/// The same as the API answers it, this once. Empty where nothing is to be handed over.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+#[schema(as = HandedLink)]
+pub struct LinkView {
+    /// To be handed over: where no mail is configured, only in the answer to the request that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    /// In the place of `link` when the appliance's own address is not configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl From<HandedLink> for LinkView {
+    fn from(made: HandedLink) -> Self {
+        match made.base {
+            Some(_) => Self { link: Some(made.text()), token: None },
+            None => Self { link: None, token: Some(made.token.expose().clone()) },
+        }
     }
 }
 

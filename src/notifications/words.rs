@@ -49,7 +49,6 @@ pub(super) fn kind(kind: &str) -> &str {
         "key-expires" => "API key expires",
         "address-change" => "Change of a mail address",
         "ownership-confirmed" => "Ownership transferred",
-        "account-deletion" => "Account to be deleted",
         "account-suspended" => "Account suspended",
         "restore-asked" => "Account asked for",
         "test" => "Test",

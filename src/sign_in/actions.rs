@@ -320,7 +320,7 @@ fn make_first(
     if accounts::count(connection)? > 0 {
         return Err(Error::Conflict("This appliance is set up already. Sign in.".into()));
     }
-    let account = accounts::create(connection, &first.alias, None, now)?;
+    let account = accounts::create(connection, &first.alias, "en", "", None, now)?;
     let new = NewUser { email: first.email.clone(), name: first.name.clone() };
     let (user, user_entry) = users::create(connection, &account, &new, roles::FULL_ACCESS, hash, now)?;
     accounts::set_maker(connection, account.id, &user.id)?;

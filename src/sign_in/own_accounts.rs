@@ -3,7 +3,7 @@
 //! Entering another account is a sign-out and a sign-in: a new session with a new token, both on the record. It must never
 //! let anybody into an account that a sign-in would not let them into.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -16,12 +16,12 @@ use super::{
 use crate::{
     accounts::{self, Account},
     audit::{self, Entry, Outcome},
-    error::{Error, FieldError, Result},
+    error::{Error, Result},
     principal::{AccountId, Principal},
     roles::{self, Role},
     sessions::Origin,
     users::{self, Member},
-    web::{Ctx, Form, Page, html, html_status, redirect, redirect_with},
+    web::{Ctx, Form, Page, Refused, html, html_status, redirect, redirect_with},
 };
 
 /// An account of the reader.
@@ -29,7 +29,7 @@ struct Own {
     account: Account,
     role: Role,
     /// May ask for it back.
-    is_administrator: bool,
+    may_ask: bool,
 }
 
 #[derive(Template)]
@@ -67,8 +67,8 @@ pub(super) async fn list(ctx: Ctx) -> Result<HttpResponse> {
             let mut own = Vec::new();
             for id in users::accounts_of(c, &who.id)? {
                 if let Some((member, account)) = users::find_member(c, &who.id, id)?.zip(accounts::find(c, id)?) {
-                    let is_administrator = member.role.is_administrator();
-                    own.push(Own { account, role: member.role, is_administrator });
+                    let may_ask = restoring::may_ask(&member);
+                    own.push(Own { account, role: member.role, may_ask });
                 }
             }
             own.sort_by(|a, b| a.account.alias.cmp(&b.account.alias));
@@ -92,11 +92,6 @@ async fn named(ctx: &Ctx, text: &str) -> Result<(Member, Account)> {
 #[serde(deny_unknown_fields)]
 pub(super) struct AccountForm {
     account: String,
-}
-
-/// The reader as a member of another account than the one they are in, for that one's log.
-fn there(ctx: &Ctx, member: &Member, account: &Account) -> Principal {
-    member.principal(account, String::new(), ctx.address.ip, ctx.address.request_id.clone())
 }
 
 fn signed_out(ctx: &Ctx) -> Entry {
@@ -160,22 +155,21 @@ struct NewPage {
     locales: &'static [(&'static str, &'static str)],
     time_zones: &'static [String],
     no_more: String,
-    errors: Vec<FieldError>,
+    refused: Refused,
 }
 
 impl NewPage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 }
 
-async fn new_page(ctx: &Ctx, form: NewForm, errors: Vec<FieldError>) -> Result<HttpResponse> {
+async fn new_page(ctx: &Ctx, form: NewForm, refused: Refused) -> Result<HttpResponse> {
     let who = ctx.principal.clone();
     let no_more = ctx.kernel.db.read(move |c| Ok(may_make(c, &who)?.err().unwrap_or_default())).await?;
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let page = Page::new(ctx, "Create an account", "accounts");
     let (locales, time_zones) = (&accounts::LOCALES, accounts::time_zones());
-    html_status(status, &NewPage { page, form, locales, time_zones, no_more, errors })
+    html_status(refused.status, &NewPage { page, form, locales, time_zones, no_more, refused })
 }
 
 /// `GET /accounts/new`.
@@ -185,21 +179,15 @@ pub(super) async fn new(ctx: Ctx) -> Result<HttpResponse> {
         locale: ctx.principal.locale.clone(),
         time_zone: ctx.principal.time_zone.clone(),
     };
-    new_page(&ctx, form, Vec::new()).await
+    new_page(&ctx, form, Refused::none()).await
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewForm {
     alias: String,
-    #[serde(default = "english")]
     locale: String,
-    #[serde(default)]
     time_zone: String,
-}
-
-fn english() -> String {
-    "en".to_owned()
 }
 
 /// `POST /accounts/new`: makes an account whose maker may do everything in it, and enters it.
@@ -209,8 +197,7 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
         if let Err(why) = may_make(c, &who)? {
             return Err(Error::Forbidden(why));
         }
-        let account = accounts::create(c, asked.alias.trim(), Some(&who.id), now)?;
-        let account = accounts::set_language(c, account, &asked.locale, &asked.time_zone)?;
+        let account = accounts::create(c, asked.alias.trim(), &asked.locale, &asked.time_zone, Some(&who.id), now)?;
         accounts::begin_contacts(c, account.id, &who.email)?;
         let (member, joined) = users::join(c, &who.id, &account, roles::FULL_ACCESS, now)?;
         Ok((member, account.clone(), vec![account.created(), joined]))
@@ -218,18 +205,12 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
     .await;
     match made {
         Ok(answer) => Ok(answer),
-        Err(Error::Invalid(mut errors)) => {
-            for error in errors.iter_mut().filter(|error| error.field == "account") {
-                error.field = "alias".to_owned();
-            }
-            new_page(&ctx, form.0, errors).await
-        }
         Err(error) => {
             if let Error::Forbidden(why) = &error {
                 let entry = Entry::new("audit.account_created.v1").outcome(Outcome::Denied).detail("why", why);
                 audit::record(&ctx.kernel, &ctx.principal, vec![entry]).await?;
             }
-            Err(error)
+            new_page(&ctx, form.0, Refused::of(error)?).await
         }
     }
 }
@@ -237,17 +218,7 @@ pub(super) async fn create(ctx: Ctx, request: HttpRequest, form: Form<NewForm>) 
 /// `POST /accounts/restore`: asks for an account back; the owner of the appliance brings it back.
 pub(super) async fn ask_to_restore(ctx: Ctx, form: Form<AccountForm>) -> Result<HttpResponse> {
     let (member, account) = named(&ctx, &form.0.account).await?;
-    let (principal, now) = (there(&ctx, &member, &account), ctx.kernel.clock.now());
-    if !member.is_enabled() || !member.role.is_administrator() {
-        // On the record of the account that they are in, by the door: somebody else's log is not theirs to fill.
-        return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
-    }
-    let (by, own) = (principal.urn(), ctx.kernel.clone());
-    let said = audit::change(&ctx.kernel, &principal, move |c| {
-        let member = users::find_member(c, &member.user.id, account.id)?.filter(Member::is_enabled);
-        let member = member.filter(|member| member.role.is_administrator()).ok_or(Error::NotFound("This account"))?;
-        restoring::bring_back(c, &own, &member, &by, now)
-    })
-    .await?;
+    let there = member.principal(&account, String::new(), ctx.address.ip, ctx.address.request_id.clone());
+    let said = restoring::bring_back(&ctx.kernel, &there).await?;
     Ok(redirect_with("/accounts", "success", said))
 }

@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use crate::{
     accounts::{self, Account},
-    audit::{self, Entry},
+    audit,
     clock::{MINUTE, Time},
     error::{Error, Result},
     kernel::Kernel,
     notifications::{self, RestoreAsked},
-    principal::AccountId,
+    principal::{AccountId, Principal},
     secret,
     users::{self, Member},
     web::{Ctx, Form, Page, html_status, redirect_with},
@@ -49,11 +49,16 @@ fn seal(kernel: &Kernel, user: &str, account: &str, until: i64) -> String {
     secret::encode_hex(&kernel.key.mac("restore-account.v1", text.as_bytes()))
 }
 
+/// Whether a member can do anything for an account that is suspended.
+pub(super) fn may_ask(member: &Member) -> bool {
+    member.is_enabled() && (member.user.is_owner || member.role.is_administrator())
+}
+
 /// Of somebody whose password was right a moment ago.
 pub(super) fn proof(kernel: &Kernel, member: &Member, account: &Account, now: Time) -> Proof {
     let (user, id, until) = (member.user.id.clone(), account.id.to_string(), now.plus(PROOF_US).0);
     let (alias, purge_at, is_owner) = (account.alias.clone(), account.purge_at, member.user.is_owner);
-    let may_ask = is_owner || member.role.is_administrator();
+    let may_ask = may_ask(member);
     // Without a seal it proves nothing.
     let seal = if may_ask { seal(kernel, &user, &id, until) } else { String::new() };
     Proof { user, account: id, until, seal, alias, purge_at, is_owner, may_ask }
@@ -74,9 +79,9 @@ pub(super) fn page(ctx: &Ctx, proof: Proof) -> Result<HttpResponse> {
 
 /// `POST /sign-in/restore`.
 pub(super) async fn ask(ctx: Ctx, form: Form<Proof>) -> Result<HttpResponse> {
-    let (proof, now) = (form.0, ctx.kernel.clock.now());
+    let proof = form.0;
     let expected = seal(&ctx.kernel, &proof.user, &proof.account, proof.until);
-    let is_right = secret::equal(expected.as_bytes(), proof.seal.as_bytes()) && now.0 < proof.until;
+    let is_right = secret::equal(expected.as_bytes(), proof.seal.as_bytes()) && ctx.kernel.clock.now().0 < proof.until;
     let account = AccountId::parse(&proof.account).filter(|_| is_right);
     let Some(account) = account else {
         return Err(Error::Forbidden("This page is out of date. Sign in again.".into()));
@@ -87,39 +92,36 @@ pub(super) async fn ask(ctx: Ctx, form: Form<Proof>) -> Result<HttpResponse> {
         .db
         .read(move |c| Ok(users::find_member(c, &user, account)?.zip(accounts::find(c, account)?)))
         .await?;
-    let (member, of) = found.filter(|(member, _)| member.is_enabled()).ok_or(Error::NotFound("This account"))?;
+    let (member, of) = found.ok_or(Error::NotFound("This account"))?;
     let principal = member.principal(&of, String::new(), ctx.address.ip, ctx.address.request_id.clone());
-    let (by, user, own) = (principal.urn(), member.user.id.clone(), ctx.kernel.clone());
-    let said = audit::change(&ctx.kernel, &principal, move |c| {
-        // Read again: the appliance may have been handed over while the page was open.
-        let member = users::find_member(c, &user, account)?.ok_or(Error::NotFound("This account"))?;
-        bring_back(c, &own, &member, &by, now)
-    })
-    .await?;
+    let said = bring_back(&ctx.kernel, &principal).await?;
     Ok(redirect_with("/sign-in", "success", said))
 }
 
-/// What an administrator of a suspended account can do for it, from wherever they ask: the owner of the appliance brings it
-/// back, anybody else asks the owner, who is told by mail once. Answers what to say.
-pub(super) fn bring_back(
-    c: &Connection,
-    kernel: &Kernel,
-    member: &Member,
-    by: &str,
-    now: Time,
-) -> Result<(&'static str, Vec<Entry>)> {
-    let id = member.account_id;
-    if member.user.is_owner {
-        let (_, entry) = accounts::restore(c, id, now)?;
-        return Ok(("The account works again.", vec![entry]));
-    }
-    let account = accounts::find(c, id)?.ok_or(Error::NotFound("This account"))?;
-    let asked = accounts::ask_to_restore(c, id, by, now)?;
-    // Whoever asks again and again fills neither a mailbox nor the log.
-    if asked.is_some() {
-        tell_owner(c, kernel, member, &account, now)?;
-    }
-    Ok(("The owner of the appliance was asked to bring the account back.", asked.into_iter().collect()))
+/// What a member of a suspended account can do for it, from wherever they ask: the owner of the appliance brings it back, an
+/// administrator asks the owner, who is told by mail once. `principal` acts in that account. Answers what to say.
+pub(super) async fn bring_back(kernel: &Kernel, principal: &Principal) -> Result<&'static str> {
+    let (id, who, own, now) = (principal.account()?, principal.clone(), kernel.clone(), kernel.clock.now());
+    audit::change(kernel, principal, move |c| {
+        // Read again: a role may have been lost, or the appliance handed over, while the page was open.
+        let member = users::find_member(c, &who.id, id)?.ok_or(Error::NotFound("This account"))?;
+        if !may_ask(&member) {
+            // On the record of the account that they are in, by the door: somebody else's log is not theirs to fill.
+            return Err(Error::Forbidden("Only its administrators can ask for an account back.".into()));
+        }
+        if member.user.is_owner {
+            let (_, entry) = accounts::restore(c, id, now)?;
+            return Ok(("The account works again.", vec![entry]));
+        }
+        let account = accounts::find(c, id)?.ok_or(Error::NotFound("This account"))?;
+        let asked = accounts::ask_to_restore(c, id, &who.urn(), now)?;
+        // Whoever asks again and again fills neither a mailbox nor the log.
+        if asked.is_some() {
+            tell_owner(c, &own, &member, &account, now)?;
+        }
+        Ok(("The owner of the appliance was asked to bring the account back.", asked.into_iter().collect()))
+    })
+    .await
 }
 
 /// Mails the owner of the appliance that somebody waits for them.

@@ -10,7 +10,6 @@ use super::{
     model::{Member, MemberInput, NewUser, User, UserState, check_email, check_name, fold_email, user_urn},
     passwords::{Comparison, PasswordHash, Passwords, check_password},
     queries, recovery,
-    rules::password_rules,
 };
 use crate::{
     accounts::{self, Account},
@@ -99,6 +98,13 @@ pub fn check_administered(connection: &Connection, account: AccountId) -> Result
     ))
 }
 
+/// Whether a user may give a role in an account now. What hangs on whoever gave it is asked this whenever it is used: nobody lets
+/// others in after they have lost the right, nor into a role that has grown beyond theirs (HOSTILE R04).
+pub fn may_give(connection: &Connection, user_id: &str, account: AccountId, role: &Role) -> Result<bool> {
+    let member = queries::find_member(connection, user_id, account)?.filter(Member::is_enabled);
+    Ok(member.is_some_and(|member| member.role.lets_give(role)))
+}
+
 /// Makes a user a member of an account, or gives them another role there: by an invitation, and for the command line, when
 /// whoever could do it in the console has left. Somebody disabled is let in again.
 pub fn grant(
@@ -114,7 +120,6 @@ pub fn grant(
     let after = json!({"roleId": role.id, "state": UserState::Enabled});
     let Some(member) = queries::find_member(connection, &user.id, account)? else {
         queries::insert_membership(connection, &user.id, account, &role.id, now)?;
-        recovery::end_handed(connection, &user.id, now)?;
         return Ok(vec![
             Entry::new("audit.user_joined.v1").account(account).subject(subject).changes(json!({}), after),
         ]);
@@ -138,7 +143,6 @@ pub fn join(
         return Err(Error::Conflict("This user belongs to the account already.".into()));
     }
     queries::insert_membership(connection, user_id, account.id, &role.id, now)?;
-    recovery::end_handed(connection, user_id, now)?;
     let member = queries::find_member(connection, user_id, account.id)?.ok_or(Error::NotFound("This user"))?;
     let entry = Entry::new("audit.user_joined.v1")
         .account(account.id)
@@ -339,7 +343,7 @@ pub(super) async fn change_password(
     new: Secret<String>,
 ) -> Result<usize> {
     let (account, user_id) = (principal.account()?, principal.id.clone());
-    let read = move |c: &Connection| Ok((queries::find_member(c, &user_id, account)?, password_rules(c)?));
+    let read = move |c: &Connection| Ok((queries::find_member(c, &user_id, account)?, queries::password_rules(c)?));
     let (member, rules) = kernel.db.read(read).await?;
     let user = member.ok_or(Error::Unauthenticated)?.user;
     let new_password = check_password("new", &new, &user.email, rules)?;

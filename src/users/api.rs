@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    notifications::LinkView,
     web::{Ctx, Json, ListQuery, Listing, PathId, Query},
 };
 
@@ -102,23 +103,19 @@ pub(super) async fn sign_out(ctx: Ctx, id: PathId<String>) -> Result<HttpRespons
 pub(super) struct ResetLink {
     /// It went to the user by mail.
     mailed: bool,
-    /// To be handed over by whoever asked; only where no mail is configured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    link: Option<String>,
-    /// In the place of `link` when the appliance's own address is not configured: put that in front of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
+    #[serde(flatten)]
+    link: LinkView,
 }
 
 /// Makes a link by which a user sets a new password, once, within 30 minutes. Only for whoever belongs to this account
-/// alone and holds no more than the caller.
+/// alone and holds no more than the caller. Without mail the answer holds, this once, the `link` to hand over, or the `token` of
+/// it when the appliance's own address is not configured: put that behind `<address>/reset-password?token=`.
 #[utoipa::path(post, path = "/api/users/{id}/reset-link", tag = "users", params(("id" = String, Path)),
     responses((status = 200, body = ResetLink)))]
 pub(super) async fn reset_link(ctx: Ctx, id: PathId<String>) -> Result<HttpResponse> {
     let answer = match recovery::make_reset(&ctx.kernel, &ctx.principal, id.0).await? {
-        Handed::Mailed => ResetLink { mailed: true, link: None, path: None },
-        Handed::ToCopy(made) if made.base.is_some() => ResetLink { mailed: false, link: Some(made.text()), path: None },
-        Handed::ToCopy(made) => ResetLink { mailed: false, link: None, path: Some(made.path) },
+        Handed::Mailed => ResetLink { mailed: true, link: LinkView::default() },
+        Handed::ToCopy(made) => ResetLink { mailed: false, link: made.into() },
     };
     Ok(HttpResponse::Ok().json(answer))
 }

@@ -1,10 +1,10 @@
 //! Users: the humans who sign in to the console, their passwords, their profile, and which role they have where.
 //!
-//! Owns `user`, `membership`, `user_token` and `password_rule`. Invariants: a user is global, one role per account; no change leaves an account without
-//! somebody who can sign in and administer it; nobody touches whoever holds more than they do; a password is stored as argon2id
-//! and never in any other form; changing it ends every other session; password work is bounded, so that a flood of
-//! sign-ins cannot take the memory (HOSTILE H03). API keys cannot touch profiles. It must never decide who is let in:
-//! `sign_in` does.
+//! Owns `user`, `membership`, `user_token` and `password_rule`. Invariants: a user is global, one role per account; no
+//! change leaves an account without somebody who can sign in and administer it; nobody touches whoever holds more than they
+//! do; a password is stored as argon2id and never in any other form; changing it ends every other session; password work is
+//! bounded, so that a flood of sign-ins cannot take the memory (HOSTILE H03). API keys cannot touch profiles. It must never
+//! decide who is let in: `sign_in` does.
 
 mod actions;
 mod api;
@@ -20,19 +20,19 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{check_administered, create, end_all_sessions, grant, join, set_password};
+pub use actions::{check_administered, create, end_all_sessions, grant, join, may_give, set_password};
 pub use member_pages::Neighbours;
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
 pub use owned::OWNED;
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
 pub use queries::{
     accounts_of, count_by_role, find, find_by_email, find_member, find_owner, note_activity, note_sign_in,
-    replace_hash, set_factors, set_locale, set_verified,
+    password_rules, replace_hash, set_factors, set_locale, set_verified,
 };
 pub use recovery::{
     Asking, ask_for_reset, can_mail, find_reset, find_verification, purge, reset, set_email, set_owner, verify,
 };
-pub use rules::{PasswordRules, password_rules};
+pub use rules::PasswordRules;
 
 use crate::{
     principal::{Level, Permission, Service},

@@ -9,7 +9,6 @@ use super::{
     actions::{self, ProfileInput},
     passwords::Passwords,
     queries, recovery,
-    rules::password_rules,
 };
 use crate::{
     accounts,
@@ -61,7 +60,11 @@ async fn render(ctx: &Ctx, entered: Entered, error: Option<Error>) -> Result<Htt
     let refused = error.map_or_else(|| Ok(Refused::none()), Refused::of)?;
     let (account, user_id, now) = (ctx.principal.account()?, ctx.principal.id.clone(), ctx.kernel.clock.now());
     let read = move |c: &Connection| {
-        Ok((queries::find_member(c, &user_id, account)?, alive_sessions(c, &user_id, now)?, password_rules(c)?))
+        Ok((
+            queries::find_member(c, &user_id, account)?,
+            alive_sessions(c, &user_id, now)?,
+            queries::password_rules(c)?,
+        ))
     };
     let (member, sessions, rules) = ctx.kernel.db.read(read).await?;
     let member = member.ok_or(Error::Unauthenticated)?;

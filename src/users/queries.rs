@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     model::{Member, User, UserState, fold_email},
     passwords::PasswordHash,
+    rules::PasswordRules,
 };
 use crate::{clock::Time, error::Result, principal::AccountId, proof::Factors, roles};
 
@@ -346,22 +347,21 @@ pub(super) struct Token {
 #[derive(Clone)]
 pub(super) struct Handover {
     pub account: AccountId,
-    /// The member who was shown it; `None`: a key that was made on the machine.
+    /// The member without whom it would not be; `None`: a key that needs nobody asked for it.
     pub made_by: Option<String>,
 }
 
 pub(super) fn insert_token(connection: &Connection, hash: &[u8], purpose: &str, token: &Token) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO user_token (token_hash, user_id, purpose, email, is_mailed, created_at, expires_at, account_id, made_by)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO user_token (token_hash, user_id, purpose, email, created_at, expires_at, account_id, made_by)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             hash,
             token.user_id,
             purpose,
             token.email,
-            token.handed.is_none(),
             token.created_at,
             token.expires_at,
             token.handed.as_ref().map(|handed| handed.account),
@@ -408,16 +408,6 @@ pub(super) fn end_tokens(connection: &Connection, user_id: &str, purpose: &str, 
     Ok(())
 }
 
-/// Ends the links of a kind that were handed over and not mailed.
-pub(super) fn end_handed_tokens(connection: &Connection, user_id: &str, purpose: &str, now: Time) -> Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE user_token SET expires_at = ?3 WHERE user_id = ?1 AND purpose = ?2 AND is_mailed = 0 AND expires_at > ?3",
-        )?
-        .execute(params![user_id, purpose, now])?;
-    Ok(())
-}
-
 /// Deletes links that ended some time ago.
 pub fn purge_tokens(connection: &Connection, before: Time) -> Result<usize> {
     Ok(connection.execute("DELETE FROM user_token WHERE expires_at < ?1", [before])?)
@@ -428,5 +418,25 @@ pub fn set_factors(connection: &Connection, user_id: &str, factors: Factors) -> 
     connection
         .prepare_cached("UPDATE user SET has_totp = ?2, has_passkey = ?3, must_enrol = ?4 WHERE id = ?1")?
         .execute(params![user_id, factors.totp, factors.passkey, factors.must_enrol])?;
+    Ok(())
+}
+
+/// How long a password has to be now.
+pub fn password_rules(connection: &Connection) -> Result<PasswordRules> {
+    let found = connection
+        .prepare_cached("SELECT chars_min, chars_min_with_factor FROM password_rule WHERE id = 1")?
+        .query_row([], |row| Ok(PasswordRules { chars_min: row.get(0)?, chars_min_with_factor: row.get(1)? }))
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+pub(super) fn set_password_rules(connection: &Connection, rules: PasswordRules, now: Time) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO password_rule (id, chars_min, chars_min_with_factor, updated_at) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET chars_min = excluded.chars_min,
+                 chars_min_with_factor = excluded.chars_min_with_factor, updated_at = excluded.updated_at",
+        )?
+        .execute(params![rules.chars_min, rules.chars_min_with_factor, now])?;
     Ok(())
 }

@@ -10,10 +10,9 @@ use serde_json::json;
 
 use super::{
     actions,
-    model::{Member, User, UserState, check_email, fold_email, user_urn},
+    model::{User, UserState, check_email, fold_email, user_urn},
     passwords::{Comparison, Passwords, check_password},
     queries::{self, Handover, Token},
-    rules::password_rules,
 };
 use crate::{
     accounts,
@@ -25,10 +24,12 @@ use crate::{
     principal::{AccountId, Principal},
     secret::{self, MasterKey, Secret},
     sessions,
-    web::Address,
+    web::{Address, href},
 };
 
 const RESET: &str = "reset-password";
+/// The page where a link for a new password leads.
+const RESET_PAGE: &str = "/reset-password";
 const VERIFY: &str = "verify-email";
 /// How long a link that proves an address works.
 const VERIFY_US: i64 = DAY;
@@ -85,17 +86,30 @@ fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<
     Ok(may_still_be_handed(c, &user, found.handed.as_ref())?.then_some((user, found)))
 }
 
+/// Why nobody but the user asks for a link to set a new password: whoever has it has the user, and all that they own (HOSTILE
+/// R04). `None`: an administrator of their only account may.
+fn why_not_handed(c: &Connection, user: &User, account: AccountId) -> Result<Option<&'static str>> {
+    Ok(if user.is_owner {
+        Some("This user owns the appliance, so they ask for a new password themselves, by mail, or at the machine.")
+    } else if queries::belongs_elsewhere(c, &user.id, account)? {
+        Some(
+            "This user belongs to more than this account, so they ask for a new password themselves, by mail, or \
+             somebody sets one at the machine.",
+        )
+    } else {
+        None
+    })
+}
+
 /// Whether what allowed a link to be handed over still does. Whoever copied it may have it yet when the user comes to own more,
-/// or to hold more than them (HOSTILE R04).
+/// or to hold more than them.
 fn may_still_be_handed(c: &Connection, user: &User, handed: Option<&Handover>) -> Result<bool> {
     let Some(Handover { account, made_by }) = handed else { return Ok(true) };
     let Some(member) = queries::find_member(c, &user.id, *account)? else { return Ok(false) };
-    if user.is_owner || queries::belongs_elsewhere(c, &user.id, *account)? {
+    if why_not_handed(c, user, *account)?.is_some() {
         return Ok(false);
     }
-    let Some(made_by) = made_by else { return Ok(true) };
-    let maker = queries::find_member(c, made_by, *account)?.filter(Member::is_enabled);
-    Ok(maker.is_some_and(|maker| maker.role.lets_give(&member.role)))
+    made_by.as_ref().map_or(Ok(true), |made_by| actions::may_give(c, made_by, *account, &member.role))
 }
 
 /// Ends every link of a user whose password was changed, and tells them by mail. The links that prove an address too:
@@ -105,11 +119,6 @@ pub(super) fn tell_changed(c: &Connection, key: &MasterKey, user: &User, address
     queries::end_tokens(c, &user.id, VERIFY, now)?;
     notifications::notify(c, key, PasswordChanged { at: now, address }.mail(&user.email, &user.locale), now)?;
     Ok(())
-}
-
-/// Ends the links that an administrator could still hand over, because the user belongs to more than their account now.
-pub(super) fn end_handed(c: &Connection, user_id: &str, now: Time) -> Result<()> {
-    queries::end_handed_tokens(c, user_id, RESET, now)
 }
 
 /// The account whose log something about a user belongs to.
@@ -168,16 +177,12 @@ async fn mail_reset(kernel: &Kernel, folded: String, address: &Address, now: Tim
             return Ok(((), vec![entry.outcome(Outcome::Denied).detail("reason", why)]));
         }
         let token = issue(c, &user, RESET, &user.email, None, PasswordReset::LIFETIME_US, now)?;
-        let link = notifications::link(c, &own.config, &reset_path(&token))?;
+        let link = notifications::link(c, &own.config, &href(RESET_PAGE, &[("token", token.expose())]))?;
         let mail = PasswordReset { link: &link, asked_at: now, address: ip }.mail(&user.email, &user.locale)?;
         notifications::enqueue(c, &own.key, mail, now)?;
         Ok(((), vec![entry]))
     })
     .await
-}
-
-fn reset_path(token: &Secret<String>) -> String {
-    format!("/reset-password?token={}", token.expose())
 }
 
 /// How a link for a new password left the appliance.
@@ -197,20 +202,11 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
         let account = who.account()?;
         let member = queries::find_member(c, &id, account)?.ok_or(Error::NotFound("This user"))?;
         actions::check_over(&who, &member)?;
-        // Whoever has the link has the user, and all that they own. For oneself it would stand in for the old password.
-        let why = if who.person == id {
-            Some("Change your own password on the page of your profile.")
-        } else if member.user.is_owner {
-            Some("This user owns the appliance, so they ask for a new password themselves, by mail, or at the machine.")
-        } else if queries::belongs_elsewhere(c, &id, account)? {
-            Some(
-                "This user belongs to more than this account, so they ask for a new password themselves, by mail, or \
-                 somebody sets one at the machine.",
-            )
-        } else {
-            None
-        };
-        if let Some(why) = why {
+        // For oneself it would stand in for the old password.
+        if who.person == id {
+            return Err(Error::Forbidden("Change your own password on the page of your profile.".into()));
+        }
+        if let Some(why) = why_not_handed(c, &member.user, account)? {
             return Err(Error::Forbidden(why.into()));
         }
         if queries::count_tokens(c, &id, RESET, now.plus(-HOUR))? >= EACH_HOUR {
@@ -219,17 +215,17 @@ pub(super) async fn make_reset(kernel: &Kernel, principal: &Principal, id: Strin
         let user = member.user;
         let base = notifications::base_url(c, &own.config)?;
         let is_mailed = base.is_some() && notifications::is_configured(c)?;
-        let made_by = queries::find_member(c, &who.person, account)?.map(|maker| maker.user.id);
-        let handed = (!is_mailed).then_some(Handover { account, made_by });
+        let handed = (!is_mailed).then(|| Handover { account, made_by: who.answerer.clone() });
         let token = issue(c, &user, RESET, &user.email, handed, PasswordReset::LIFETIME_US, now)?;
+        let made = HandedLink { base, page: RESET_PAGE, token };
         let handed = if is_mailed {
-            let link = notifications::link(c, &own.config, &reset_path(&token))?;
+            let link = notifications::link(c, &own.config, &made.path())?;
             let address = who.address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
             let mail = PasswordReset { link: &link, asked_at: now, address }.mail(&user.email, &user.locale)?;
             notifications::enqueue(c, &own.key, mail, now)?;
             Handed::Mailed
         } else {
-            Handed::ToCopy(HandedLink { base, path: reset_path(&token) })
+            Handed::ToCopy(made)
         };
         let entry = Entry::new("audit.password_reset_asked.v1")
             .subject(user_urn(&who.region, Some(account), &user.id))
@@ -255,7 +251,8 @@ pub async fn reset(
 ) -> Result<String> {
     let now = kernel.clock.now();
     let asked = token.clone();
-    let (found, rules) = kernel.db.read(move |c| Ok((find(c, &asked, RESET, now)?, password_rules(c)?))).await?;
+    let (found, rules) =
+        kernel.db.read(move |c| Ok((find(c, &asked, RESET, now)?, queries::password_rules(c)?))).await?;
     let (user, _) = found.ok_or_else(dead)?;
     let hash = passwords.hash(check_password("new", &new, &user.email, rules)?).await?;
     let region = kernel.config.region.clone();
@@ -295,7 +292,7 @@ fn mail_verification(c: &Connection, kernel: &Kernel, user: &User, email: &str, 
         return Err(Error::TooManyRequests { retry_after_s: 3600 });
     }
     let token = issue(c, user, VERIFY, email, None, VERIFY_US, now)?;
-    let link = notifications::link(c, &kernel.config, &format!("/verify-email?token={}", token.expose()))?;
+    let link = notifications::link(c, &kernel.config, &href("/verify-email", &[("token", token.expose())]))?;
     let mail = VerifyAddress { link: &link, expires_at: now.plus(VERIFY_US) }.mail(email, &user.locale)?;
     notifications::enqueue(c, &kernel.key, mail, now)
 }
@@ -335,11 +332,13 @@ pub(super) async fn change_email(
         return Err(Error::field("currentForEmail", "This is not your current password."));
     }
     let (now, own, region) = (kernel.clock.now(), kernel.clone(), principal.region.clone());
-    let from = principal.address;
+    let from = principal.address.map(|ip| ip.to_string()).unwrap_or_default();
     let who = principal.clone();
     audit::change(kernel, principal, move |c| {
         check_proved(c, &who, &user)?;
-        tell_address(c, &own.key, &user, &email, false, from, now)?;
+        // To the address that they have: whoever took over a session must not take the user along in silence.
+        let mail = AddressChange { new: &email, is_done: false, at: now, address: &from };
+        notifications::notify(c, &own.key, mail.mail(&user.email, &user.locale), now)?;
         // An address that somebody has is mailed all the same, without a word here: who it is stays unknown.
         mail_verification(c, &own, &user, &email, now)?;
         let entry = Entry::new("audit.email_change_asked.v1")
@@ -348,23 +347,6 @@ pub(super) async fn change_email(
         Ok(((), vec![entry]))
     })
     .await
-}
-
-/// Tells the address that a user has that it is asked to be another one, or was theirs: whoever took over a session must not
-/// take the user along in silence.
-fn tell_address(
-    c: &Connection,
-    key: &MasterKey,
-    user: &User,
-    new: &str,
-    is_done: bool,
-    from: Option<std::net::IpAddr>,
-    now: Time,
-) -> Result<()> {
-    let address = from.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-    let mail = AddressChange { new, is_done, at: now, address };
-    notifications::notify(c, key, mail.mail(&user.email, &user.locale), now)?;
-    Ok(())
 }
 
 /// The address that a link proves, if it works now.
@@ -376,7 +358,7 @@ pub async fn find_verification(kernel: &Kernel, token: &str) -> Result<Option<St
 /// Takes an address as proved; answers it.
 pub async fn verify(kernel: &Kernel, token: String, address: &Address) -> Result<String> {
     let now = kernel.clock.now();
-    let (region, key, from) = (kernel.config.region.clone(), kernel.key.clone(), address.ip);
+    let (region, key, from) = (kernel.config.region.clone(), kernel.key.clone(), address.ip.to_string());
     let stranger = Principal::stranger(&region, Some(address.ip), Some(address.request_id.clone()));
     audit::change(kernel, &stranger, move |c| {
         let (user, token) = find(c, &token, VERIFY, now)?.ok_or_else(dead)?;
@@ -394,7 +376,8 @@ pub async fn verify(kernel: &Kernel, token: String, address: &Address) -> Result
         }
         // Links that went to the old address are worth nothing any more.
         queries::end_tokens(c, &user.id, RESET, now)?;
-        tell_address(c, &key, &user, &token.email, true, Some(from), now)?;
+        let mail = AddressChange { new: &token.email, is_done: true, at: now, address: &from };
+        notifications::notify(c, &key, mail.mail(&user.email, &user.locale), now)?;
         let entry = about(c, &region, "audit.user_email_changed.v1", &user)?
             .changes(json!({"email": user.email}), json!({"email": token.email}));
         Ok((token.email, vec![entry]))

@@ -1,24 +1,23 @@
 //! How long a password has to be, as the owner of the appliance says within limits: the setting, its page, its words.
 //!
-//! Owns `password_rule`. Invariants (NIST SP 800-63B-4 §3.1.1.2): never below 15 characters where a password stands alone
+//! Invariants (NIST SP 800-63B-4 §3.1.1.2): never below 15 characters where a password stands alone
 //! and 8 where there is a second factor; never above 64, so that whoever chooses a sentence is not kept from it; nothing is
 //! asked of which characters they are, and the passwords that are tried first are refused whatever the setting.
 //!
 //! It holds for passwords that are set from then on. Those that are there stay: asking for a new one because a rule changed
 //! makes people write passwords down.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::HttpResponse;
 use askama::Template;
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::queries;
 use crate::{
     audit::{self, Entry},
-    clock::Time,
     error::{Error, FieldError, Result},
     kernel::Kernel,
     principal::Principal,
-    web::{Ctx, Form, Page, html_status, redirect_with},
+    web::{Ctx, Form, Page, Refused, html_status, redirect_with},
 };
 
 /// Characters that a password has at least.
@@ -26,9 +25,9 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub struct PasswordRules {
     /// Where it is all that somebody signs in with.
-    chars_min: i64,
+    pub(super) chars_min: i64,
     /// Where there is a second factor.
-    chars_min_with_factor: i64,
+    pub(super) chars_min_with_factor: i64,
 }
 
 const ALONE: std::ops::RangeInclusive<i64> = 15..=64;
@@ -58,26 +57,6 @@ impl PasswordRules {
     }
 }
 
-/// What holds now.
-pub fn password_rules(connection: &Connection) -> Result<PasswordRules> {
-    let found = connection
-        .prepare_cached("SELECT chars_min, chars_min_with_factor FROM password_rule WHERE id = 1")?
-        .query_row([], |row| Ok(PasswordRules { chars_min: row.get(0)?, chars_min_with_factor: row.get(1)? }))
-        .optional()?;
-    Ok(found.unwrap_or_default())
-}
-
-fn store(connection: &Connection, rules: PasswordRules, now: Time) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO password_rule (id, chars_min, chars_min_with_factor, updated_at) VALUES (1, ?1, ?2, ?3)
-             ON CONFLICT (id) DO UPDATE SET chars_min = excluded.chars_min,
-                 chars_min_with_factor = excluded.chars_min_with_factor, updated_at = excluded.updated_at",
-        )?
-        .execute(params![rules.chars_min, rules.chars_min_with_factor, now])?;
-    Ok(())
-}
-
 async fn set(kernel: &Kernel, principal: &Principal, rules: PasswordRules) -> Result<()> {
     let mut wrong = Vec::new();
     if !ALONE.contains(&rules.chars_min) {
@@ -96,11 +75,11 @@ async fn set(kernel: &Kernel, principal: &Principal, rules: PasswordRules) -> Re
     }
     let now = kernel.clock.now();
     audit::change(kernel, principal, move |c| {
-        let before = password_rules(c)?;
+        let before = queries::password_rules(c)?;
         if before == rules {
             return Ok(((), Vec::new()));
         }
-        store(c, rules, now)?;
+        queries::set_password_rules(c, rules, now)?;
         Ok(((), vec![Entry::new("audit.password_rules_updated.v1").changes(before, rules)]))
     })
     .await
@@ -118,28 +97,27 @@ pub(super) struct RulesForm {
 struct RulesPage {
     page: Page,
     form: RulesForm,
-    errors: Vec<FieldError>,
+    refused: Refused,
 }
 
 impl RulesPage {
     fn error(&self, field: &str) -> &str {
-        self.errors.iter().find(|error| error.field == field).map_or("", |error| error.message.as_str())
+        self.refused.error(&[field])
     }
 }
 
-fn page(ctx: &Ctx, form: RulesForm, errors: Vec<FieldError>) -> Result<HttpResponse> {
-    let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    html_status(status, &RulesPage { page: Page::new(ctx, "Passwords", "appliance"), form, errors })
+fn page(ctx: &Ctx, form: RulesForm, refused: Refused) -> Result<HttpResponse> {
+    html_status(refused.status, &RulesPage { page: Page::new(ctx, "Passwords", "appliance"), form, refused })
 }
 
 /// `GET /appliance/passwords`.
 pub(super) async fn show(ctx: Ctx) -> Result<HttpResponse> {
-    let rules = ctx.kernel.db.read(password_rules).await?;
+    let rules = ctx.kernel.db.read(queries::password_rules).await?;
     let form = RulesForm {
         chars_min: rules.chars_min.to_string(),
         chars_min_with_factor: rules.chars_min_with_factor.to_string(),
     };
-    page(&ctx, form, Vec::new())
+    page(&ctx, form, Refused::none())
 }
 
 /// `POST /appliance/passwords`.
@@ -156,8 +134,7 @@ pub(super) async fn save(ctx: Ctx, form: Form<RulesForm>) -> Result<HttpResponse
             "success",
             "The rules were saved. They hold for passwords that are set from now on.",
         )),
-        Err(Error::Invalid(errors)) => page(&ctx, form.0, errors),
-        Err(other) => Err(other),
+        Err(error) => page(&ctx, form.0, Refused::of(error)?),
     }
 }
 

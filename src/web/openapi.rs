@@ -218,6 +218,7 @@ fn permission_text(permission: Permission) -> String {
         Permission::Needs(service, level) | Permission::InPart(service, level) => {
             format!("{}: {}", service.as_str(), level.as_str())
         }
+        Permission::Everything => "everything: full".into(),
         Permission::Public => "none".into(),
         Permission::SignedIn => "any role".into(),
         Permission::OwnUser | Permission::Owner => "a user of the console".into(),

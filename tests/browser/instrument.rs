@@ -94,6 +94,7 @@ async fn every_fault_of_a_page_is_named() {
         "the id same is there twice",
         "contrast 2.85 of rgb(153, 153, 153) on rgb(255,255,255)",
         "Content Security Policy",
+        "axe html-has-lang (serious)",
     ] {
         assert!(faults.contains(expected), "{expected:?} is not among:\n{faults}");
     }

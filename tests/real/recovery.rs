@@ -238,7 +238,10 @@ async fn an_administrator_makes_a_link_for_those_who_hold_no_more_and_belong_now
     assert_eq!(second.post(&path(EMAIL), &[]).await.status(), 403, "the owner of the appliance");
     let mut two = app.browser();
     assert_eq!(two.sign_in("two@acme.example", NEW).await.status(), 303);
-    assert_eq!(two.post("/accounts/new", &[("alias", "of-two")]).await.status(), 303);
+    assert_eq!(
+        two.post("/accounts/new", &[("alias", "of-two"), ("locale", "en"), ("timeZone", "")]).await.status(),
+        303
+    );
     assert_eq!(owner.post(&path("two@acme.example"), &[]).await.status(), 403, "they own more than this account");
     let denied = app.audited("audit.password_reset_asked.v1");
     assert!(denied.iter().filter(|record| record["result"] == "denied").count() >= 4);

@@ -386,6 +386,7 @@ fn expected(fate: Fate, route: &Route, names_ours: bool) -> Expected {
         Permission::Owner => false,
         Permission::Needs(service, level) => fate != Fate::Part && rights.allows(service, level),
         Permission::InPart(service, level) => rights.allows(service, level),
+        Permission::Everything => fate == Fate::Other,
     };
     if may { nothing } else { Expected::Status(403) }
 }

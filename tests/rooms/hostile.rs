@@ -108,9 +108,10 @@ async fn what_is_tried_beside_the_rules_is_on_the_record_with_its_status_and_quo
         assert!(!last.to_string().contains("sesame"), "{last}");
         asked.push(path);
     }
-    assert!(
-        app.audited(DENIED).iter().zip(&asked).all(|(one, path)| path.starts_with(one["path"].as_str().expect("text")))
-    );
+    // Without the query, and cut where it is endless.
+    let recorded: Vec<Value> = app.audited(DENIED).iter().map(|one| one["path"].clone()).collect();
+    let shown = |path: &String| path.split('?').next().expect("a path").chars().take(300).collect::<String>();
+    assert_eq!(recorded, asked.iter().map(shown).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -259,6 +259,8 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
             pages.push(("a link for a new password".to_owned(), answer.text().await.expect("a page")));
         }
     }
+    let links = pages.iter().filter(|(path, _)| path == "a link for a new password").count();
+    assert_eq!(links, 1, "of everybody but the reader");
     paths.push(format!("/appliance/accounts/{}/suspend", app.account));
     for path in paths {
         let page = browser.page(&path).await;

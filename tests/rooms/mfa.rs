@@ -253,8 +253,8 @@ fn reset_token(app: &TestApp, email: &'static str) -> String {
     let hash = bailiwick::secret::sha256(token.as_bytes());
     let write = move |c: &rusqlite::Connection| {
         Ok(c.execute(
-            "INSERT INTO user_token (token_hash, user_id, purpose, email, is_mailed, created_at, expires_at)
-             SELECT ?1, id, 'reset-password', email, 1, ?2, ?3 FROM user WHERE email = ?4",
+            "INSERT INTO user_token (token_hash, user_id, purpose, email, created_at, expires_at)
+             SELECT ?1, id, 'reset-password', email, ?2, ?3 FROM user WHERE email = ?4",
             rusqlite::params![hash, now, now.plus(30 * MINUTE), email],
         )?)
     };

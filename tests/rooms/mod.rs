@@ -210,7 +210,7 @@ impl TestApp {
         let hash = hashed();
         let machine = Principal::command_line("default", None, "root");
         let write = move |c: &rusqlite::Connection| {
-            let account = accounts::create(c, alias, None, now)?;
+            let account = accounts::create(c, alias, "en", "", None, now)?;
             let new = NewUser { email: email.into(), name: "Somebody Else".into() };
             let (_, entry) = members::create(c, &account, &new, role, &hash, now)?;
             Ok((account.clone(), vec![account.created(), entry]))

@@ -169,7 +169,7 @@ async fn general_contacts_hear_of_deletion_and_suspension_and_the_owner_of_the_w
     let mut boss = app.signed_in_as("boss@other.example").await;
     app.sql("DELETE FROM mail_outbox");
     assert_eq!(boss.post("/settings/account/delete", &[("confirm", "other")]).await.status(), 303);
-    let kinds = [("account-deletion", "board@other.example"), ("account-deletion", "it@other.example")];
+    let kinds = [("account-suspended", "board@other.example"), ("account-suspended", "it@other.example")];
     assert_eq!(told(&app), pairs(&kinds));
     assert!(queue(&app)[0].text.contains("Deleted for good on"), "{:?}", queue(&app)[0]);
     app.assert_audit_verifies();
@@ -185,9 +185,9 @@ async fn what_happens_does_not_wait_for_mail() {
     assert_eq!(app.audited("audit.account_deleted.v1").len(), 1);
     assert_eq!(app.count("SELECT count(*) FROM mail_outbox"), 0);
     let metrics = app.browser().page("/metrics").await;
-    let counted = metrics
-        .lines()
-        .any(|line| line.starts_with("bailiwick_notices_left_out_total") && line.contains("kind=\"account-deletion\""));
+    let counted = metrics.lines().any(|line| {
+        line.starts_with("bailiwick_notices_left_out_total") && line.contains("kind=\"account-suspended\"")
+    });
     assert!(counted, "{metrics}");
 }
 

@@ -18,6 +18,11 @@ fn borrowed<'a>(fields: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a 
     fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
+/// What the form of a new account sends.
+fn new_account(alias: &str) -> [(&'static str, &str); 3] {
+    [("alias", alias), ("locale", "en"), ("timeZone", "")]
+}
+
 /// The id of the account with this alias.
 fn id(app: &TestApp, alias: &str) -> AccountId {
     let found = off(|| app.app.kernel.db.read_blocking(|c| accounts::find_by_alias(c, alias)));
@@ -96,10 +101,10 @@ async fn a_user_makes_as_many_accounts_as_the_appliance_says_and_enters_them() {
     app.add_user("one@acme.example", "read-only");
     let mut one = app.signed_in_as("one@acme.example").await;
     let mut owner = app.signed_in().await;
-    assert_eq!(one.post("/accounts/new", &[("alias", "Bad Alias")]).await.status(), 422);
-    assert_eq!(one.post("/accounts/new", &[("alias", "acme")]).await.status(), 422, "taken");
+    assert_eq!(one.post("/accounts/new", &new_account("Bad Alias")).await.status(), 422);
+    assert_eq!(one.post("/accounts/new", &new_account("acme")).await.status(), 422, "taken");
     let before = one.session().expect("a session").to_owned();
-    let answer = one.post("/accounts/new", &[("alias", "first-own")]).await;
+    let answer = one.post("/accounts/new", &new_account("first-own")).await;
     assert_eq!((answer.status().as_u16(), location(&answer).as_str()), (303, "/"));
     assert_ne!(*one.session().expect("a session"), before, "a new account is a new session");
     // In the new one they may do everything; in the old one as little as before.
@@ -108,15 +113,15 @@ async fn a_user_makes_as_many_accounts_as_the_appliance_says_and_enters_them() {
     let answer = one.post("/accounts/switch", &[("account", &app.account.to_string())]).await;
     assert_eq!(answer.status(), 303);
     assert!(!one.page("/settings/account").await.contains("Delete the account"));
-    assert_eq!(one.post("/accounts/new", &[("alias", "second-own")]).await.status(), 303);
-    assert_eq!(one.post("/accounts/new", &[("alias", "third-own")]).await.status(), 403, "two, and no more");
+    assert_eq!(one.post("/accounts/new", &new_account("second-own")).await.status(), 303);
+    assert_eq!(one.post("/accounts/new", &new_account("third-own")).await.status(), 403, "two, and no more");
     assert!(app.audited("audit.account_created.v1").iter().any(|record| record["result"] == "denied"));
     // The owner is not counted, and sets the number.
     assert_eq!(one.post("/appliance/accounts", &[("accountsPerUser", "9")]).await.status(), 403);
     assert_eq!(owner.post("/appliance/accounts", &[("accountsPerUser", "-1")]).await.status(), 422);
     assert_eq!(owner.post("/appliance/accounts", &[("accountsPerUser", "0")]).await.status(), 303);
     for alias in ["owners-1", "owners-2", "owners-3"] {
-        assert_eq!(owner.post("/accounts/new", &[("alias", alias)]).await.status(), 303, "{alias}");
+        assert_eq!(owner.post("/accounts/new", &new_account(alias)).await.status(), 303, "{alias}");
     }
     // Where somebody is no member, the account does not exist.
     let others = id(&app, "owners-1").to_string();
@@ -320,6 +325,11 @@ async fn the_owner_whose_own_account_is_suspended_brings_it_back_themselves() {
     let theirs = proof(&page);
     assert_eq!(admin.post_raw("/sign-in/restore", &borrowed(&theirs), &[]).await.status(), 303);
     assert!(!is_active(), "asking brings nothing back");
+    app.sql(
+        "UPDATE membership SET role_id = 'read-only' WHERE user_id = (SELECT id FROM user WHERE email LIKE 'admin@%')",
+    );
+    let answer = admin.post_raw("/sign-in/restore", &borrowed(&theirs), &[]).await;
+    assert_eq!(answer.status(), 403, "whoever administers it no more asks no more");
 
     let mut browser = app.browser();
     let answer = browser.sign_in(EMAIL, PASSWORD).await;
@@ -356,7 +366,7 @@ async fn the_owner_whose_own_account_is_suspended_brings_it_back_themselves() {
 async fn a_session_alone_makes_no_browser_known() {
     let app = TestApp::start();
     let mut owner = app.signed_in().await;
-    assert_eq!(owner.post("/accounts/new", &[("alias", "second")]).await.status(), 303);
+    assert_eq!(owner.post("/accounts/new", &new_account("second")).await.status(), 303);
     assert_eq!(app.count("SELECT count(*) FROM known_browser"), 1);
     // Somebody else has the session, and nothing of what makes the browser known.
     let mut thief = app.browser();

@@ -256,13 +256,53 @@ async fn a_link_that_was_handed_over_dies_when_its_user_comes_to_hold_more() {
     change(&desk, json!({"state": "disabled"})).await;
     assert_eq!(opens(&copied).await, 404);
     change(&desk, json!({"state": "enabled"})).await;
-    // The user comes to own the appliance.
+    // The user comes into another account.
     let mut browser = app.signed_in_as("desk@acme.example").await;
     app.sql("DELETE FROM user_token");
     let answer = browser.post(&format!("/users/{low}/reset-link"), &[]).await;
     let copied = text(&answer.text().await.expect("a page"), "#link");
     assert_eq!(opens(&copied).await, 200);
+    app.other_account("other", "boss@other.example");
+    app.sql(
+        "INSERT INTO membership (user_id, account_id, role_id, created_at)
+         SELECT user.id, account.id, 'read-only', 1 FROM user JOIN account ON account.alias = 'other'
+         WHERE user.email = 'low@acme.example'",
+    );
+    assert_eq!(opens(&copied).await, 404);
+    app.sql("DELETE FROM membership WHERE created_at = 1");
+    assert_eq!(opens(&copied).await, 200, "they belong to this account alone again");
+    // They come to own the appliance.
     let fields = [("email", "low@acme.example"), ("current", PASSWORD)];
     assert_eq!(app.signed_in().await.post("/appliance/owner", &fields).await.status(), 303);
     assert_eq!(opens(&copied).await, 404);
+}
+
+#[tokio::test]
+async fn the_api_answers_every_link_that_is_to_be_handed_over_in_one_form() {
+    let app = TestApp::start();
+    let root = app.api(&app.key(app.account, "full-access"));
+    app.add_user("low@acme.example", "read-only");
+    let reset = format!("/api/users/{}/reset-link", id_of(&root, "low@acme.example").await);
+    let invite = |email: &str| json!({"email": email, "roleId": "read-only"});
+    let made = [
+        ("/reset-password", root.post(&reset, &json!({})).await.1),
+        ("/invitation", root.post("/api/invitations", &invite("one@guest.example")).await.1),
+    ];
+    for (page, made) in made {
+        let token = made["token"].as_str().expect("a token");
+        assert!(made["link"].is_null(), "{page}");
+        assert_eq!(app.browser().get(&format!("{page}?token={token}")).await.status(), 200, "{page}");
+    }
+    let base = "https://bailiwick.example.com";
+    let mut owner = app.signed_in().await;
+    assert_eq!(owner.post("/settings/mail/address", &[("baseUrl", base)]).await.status(), 303);
+    let made = [
+        ("/reset-password", root.post(&reset, &json!({})).await.1),
+        ("/invitation", root.post("/api/invitations", &invite("two@guest.example")).await.1),
+    ];
+    for (page, made) in made {
+        let link = made["link"].as_str().and_then(|link| link.strip_prefix(base)).expect("a link");
+        assert!(made["token"].is_null() && link.starts_with(&format!("{page}?token=")), "{link}");
+        assert_eq!(app.browser().get(link).await.status(), 200, "{page}");
+    }
 }
