@@ -24,7 +24,7 @@ use crate::{
 pub const GRACE_US: i64 = 30 * DAY;
 
 /// Changes what may be changed of the principal's account.
-pub(super) async fn update(kernel: &Kernel, principal: &Principal, input: UpdateInput) -> Result<Account> {
+pub async fn update(kernel: &Kernel, principal: &Principal, input: UpdateInput) -> Result<Account> {
     let id = principal.account()?;
     audit::change(kernel, principal, move |c| {
         let before = queries::find(c, id)?.ok_or(Error::NotFound("This account"))?;

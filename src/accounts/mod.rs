@@ -19,10 +19,10 @@ mod regional;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{Belongings, GRACE_US, Owned, Purge, ask_to_restore, purge_due, restore};
+pub use actions::{Belongings, GRACE_US, Owned, Purge, ask_to_restore, purge_due, restore, update};
 pub use contacts::{ContactList, Contacts, begin_contacts, contacts};
 pub use export::{Exporting, export_blocking};
-pub use model::{Account, AccountState, check_alias};
+pub use model::{Account, AccountState, UpdateInput, check_alias};
 pub use owned::OWNED;
 pub use queries::{
     count, count_by_maker, find, find_by_alias, find_only, history_days, list, per_user, set_maker, suspended,

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     error::{Error, Result},
     principal::Permission,
-    proof::MfaRule,
     web::{Ctx, Form, Page, Refused, door, html_status, redirect, redirect_with},
 };
 
@@ -27,7 +26,6 @@ pub(super) struct AccountForm {
     session_idle_minutes: String,
     session_max_hours: String,
     history_days: String,
-    mfa: String,
 }
 
 impl AccountForm {
@@ -39,18 +37,16 @@ impl AccountForm {
             session_idle_minutes: account.session_idle_minutes.to_string(),
             session_max_hours: account.session_max_hours.to_string(),
             history_days: account.history_days.to_string(),
-            mfa: account.mfa.as_str().to_owned(),
         }
     }
 
     /// The same input that the API takes. What is no number is out of every range.
     fn input(&self) -> UpdateInput {
         let number = |text: &str| Some(text.trim().parse().unwrap_or(-1));
-        let rule = MfaRule::parse(&self.mfa);
         UpdateInput {
             alias: Some(self.alias.clone()),
-            mfa_required: rule.map(MfaRule::is_required),
-            passkey_only: rule.map(MfaRule::is_passkey_only),
+            mfa_required: None,
+            passkey_only: None,
             locale: Some(self.locale.clone()),
             time_zone: Some(self.time_zone.clone()),
             session_idle_minutes: number(&self.session_idle_minutes),

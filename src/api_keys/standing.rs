@@ -13,6 +13,7 @@ use super::{
     queries,
 };
 use crate::{
+    accounts,
     clock::Time,
     error::Result,
     principal::{AccountId, Rights, Scope},
@@ -28,13 +29,15 @@ pub enum Answerer {
     /// Somebody who may enter the account, by name, and with what role.
     Present(String, Role),
     Disabled(String),
+    /// The account asks them for a second factor that they do not have: they could not enter it themselves.
+    Unproven(String),
     /// Not a member of the account any more.
     Gone,
 }
 
 impl Answerer {
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Disabled(_) | Self::Gone)
+        !matches!(self, Self::Machine | Self::Present(..))
     }
 
     /// Why a key of theirs is refused, for the audit log.
@@ -42,6 +45,7 @@ impl Answerer {
         match self {
             Self::Machine | Self::Present(..) => None,
             Self::Disabled(_) => Some("the user who answers for the key is disabled"),
+            Self::Unproven(_) => Some("the user who answers for the key lacks the second factor that is asked of them"),
             Self::Gone => Some("the user who answers for the key has left the account"),
         }
     }
@@ -70,6 +74,9 @@ impl Answerer {
         match self {
             Self::Machine | Self::Present(..) => String::new(),
             Self::Disabled(name) => format!("{name}, who answers for it, is disabled."),
+            Self::Unproven(name) => {
+                format!("{name}, who answers for it, lacks the second factor that is asked of them.")
+            }
             Self::Gone => "whoever answered for it is not in this account any more.".to_owned(),
         }
     }
@@ -78,10 +85,14 @@ impl Answerer {
 /// A user as the one who answers for keys.
 pub(super) fn answerer(connection: &Connection, account: AccountId, user: Option<&str>) -> Result<Answerer> {
     let Some(user) = user else { return Ok(Answerer::Machine) };
-    Ok(match users::find_member(connection, user, account)? {
+    let found = users::find_member(connection, user, account)?.zip(accounts::find(connection, account)?);
+    Ok(match found {
         None => Answerer::Gone,
-        Some(member) if member.is_enabled() => Answerer::Present(member.user.name, member.role),
-        Some(member) => Answerer::Disabled(member.user.name),
+        Some((member, _)) if !member.is_enabled() => Answerer::Disabled(member.user.name),
+        Some((member, account)) if !member.mfa_rule(&account).is_met_by(member.user.factors) => {
+            Answerer::Unproven(member.user.name)
+        }
+        Some((member, _)) => Answerer::Present(member.user.name, member.role),
     })
 }
 

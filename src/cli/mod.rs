@@ -20,6 +20,7 @@ use bailiwick::{
     config::{Config, LogFormat},
     db::{Db, OpenError},
     error::Error,
+    mfa,
     principal::{AccountId, Principal},
     roles,
     secret::{self, Secret},
@@ -107,6 +108,11 @@ enum Admin {
         /// Read the new password from standard input.
         #[arg(long)]
         password_stdin: bool,
+    },
+    /// Reset what a user has enrolled as second factors and end their sessions: they enrol a new one at the next sign-in.
+    ResetMfa {
+        #[arg(long)]
+        email: String,
     },
     /// Give a user another role in an account.
     Grant {
@@ -435,6 +441,20 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
                 Some(token) => say(token.expose()),
                 None => say("The password was set; all sessions of this user have ended."),
             }
+        }
+        Admin::ResetMfa { email } => {
+            let (user, account) = find_user(&app, &email)?;
+            if !user.factors.any() {
+                return Err(Failure::Said(format!("{email} has no second factor.")));
+            }
+            let kernel = app.kernel.clone();
+            let subject = users::user_urn(&app.kernel.config.region, account, &user.id);
+            audit::change_blocking(&app.kernel, &principal(&app, account), move |c| {
+                let entry = mfa::reset(c, &kernel, &user, "Somebody at the machine", "", now)?;
+                let cleared = mfa::unlock(c, Some(&user.id))?;
+                Ok(((), vec![entry.subject(subject).detail("attemptsForgotten", cleared)]))
+            })?;
+            say(&format!("The second factors of {email} were reset; a new one is enrolled at the next sign-in."));
         }
         Admin::Grant { email, account, role } => {
             let account = find_account(&app, &account)?;

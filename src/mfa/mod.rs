@@ -10,6 +10,7 @@ mod attempts;
 mod codes;
 mod enrol;
 mod model;
+mod others;
 mod pages;
 mod prove;
 mod queries;
@@ -26,7 +27,7 @@ use rusqlite::Connection;
 use crate::{
     clock::{DAY, Time},
     error::Result,
-    principal::Permission,
+    principal::{Level, Permission, Service},
     web::Routes,
 };
 
@@ -42,6 +43,11 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/profile/mfa/codes", own, pages::new_codes);
     routes.post("/profile/mfa/codes/stored", own, pages::stored);
     routes.post("/profile/mfa/codes/file", own, pages::file);
+    let (read, full) =
+        (Permission::Needs(Service::Settings, Level::Read), Permission::Needs(Service::Settings, Level::Full));
+    routes.get("/settings/mfa", read, others::show);
+    routes.post("/settings/mfa", full, others::save);
+    routes.post("/users/{id}/mfa/reset", Permission::Needs(Service::Identity, Level::Full), others::reset_member);
     routes.get("/sign-in/apps", Permission::Public, pages::apps);
 }
 

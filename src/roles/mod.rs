@@ -37,6 +37,7 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/roles/look-up", full, pages::look_up);
     routes.get("/roles/{id}", read, pages::show);
     routes.post("/roles/{id}", full, pages::update);
+    routes.post("/roles/{id}/mfa", full, pages::update_mfa);
     routes.post("/roles/{id}/remove", full, pages::remove);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_create, _, _>(full, api::create);

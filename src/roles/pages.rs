@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     principal::{Level, Permission, Rights, Service},
+    proof::MfaRule,
     web::{Ctx, Form, Page, PathId, Query, Refused, html, html_status, redirect_with},
 };
 
@@ -194,6 +195,8 @@ struct FormPage {
     role: Option<Role>,
     /// It may be changed by this reader.
     is_open: bool,
+    /// What its holders have to prove may be changed by this reader.
+    asks_more: bool,
     used_by: Vec<String>,
     services: Vec<ServiceRow>,
     levels: [(&'static str, &'static str); 4],
@@ -253,7 +256,8 @@ async fn form_page(
         },
         _ => form,
     };
-    let is_open = page.may("identity", "full") && is_held && role.as_ref().is_none_or(|role| !role.is_predefined);
+    let asks_more = page.may("identity", "full") && is_held;
+    let is_open = asks_more && role.as_ref().is_none_or(|role| !role.is_predefined);
     let template = FormPage {
         page,
         services: rows(&ctx.principal.rights),
@@ -261,6 +265,7 @@ async fn form_page(
         form,
         role,
         is_open,
+        asks_more,
         used_by,
         choices,
         refused,
@@ -351,6 +356,37 @@ pub(super) async fn update(
             let refused = Refused::of(error)?;
             let role = get(&ctx, id.0).await?;
             form_page(&ctx, **neighbours, form, Some(role), refused).await
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MfaForm {
+    mfa: String,
+}
+
+/// `POST /roles/{id}/mfa`: what its holders have to prove.
+pub(super) async fn update_mfa(
+    ctx: Ctx,
+    id: PathId<String>,
+    form: Form<MfaForm>,
+    neighbours: Data<Neighbours>,
+) -> Result<HttpResponse> {
+    let rule = MfaRule::parse(&form.0.mfa).ok_or_else(|| Error::BadRequest("There is no such rule.".into()))?;
+    let input = RoleInput {
+        mfa_required: Some(rule.is_required()),
+        passkey_only: Some(rule.is_passkey_only()),
+        ..RoleInput::default()
+    };
+    match actions::update(&ctx.kernel, &ctx.principal, **neighbours, id.0.clone(), input).await {
+        Ok(role) => {
+            let said = "Saved. It holds with the next request of whoever has the role.";
+            Ok(redirect_with(&format!("/roles/{}", role.id), "success", said))
+        }
+        Err(error) => {
+            let role = get(&ctx, id.0).await?;
+            form_page(&ctx, **neighbours, RoleForm::of(&role), Some(role), Refused::of(error)?).await
         }
     }
 }

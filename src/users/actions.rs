@@ -211,9 +211,27 @@ pub(super) async fn update_member(
 }
 
 /// Whoever holds more than oneself is not touched (HOSTILE R04).
-pub(super) fn check_over(principal: &Principal, member: &Member) -> Result<()> {
+pub fn check_over(principal: &Principal, member: &Member) -> Result<()> {
     roles::check_grant(principal, &member.role)
         .map_err(|_| Error::Forbidden("This user holds more rights than you do.".into()))
+}
+
+/// How far a user reaches beyond an account: its administrators are not theirs there.
+pub enum Reach {
+    Here,
+    /// Other accounts too.
+    Elsewhere,
+    /// They own the appliance.
+    Appliance,
+}
+
+/// How far a user reaches beyond an account.
+pub fn reach(c: &Connection, user: &User, account: AccountId) -> Result<Reach> {
+    Ok(match user.is_owner {
+        true => Reach::Appliance,
+        false if queries::belongs_elsewhere(c, &user.id, account)? => Reach::Elsewhere,
+        false => Reach::Here,
+    })
 }
 
 /// Whoever owns the appliance has to be able to enter it: nobody else takes their last account from them.

@@ -30,6 +30,10 @@ pub(super) struct UserQuery {
     /// `enabled` or `disabled`.
     #[param(pattern = "^(enabled|disabled|)$")]
     pub(super) state: Option<String>,
+    /// `true` or `false`: whether they have a second factor.
+    #[param(pattern = "^(true|false|)$")]
+    #[serde(rename = "mfaEnabled")]
+    pub(super) mfa_enabled: Option<String>,
 }
 
 impl UserQuery {
@@ -42,7 +46,17 @@ impl UserQuery {
         let state = given(&self.state).map(|text| {
             UserState::parse(&text).ok_or_else(|| Error::BadRequest("state must be enabled or disabled.".into()))
         });
-        Ok(MemberFilter { q, role: given(&self.role), state: state.transpose()? })
+        let mfa_enabled = given(&self.mfa_enabled).map(|text| match text.as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Error::BadRequest("mfaEnabled must be true or false.".into())),
+        });
+        Ok(MemberFilter {
+            q,
+            role: given(&self.role),
+            state: state.transpose()?,
+            mfa_enabled: mfa_enabled.transpose()?,
+        })
     }
 }
 

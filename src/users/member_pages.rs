@@ -42,6 +42,10 @@ impl ListPage {
         self.query.role.as_deref() == Some(id)
     }
 
+    fn is_mfa(&self, enabled: &str) -> bool {
+        self.query.mfa_enabled.as_deref().unwrap_or_default() == enabled
+    }
+
     fn is_state(&self, state: &str) -> bool {
         self.query.state.as_deref().unwrap_or_default() == state
     }
@@ -73,7 +77,8 @@ pub(super) async fn list(ctx: Ctx, query: Query<UserQuery>) -> Result<HttpRespon
     let link = |cursor: &str| {
         let given = |text: &Option<String>| text.clone().unwrap_or_default();
         let (q, role, state) = (given(&query.q), given(&query.role), given(&query.state));
-        href("/users", &[("q", &q), ("role", &role), ("state", &state), ("cursor", cursor)])
+        let mfa = given(&query.mfa_enabled);
+        href("/users", &[("q", &q), ("role", &role), ("state", &state), ("mfaEnabled", &mfa), ("cursor", cursor)])
     };
     let template = ListPage {
         page: Page::new(&ctx, "Users", "users"),

@@ -20,14 +20,16 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use actions::{check_administered, create, end_all_sessions, grant, join, may_give, set_password};
+pub use actions::{
+    Reach, check_administered, check_over, create, end_all_sessions, grant, join, may_give, reach, set_password,
+};
 pub use member_pages::Neighbours;
 pub use model::{Member, NewUser, User, UserState, check_email, check_name, fold_email, user_urn};
 pub use owned::OWNED;
 pub use passwords::{Comparison, NewPassword, PasswordHash, Passwords, check_password};
 pub use queries::{
-    accounts_of, count_by_role, find, find_by_email, find_member, find_owner, note_activity, note_sign_in,
-    password_rules, replace_hash, set_factors, set_locale, set_verified,
+    MemberFilter, accounts_of, count_by_role, find, find_by_email, find_member, find_owner, list_members,
+    note_activity, note_sign_in, password_rules, replace_hash, set_factors, set_locale, set_verified,
 };
 pub use recovery::{
     Asking, ask_for_reset, can_mail, find_reset, find_verification, purge, reset, set_email, set_owner, verify,

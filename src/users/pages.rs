@@ -14,6 +14,7 @@ use crate::{
     accounts,
     clock::Time,
     error::{Error, Result},
+    proof::Factors,
     roles::Role,
     secret::Secret,
     sessions::{self, Limits, Session},
@@ -28,6 +29,7 @@ struct ProfilePage {
     is_verified: bool,
     /// Mail is set up: addresses can be proved.
     can_mail: bool,
+    factors: Factors,
     role: Role,
     name: String,
     locale: String,
@@ -81,6 +83,7 @@ async fn render(ctx: &Ctx, entered: Entered, error: Option<Error>) -> Result<Htt
         &ProfilePage {
             page: Page::new(ctx, "Profile", "profile"),
             is_verified: user.email_verified_at.is_some(),
+            factors: user.factors,
             can_mail,
             email: user.email,
             role: member.role,

@@ -152,6 +152,8 @@ pub struct MemberFilter {
     pub q: String,
     pub role: Option<String>,
     pub state: Option<UserState>,
+    /// Whether they have a second factor.
+    pub mfa_enabled: Option<bool>,
 }
 
 /// Up to `limit` members of an account, by user id, after `after`.
@@ -170,11 +172,13 @@ pub fn list_members(
          FROM membership AS m JOIN user AS u ON u.id = m.user_id
          WHERE m.account_id = ?1 AND m.user_id > ?2 AND (?3 IS NULL OR m.role_id = ?3)
            AND (?4 IS NULL OR (?4 = 'enabled') = (m.state = 'enabled' AND u.state = 'enabled'))
+           AND (?5 IS NULL OR ?5 = (u.has_totp OR u.has_passkey))
          ORDER BY m.user_id",
     )?;
     let asked = fold_email(&filter.q);
     let state = filter.state.map(UserState::as_str);
-    let mut rows = statement.query_map(params![account, after, filter.role, state], read_membership)?;
+    let mut rows =
+        statement.query_map(params![account, after, filter.role, state, filter.mfa_enabled], read_membership)?;
     let mut found = Vec::new();
     while found.len() < limit
         && let Some(row) = rows.next().transpose()?

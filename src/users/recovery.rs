@@ -89,15 +89,15 @@ fn find(c: &Connection, token: &str, purpose: &str, now: Time) -> Result<Option<
 /// Why nobody but the user asks for a link to set a new password: whoever has it has the user, and all that they own (HOSTILE
 /// R04). `None`: an administrator of their only account may.
 fn why_not_handed(c: &Connection, user: &User, account: AccountId) -> Result<Option<&'static str>> {
-    Ok(if user.is_owner {
-        Some("This user owns the appliance, so they ask for a new password themselves, by mail, or at the machine.")
-    } else if queries::belongs_elsewhere(c, &user.id, account)? {
-        Some(
+    Ok(match actions::reach(c, user, account)? {
+        actions::Reach::Here => None,
+        actions::Reach::Appliance => {
+            Some("This user owns the appliance, so they ask for a new password themselves, by mail, or at the machine.")
+        }
+        actions::Reach::Elsewhere => Some(
             "This user belongs to more than this account, so they ask for a new password themselves, by mail, or \
              somebody sets one at the machine.",
-        )
-    } else {
-        None
+        ),
     })
 }
 

@@ -14,7 +14,19 @@ const NOBODYS: &str = "01890000-0000-7000-8000-000000000000";
 const PUBLIC: &[(&str, &str)] = &[
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
-    ("POST", "/sign-in/restore"), // with the proof that a right password was given a moment ago
+    // With the cookie of a sign-in whose password was right, and no further than its next step.
+    ("GET", "/sign-in/factor"),
+    ("POST", "/sign-in/factor"),
+    ("GET", "/sign-in/recovery"),
+    ("POST", "/sign-in/recovery"),
+    ("POST", "/sign-in/enrol/totp"),
+    ("POST", "/sign-in/account"),
+    ("POST", "/sign-in/go"),
+    ("POST", "/sign-in/cancel"),
+    ("GET", "/sign-in/continue"),  // says nothing but that more is asked for
+    ("POST", "/sign-in/continue"), // with a session whose account asks for more
+    ("GET", "/sign-in/apps"),      // which apps there are for codes
+    ("POST", "/sign-in/restore"),  // with the proof that a right password was given a moment ago
     ("GET", "/forgot-password"),
     ("POST", "/forgot-password"), // the same answer whoever asks
     ("GET", "/reset-password"),

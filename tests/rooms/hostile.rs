@@ -246,6 +246,9 @@ async fn what_was_ended_stays_ended_after_a_restart() {
 const TAKE_NOTHING: &[&str] = &[
     "/profile/email/verify",
     "/profile/sessions/{id}/end",
+    "/profile/mfa/devices/{id}/remove",
+    "/profile/mfa/codes",
+    "/users/{id}/mfa/reset",
     "/users/{id}/disable",
     "/users/{id}/enable",
     "/users/{id}/sign-out",

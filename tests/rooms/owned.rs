@@ -26,6 +26,13 @@ const OF_NO_ACCOUNT: &[(&str, &str)] = &[
     ("user_token", "links of users, who stay"),
     ("password_rule", "a setting of the appliance"),
     ("sign_in_attempt", "counters by hash, gone within a day"),
+    ("journey", "sign-ins of users on their way, gone within ten minutes"),
+    ("totp_device", "of users, who stay"),
+    ("passkey", "of users, who stay"),
+    ("passkey_challenge", "of users, gone within two minutes"),
+    ("recovery_code", "of users, who stay"),
+    ("recovery_set", "of users, who stay"),
+    ("factor_attempt", "of users, gone within a day"),
     ("known_browser", "of users, who stay"),
     ("idempotency_key", "answers by hash, gone within a day"),
     ("mail_server", "a setting of the appliance"),
@@ -157,6 +164,7 @@ fn fill(c: &Connection, account: AccountId, directory: i64) {
          VALUES (?1, 'desk', 'Desk', '', '{\"audit\":\"read\"}', 1, 1)",
         &[&account],
     );
+    run("INSERT INTO role_mfa (account_id, role_id, mfa_rule) VALUES (?1, 'desk', 'required')", &[&account]);
     run(
         "INSERT INTO invitation (id, account_id, email, email_folded, role_id, state, token_hash, is_mailed, invited_by,
                                  inviter_name, lifetime_days, created_at, last_sent_at, sent_count, expires_at)
