@@ -50,7 +50,8 @@ CREATE TABLE passkey_challenge (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX passkey_challenge_by_end ON passkey_challenge (expires_at);
-CREATE INDEX passkey_challenge_of_user ON passkey_challenge (user_id);
+-- How many are open is bounded for each user, and for all who have not said who they are.
+CREATE INDEX passkey_challenge_of_user ON passkey_challenge (user_id, expires_at);
 
 -- Codes for when every device is lost; each works once, and a new set takes the place of the old one.
 CREATE TABLE recovery_code (

@@ -277,6 +277,11 @@ fn start_log(config: &Config, level: Option<&str>) {
     use tracing_subscriber::{EnvFilter, fmt};
     let wanted = level.unwrap_or(&config.log.level);
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new("info"));
+    // It prints as an error, byte by byte, whatever a stranger sends as a passkey. Refusals go on the record without that.
+    let filter = match "webauthn_rs_core=off".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    };
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),

@@ -7,13 +7,21 @@
 //! [`crate::proof::step`] does, and `sign_in` asks it.
 
 mod attempts;
+#[cfg(test)]
+#[path = "../../tests/fixtures/authenticator.rs"]
+mod authenticator;
 mod codes;
 mod enrol;
 mod model;
 mod others;
 mod pages;
+mod passkey_queries;
+#[cfg(test)]
+mod passkey_tests;
+mod passkeys;
 mod prove;
 mod queries;
+mod relying_party;
 mod totp;
 
 pub use enrol::{
@@ -21,7 +29,12 @@ pub use enrol::{
 };
 pub use model::{Device, Outcome, RecoverySet, TotpEnrolment};
 pub use pages::codes_page;
+pub use passkeys::{
+    Answer, Challenge, Discovery, Registration, begin_discovery, begin_factor, begin_registration, finish_discovery,
+    finish_factor, finish_registration,
+};
 pub use prove::{From, prove_code, recover};
+pub use relying_party::{Refusal, RelyingParty};
 use rusqlite::Connection;
 
 use crate::{

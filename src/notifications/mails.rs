@@ -223,6 +223,10 @@ pub enum MfaChange<'a> {
     NewCodes,
     /// So many wrong codes after the right password that no more are looked at today.
     Guessed,
+    /// A passkey was refused because its counter did not rise: there may be two of it. `name` is what the user called it.
+    Copied {
+        name: &'a str,
+    },
 }
 
 /// Something about the second factors of a user is different.
@@ -242,6 +246,7 @@ impl MfaChanged<'_> {
             MfaChange::Reset { .. } => "Your second factors were reset",
             MfaChange::NewCodes => "You have new recovery codes",
             MfaChange::Guessed => "Somebody who knows your password guesses codes",
+            MfaChange::Copied { .. } => "A passkey of yours may have been copied",
         }
     }
 
@@ -262,6 +267,10 @@ impl MfaChanged<'_> {
             MfaChange::NewCodes => words.t("A new set of recovery codes was made. The old ones do not work any more."),
             MfaChange::Guessed => words.t(
                 "Somebody entered your password and then too many wrong codes. No more are looked at for a while, except in browsers that you have used before. If it was not you, set a new password at once.",
+            ),
+            MfaChange::Copied { name } => words.t1(
+                "Your passkey {} was refused: its device counts its uses, and this use was not newer than the last one. There may be a copy of it. Remove the passkey and add a new one.",
+                plain(name),
             ),
         }
     }
@@ -426,6 +435,7 @@ mod tests {
             MfaChanged { change: MfaChange::Reset { by: name }, at, address: name }.mail(to, locale),
             MfaChanged { change: MfaChange::NewCodes, at, address: name }.mail(to, locale),
             MfaChanged { change: MfaChange::Guessed, at, address: name }.mail(to, locale),
+            MfaChanged { change: MfaChange::Copied { name }, at, address: name }.mail(to, locale),
             NewDevice { device: name, address, at, link }.mail(to, locale),
             KeyExpires { account: name, alias: name, key_id: name, expires_at, link }.mail(to, locale),
             AddressChange { new: name, is_done: false, at, address: name }.mail(to, locale),

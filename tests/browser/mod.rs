@@ -12,3 +12,4 @@ mod invitations;
 mod japanese;
 mod mail;
 pub mod page_rules;
+mod passkeys;
