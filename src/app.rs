@@ -266,6 +266,7 @@ impl App {
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
         let (neighbours, asking) = (Data::new(NEIGHBOURS), Data::new(users::Asking::default()));
+        let asking_passkeys = Data::new(sign_in::PasskeyAsking::default());
         let of_members = Data::new(MEMBER_NEIGHBOURS);
         let (belongings, exporting) = (Data::new(owned(&self.kernel)), Data::new(Exporting::default()));
         let bound = web::bind(web, self.routes.clone(), move |state| {
@@ -276,6 +277,7 @@ impl App {
                 .app_data(dispatcher.clone())
                 .app_data(neighbours.clone())
                 .app_data(asking.clone())
+                .app_data(asking_passkeys.clone())
                 .app_data(of_members.clone())
                 .app_data(belongings.clone())
                 .app_data(exporting.clone());

@@ -28,10 +28,10 @@ pub use enrol::{
     Enrolled, are_codes, begin_totp, confirm_totp, devices, new_codes, note_stored, recovery_set, remove, rename, reset,
 };
 pub use model::{Device, Outcome, RecoverySet, TotpEnrolment};
-pub use pages::codes_page;
+pub use pages::{challenge_json, codes_page};
 pub use passkeys::{
     Answer, Challenge, Discovery, Registration, begin_discovery, begin_factor, begin_registration, finish_discovery,
-    finish_factor, finish_registration,
+    finish_factor, finish_registration, relying_party,
 };
 pub use prove::{From, prove_code, recover};
 pub use relying_party::{Refusal, RelyingParty};
@@ -50,6 +50,9 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/profile/mfa", own, pages::show);
     routes.get("/profile/mfa/app", own, pages::new_app);
     routes.post("/profile/mfa/app", own, pages::add_app);
+    routes.get("/profile/mfa/passkey", own, pages::new_passkey);
+    routes.post("/profile/mfa/passkey", own, pages::add_passkey);
+    routes.post("/profile/mfa/passkey/options", own, pages::passkey_options);
     routes.get("/profile/mfa/devices/{id}", own, pages::device);
     routes.post("/profile/mfa/devices/{id}", own, pages::rename);
     routes.post("/profile/mfa/devices/{id}/remove", own, pages::remove);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{
     enrol,
     model::{Device, RecoverySet, TotpEnrolment},
+    passkeys::{self, Answer, Challenge, Registration},
 };
 use crate::{
     accounts,
@@ -15,6 +16,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     kernel::Kernel,
+    language::Language,
     notifications::{self, MfaChange, MfaChanged},
     principal::Principal,
     proof::{Factors, MfaRule},
@@ -94,10 +96,9 @@ impl ProfilePage {
 
 /// `GET /profile/mfa`.
 pub(super) async fn show(ctx: Ctx) -> Result<HttpResponse> {
-    let (id, config) = (ctx.principal.id.clone(), ctx.kernel.config.clone());
+    let (id, kernel) = (ctx.principal.id.clone(), ctx.kernel.clone());
     let read = move |c: &Connection| {
-        let base = notifications::base_url(c, &config)?;
-        let rp_id = base.and_then(|base| url::Url::parse(&base).ok()).and_then(|url| url.host_str().map(str::to_owned));
+        let rp_id = passkeys::relying_party(c, &kernel)?.ok().map(|rp| rp.id().to_owned());
         Ok((asked_of(c, &id)?, enrol::devices(c, &id)?, enrol::recovery_set(c, &id)?, rp_id))
     };
     let (asked, devices, recovery, rp_id) = ctx.kernel.db.read(read).await?;
@@ -160,6 +161,95 @@ pub(super) async fn add_app(ctx: Ctx, form: Form<AppForm>) -> Result<HttpRespons
         Ok(Some(codes)) => codes_page(&ctx, ctx.csrf.clone(), &codes, HERE, Refused::none()),
         Ok(None) => Ok(redirect_with(HERE, "success", "The app was added.")),
         Err(error) => app_page(&ctx, name, Refused::of(error)?).await,
+    }
+}
+
+#[derive(Template)]
+#[template(path = "mfa/new_passkey.html")]
+struct NewPasskeyPage {
+    page: Page,
+    name: String,
+    /// Why there can be none; empty when there can.
+    unavailable: &'static str,
+    refused: Refused,
+}
+
+impl NewPasskeyPage {
+    fn error(&self, field: &str) -> &str {
+        self.refused.error(&[field])
+    }
+}
+
+async fn passkey_page(ctx: &Ctx, name: String, refused: Refused) -> Result<HttpResponse> {
+    let kernel = ctx.kernel.clone();
+    let rp = ctx.kernel.db.read(move |c| passkeys::relying_party(c, &kernel)).await?;
+    let (page, unavailable) = (Page::new(ctx, "Add a passkey", "profile"), rp.err().unwrap_or_default());
+    html_status(refused.status, &NewPasskeyPage { page, name, unavailable, refused })
+}
+
+/// `GET /profile/mfa/passkey`.
+pub(super) async fn new_passkey(ctx: Ctx) -> Result<HttpResponse> {
+    passkey_page(&ctx, String::new(), Refused::none()).await
+}
+
+/// A question to an authenticator as its script takes it, or why there is none, in the reader's language.
+pub fn challenge_json(ctx: &Ctx, asked: Result<Challenge>) -> Result<HttpResponse> {
+    match asked {
+        Ok(challenge) => Ok(HttpResponse::Ok().json(challenge.as_json())),
+        Err(error) => {
+            let refused = Refused::of(error)?;
+            let said = Language::of(&ctx.principal.locale).say(&refused.problem).into_owned();
+            Ok(HttpResponse::build(refused.status).json(serde_json::json!({"message": said})))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PasskeyOptionsForm {
+    #[serde(rename = "name")]
+    _name: String,
+}
+
+/// `POST /profile/mfa/passkey/options`: what a new passkey is made for.
+pub(super) async fn passkey_options(ctx: Ctx, _: Form<PasskeyOptionsForm>) -> Result<HttpResponse> {
+    let (who, kernel, now) = (ctx.principal.clone(), ctx.kernel.clone(), ctx.kernel.clock.now());
+    let asked = ctx.kernel.db.write(move |c| {
+        let rp = passkeys::relying_party(c, &kernel)?.map_err(|why| Error::Conflict(why.into()))?;
+        passkeys::begin_registration(c, &rp, &own(c, &who)?, now)
+    });
+    challenge_json(&ctx, asked.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PasskeyForm {
+    name: String,
+    challenge: Secret<String>,
+    credential: String,
+}
+
+/// `POST /profile/mfa/passkey`.
+pub(super) async fn add_passkey(ctx: Ctx, form: Form<PasskeyForm>) -> Result<HttpResponse> {
+    let PasskeyForm { name, challenge, credential } = form.0;
+    let typed = name.clone();
+    let added = change(&ctx, move |c, kernel, who, now| {
+        let rp = passkeys::relying_party(c, kernel)?.map_err(|why| Error::Conflict(why.into()))?;
+        let (user, from) = (own(c, who)?, address(who));
+        let answer = Answer { token: challenge.expose(), credential: &credential, address: &from };
+        match passkeys::finish_registration(c, kernel, &rp, &user, answer, &typed, now)? {
+            Registration::Enrolled(enrolled) => {
+                sessions::note_proof(c, who.session_id.as_deref().unwrap_or_default(), Some(enrolled.kind), now)?;
+                Ok((Ok(enrolled.codes), enrolled.entries))
+            }
+            Registration::Refused(why) => Ok((Err(why), Vec::new())),
+        }
+    });
+    match added.await {
+        Ok(Ok(Some(codes))) => codes_page(&ctx, ctx.csrf.clone(), &codes, HERE, Refused::none()),
+        Ok(Ok(None)) => Ok(redirect_with(HERE, "success", "The passkey was added.")),
+        Ok(Err(why)) => passkey_page(&ctx, name, Refused::of(Error::Conflict(why.into()))?).await,
+        Err(error) => passkey_page(&ctx, name, Refused::of(error)?).await,
     }
 }
 

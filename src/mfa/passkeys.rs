@@ -172,6 +172,11 @@ pub fn begin_registration(c: &Connection, rp: &RelyingParty, user: &User, now: T
     ask(c, Purpose::Register, Some(&user.id), asked, now)
 }
 
+/// The console as passkeys know it, or why there are none.
+pub fn relying_party(c: &Connection, kernel: &Kernel) -> Result<Result<RelyingParty, &'static str>> {
+    Ok(RelyingParty::of(notifications::base_url(c, &kernel.config)?.as_deref()))
+}
+
 /// Takes a new passkey of a user in. What is wrong with the name, or that there is no room, is an error: nothing was looked at.
 pub fn finish_registration(
     c: &Connection,

@@ -50,16 +50,8 @@ fn candidate(
     let user = users::find_by_email(connection, email_folded)?;
     // The same queries whether the user exists or not.
     let user_id = user.as_ref().map_or("", |user| user.id.as_str());
-    let own = users::accounts_of(connection, user_id)?;
-    // The one they were last active in; one that is suspended only where there is no other.
-    let mut accounts = own.iter().map(|id| accounts::find(connection, *id)).collect::<Result<Vec<_>>>()?;
-    accounts.sort_by_key(|account| !account.as_ref().is_some_and(Account::is_active));
-    let account = accounts.into_iter().flatten().next();
-    let account_id = account.as_ref().map(|account| account.id);
-    let member = match account {
-        Some(account) => users::find_member(connection, user_id, account.id)?.map(|member| (member, account)),
-        None => None,
-    };
+    let member = destination(connection, user_id)?;
+    let account_id = member.as_ref().map(|(_, account)| account.id);
     let has_way_in = member.as_ref().is_some_and(|(_, account)| account.is_active());
     let prospect = match (&user, &invitation) {
         (Some(user), Some(token)) if !has_way_in => invitations::prospect(connection, token, user, now)?,
@@ -82,6 +74,17 @@ fn candidate(
     let subjects = subjects(email_folded, browser_hash.filter(|_| is_known_browser), address);
     let pause_left_us = pause(connection, &subjects, now)?;
     Ok(Candidate { user, member, invitation, log_account, is_known_browser, pause_left_us })
+}
+
+/// Where a user comes in: the account they were last active in; one that is suspended only where there is no other.
+pub(super) fn destination(connection: &Connection, user_id: &str) -> Result<Option<(Member, Account)>> {
+    let own = users::accounts_of(connection, user_id)?;
+    let mut accounts = own.iter().map(|id| accounts::find(connection, *id)).collect::<Result<Vec<_>>>()?;
+    accounts.sort_by_key(|account| !account.as_ref().is_some_and(Account::is_active));
+    match accounts.into_iter().flatten().next() {
+        Some(account) => Ok(users::find_member(connection, user_id, account.id)?.map(|member| (member, account))),
+        None => Ok(None),
+    }
 }
 
 fn subjects(email_folded: &str, known_browser: Option<&[u8]>, address: &Address) -> Vec<Subject> {

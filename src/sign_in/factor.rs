@@ -13,7 +13,7 @@ use crate::{
     clock::Time,
     error::{Error, Result},
     kernel::Kernel,
-    mfa::{self, TotpEnrolment},
+    mfa::{self, Challenge, Registration, RelyingParty, TotpEnrolment},
     principal::{AccountId, Principal},
     proof::{Proof, Step},
     secret::{self, Secret},
@@ -31,6 +31,8 @@ pub(super) struct Standing {
     pub(super) has_totp: bool,
     pub(super) has_passkey: bool,
     pub(super) has_codes: bool,
+    /// Why there can be no passkeys; empty when there can.
+    pub(super) unavailable: &'static str,
     /// They are going on from a session.
     pub(super) is_signed_in: bool,
     /// Other accounts that they could enter instead.
@@ -59,6 +61,8 @@ pub(super) struct EnrolledOnTheWay {
 pub(super) enum Answer {
     Code(String),
     Recovery(String),
+    /// The token of the question, and what the browser answered.
+    Passkey(Secret<String>, String),
 }
 
 /// Where a journey stands.
@@ -78,6 +82,7 @@ pub(super) async fn standing(kernel: &Kernel, token: Secret<String>) -> Result<O
                 account: traveller.account,
                 is_signed_in: journey.session_id.is_some(),
                 has_totp: factors.totp,
+                unavailable: mfa::relying_party(c, &own)?.err().unwrap_or_default(),
                 has_passkey: factors.passkey,
                 has_codes,
                 others,
@@ -156,6 +161,10 @@ pub(super) async fn prove(
             }
             Answer::Code(code) => mfa::prove_code(c, &own, user, code, from, now)?,
             Answer::Recovery(code) => mfa::recover(c, &own, user, code, from, now)?,
+            Answer::Passkey(challenge, credential) => {
+                let answer = mfa::Answer { token: challenge.expose(), credential, address: from.address };
+                mfa::finish_factor(c, &own, &rp(c, &own)?, &user.id, answer, now)?
+            }
         };
         let mut entries = about(&traveller, entries);
         match outcome {
@@ -166,7 +175,7 @@ pub(super) async fn prove(
                 let next = journey.next.clone();
                 let (arrival, more) = match answer {
                     Answer::Recovery(_) => (restart(c, &own, &journey, now)?, Vec::new()),
-                    Answer::Code(_) => {
+                    Answer::Code(_) | Answer::Passkey(..) => {
                         journey.proof = journey.proof.with(factor, now);
                         path::forward(c, &own, &asked, &journey, &traveller, browser, now)?
                     }
@@ -203,9 +212,39 @@ pub(super) async fn begin_totp(kernel: &Kernel, token: &Secret<String>) -> Resul
         .await
 }
 
+/// The console as passkeys know it; a conflict that says why when there are none.
+pub(super) fn rp(c: &Connection, kernel: &Kernel) -> Result<RelyingParty> {
+    mfa::relying_party(c, kernel)?.map_err(|why| Error::Conflict(why.into()))
+}
+
+/// The question to an authenticator that is the next step, if that is a passkey's: to use one, or to make one.
+pub(super) async fn ask_passkey(kernel: &Kernel, token: Secret<String>, is_new: bool) -> Result<Challenge> {
+    let (own, now) = (kernel.clone(), kernel.clock.now());
+    kernel
+        .db
+        .write(move |c| {
+            let (journey, traveller) = path::journey(c, &own, &token, now)?.ok_or(Error::Unauthenticated)?;
+            let user = &traveller.member.user;
+            match path::missing(&traveller, &journey.proof) {
+                Step::Factor { .. } if !is_new => mfa::begin_factor(c, &rp(c, &own)?, &user.id, now),
+                Step::Enrol { .. } if is_new => mfa::begin_registration(c, &rp(c, &own)?, user, now),
+                _ => Err(Error::Conflict("This is not asked for any more. Reload the page.".into())),
+            }
+        })
+        .await
+}
+
 /// What somebody enrols.
 pub(super) enum Enrolment {
     Totp { id: String, name: String, code: String },
+    Passkey { name: String, challenge: Secret<String>, credential: String },
+}
+
+/// How an enrolment on the way ended.
+pub(super) enum Enrolling {
+    Done(EnrolledOnTheWay),
+    /// A sentence for whoever tried.
+    Refused(&'static str),
 }
 
 /// Enrols a factor on the way, which proves it too.
@@ -215,7 +254,7 @@ pub(super) async fn enrol(
     address: &Address,
     browser: Browser,
     enrolment: Enrolment,
-) -> Result<EnrolledOnTheWay> {
+) -> Result<Enrolling> {
     let (own, from, asked) = (kernel.clone(), address.ip.to_string(), token.clone());
     with_journey(kernel, &token, address, move |c, mut journey, traveller, now| {
         let user = &traveller.member.user;
@@ -228,6 +267,13 @@ pub(super) async fn enrol(
                 return Err(Error::Conflict("This account takes passkeys only.".into()));
             }
             Enrolment::Totp { id, name, code } => mfa::confirm_totp(c, &own, user, id, name, code, &from, now)?,
+            Enrolment::Passkey { name, challenge, credential } => {
+                let answer = mfa::Answer { token: challenge.expose(), credential, address: &from };
+                match mfa::finish_registration(c, &own, &rp(c, &own)?, user, answer, name, now)? {
+                    Registration::Enrolled(enrolled) => enrolled,
+                    Registration::Refused(why) => return Ok((Enrolling::Refused(why), Vec::new())),
+                }
+            }
         };
         let urn = urn(&traveller);
         journey.proof = journey.proof.with(enrolled.kind, now);
@@ -240,7 +286,7 @@ pub(super) async fn enrol(
         let (arrival, more) = path::forward(c, &own, &asked, &journey, &traveller, browser, now)?;
         let mut entries = about(&traveller, enrolled.entries);
         entries.extend(more);
-        Ok((EnrolledOnTheWay { arrival, next, codes: enrolled.codes }, by(&urn, entries)))
+        Ok((Enrolling::Done(EnrolledOnTheWay { arrival, next, codes: enrolled.codes }), by(&urn, entries)))
     })
     .await
 }

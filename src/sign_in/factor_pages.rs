@@ -7,13 +7,13 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    factor::{self, Answer, EnrolledOnTheWay, Enrolment, Standing, Stepped},
+    factor::{self, Answer, EnrolledOnTheWay, Enrolling, Enrolment, Standing, Stepped},
     pages::{JOURNEY_COOKIE, after, arrived, browser, journey_token, set_cookie, with_session},
     path::Arrival,
 };
 use crate::{
     accounts::Account,
-    error::{Error, Result},
+    error::{Error, FieldError, Result},
     mfa::{self, TotpEnrolment},
     principal::AccountId,
     proof::Step,
@@ -29,6 +29,7 @@ struct FactorPage {
     account: Account,
     has_totp: bool,
     has_passkey: bool,
+    passkey_class: &'static str,
     has_codes: bool,
     is_signed_in: bool,
     others: Vec<Account>,
@@ -50,6 +51,8 @@ struct EnrolPage {
     /// `None`: only a passkey will do.
     totp: Option<TotpEnrolment>,
     name: String,
+    passkey_name: String,
+    unavailable: &'static str,
     must_enrol: bool,
     is_signed_in: bool,
     others: Vec<Account>,
@@ -74,9 +77,17 @@ fn begin_again() -> HttpResponse {
     redirect_with("/sign-in", "info", "This sign-in took too long, or was ended. Begin again.")
 }
 
-async fn page(ctx: &Ctx, token: Secret<String>, name: String, refused: Refused) -> Result<HttpResponse> {
+/// What was typed into the forms of an enrolment.
+#[derive(Default)]
+struct Typed {
+    app: String,
+    passkey: String,
+}
+
+async fn page(ctx: &Ctx, token: Secret<String>, typed: Typed, refused: Refused) -> Result<HttpResponse> {
     let Some(standing) = factor::standing(&ctx.kernel, token.clone()).await? else { return Ok(begin_again()) };
-    let Standing { step, user, account, has_totp, has_passkey, has_codes, is_signed_in, others, .. } = standing;
+    let Standing { step, user, account, has_totp, has_passkey, has_codes, unavailable, is_signed_in, others } =
+        standing;
     let (email, must_enrol) = (user.email.clone(), user.factors.must_enrol);
     match step {
         Step::Enter => html(&ThroughPage { page: Page::new(ctx, "Sign in", ""), account }),
@@ -87,6 +98,7 @@ async fn page(ctx: &Ctx, token: Secret<String>, name: String, refused: Refused) 
                 account,
                 has_totp: has_totp && !passkey_only,
                 has_passkey,
+                passkey_class: if has_totp && !passkey_only { "btn--wide" } else { "btn--primary btn--wide" },
                 has_codes,
                 is_signed_in,
                 others,
@@ -97,7 +109,20 @@ async fn page(ctx: &Ctx, token: Secret<String>, name: String, refused: Refused) 
         Step::Enrol { .. } => {
             let totp = factor::begin_totp(&ctx.kernel, &token).await?;
             let page = Page::new(ctx, "Add a second factor", "");
-            let template = EnrolPage { page, email, account, totp, name, must_enrol, is_signed_in, others, refused };
+            let Typed { app: name, passkey: passkey_name } = typed;
+            let template = EnrolPage {
+                page,
+                email,
+                account,
+                totp,
+                name,
+                passkey_name,
+                unavailable,
+                must_enrol,
+                is_signed_in,
+                others,
+                refused,
+            };
             html_status(template.refused.status, &template)
         }
     }
@@ -106,7 +131,7 @@ async fn page(ctx: &Ctx, token: Secret<String>, name: String, refused: Refused) 
 /// `GET /sign-in/factor`: whatever comes next.
 pub(super) async fn show(ctx: Ctx, request: HttpRequest) -> Result<HttpResponse> {
     match journey_token(&request) {
-        Some(token) => page(&ctx, token, String::new(), Refused::none()).await,
+        Some(token) => page(&ctx, token, Typed::default(), Refused::none()).await,
         None => Ok(begin_again()),
     }
 }
@@ -134,10 +159,10 @@ pub(super) async fn prove(ctx: Ctx, request: HttpRequest, form: Form<CodeForm>) 
         Ok(Stepped::On(arrival, next)) => Ok(arrived(&after(next.expose()), &arrival)),
         Ok(other) => {
             let text = "This code is not right, or was used before. Wait for the next one and enter it.";
-            page(&ctx, token, String::new(), Refused::of(wrong(&other, text))?).await
+            page(&ctx, token, Typed::default(), Refused::of(wrong(&other, text))?).await
         }
         Err(Error::Unauthenticated) => Ok(begin_again()),
-        Err(error) => page(&ctx, token, String::new(), Refused::of(error)?).await,
+        Err(error) => page(&ctx, token, Typed::default(), Refused::of(error)?).await,
     }
 }
 
@@ -198,10 +223,89 @@ pub(super) async fn enrol_totp(ctx: Ctx, request: HttpRequest, form: Form<TotpFo
     let TotpForm { id, name, code } = form.0;
     let enrolment = Enrolment::Totp { id, name: name.clone(), code: code.expose().clone() };
     match factor::enrol(&ctx.kernel, token.clone(), &ctx.address, browser(&ctx, &request), enrolment).await {
-        Ok(enrolled) => enrolled_page(&ctx, enrolled),
+        Ok(Enrolling::Done(enrolled)) => enrolled_page(&ctx, enrolled),
+        Ok(Enrolling::Refused(why)) => Err(Error::internal(why)),
         Err(Error::Unauthenticated) => Ok(begin_again()),
-        Err(error) => page(&ctx, token, name, Refused::of(error)?).await,
+        Err(error) => {
+            let typed = Typed { app: name, ..Typed::default() };
+            page(&ctx, token, typed, Refused::of(error)?).await
+        }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoFields {}
+
+/// `POST /sign-in/factor/passkey/options`: the question that one of their passkeys answers.
+pub(super) async fn passkey_options(ctx: Ctx, request: HttpRequest, _: Form<NoFields>) -> Result<HttpResponse> {
+    let token = journey_token(&request).ok_or(Error::Unauthenticated)?;
+    let asked = factor::ask_passkey(&ctx.kernel, token, false).await;
+    mfa::challenge_json(&ctx, asked)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PasskeyForm {
+    challenge: Secret<String>,
+    credential: String,
+}
+
+/// `POST /sign-in/factor/passkey`.
+pub(super) async fn prove_passkey(ctx: Ctx, request: HttpRequest, form: Form<PasskeyForm>) -> Result<HttpResponse> {
+    let Some(token) = journey_token(&request) else { return Ok(begin_again()) };
+    let answer = Answer::Passkey(form.0.challenge, form.0.credential);
+    match factor::prove(&ctx.kernel, token.clone(), &ctx.address, browser(&ctx, &request), answer).await {
+        Ok(Stepped::On(arrival, next)) => Ok(arrived(&after(next.expose()), &arrival)),
+        Ok(_) => {
+            let error = Error::Conflict("The passkey was not accepted. Try again, or use another factor.".into());
+            page(&ctx, token, Typed::default(), Refused::of(error)?).await
+        }
+        Err(Error::Unauthenticated) => Ok(begin_again()),
+        Err(error) => page(&ctx, token, Typed::default(), Refused::of(error)?).await,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NameOnly {
+    #[serde(rename = "name")]
+    _name: String,
+}
+
+/// `POST /sign-in/enrol/passkey/options`: what a new passkey is made for.
+pub(super) async fn new_passkey_options(ctx: Ctx, request: HttpRequest, _: Form<NameOnly>) -> Result<HttpResponse> {
+    let token = journey_token(&request).ok_or(Error::Unauthenticated)?;
+    let asked = factor::ask_passkey(&ctx.kernel, token, true).await;
+    mfa::challenge_json(&ctx, asked)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPasskeyForm {
+    name: String,
+    challenge: Secret<String>,
+    credential: String,
+}
+
+/// `POST /sign-in/enrol/passkey`.
+pub(super) async fn enrol_passkey(ctx: Ctx, request: HttpRequest, form: Form<NewPasskeyForm>) -> Result<HttpResponse> {
+    let Some(token) = journey_token(&request) else { return Ok(begin_again()) };
+    let NewPasskeyForm { name, challenge, credential } = form.0;
+    let enrolment = Enrolment::Passkey { name: name.clone(), challenge, credential };
+    let enrolled = factor::enrol(&ctx.kernel, token.clone(), &ctx.address, browser(&ctx, &request), enrolment).await;
+    let error = match enrolled {
+        Ok(Enrolling::Done(enrolled)) => return enrolled_page(&ctx, enrolled),
+        Err(Error::Unauthenticated) => return Ok(begin_again()),
+        Ok(Enrolling::Refused(why)) => Error::field("passkey", why),
+        // The name of a passkey has its own field beside that of an app.
+        Err(Error::Invalid(fields)) => {
+            Error::Invalid(fields.into_iter().map(|field| FieldError::new("passkey", field.message)).collect())
+        }
+        Err(error) => error,
+    };
+    let typed = Typed { passkey: name, ..Typed::default() };
+    page(&ctx, token, typed, Refused::of(error)?).await
 }
 
 /// Onwards after an enrolment: past the recovery codes, if some came with it. They are in this answer and nowhere else.

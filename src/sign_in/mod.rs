@@ -15,6 +15,7 @@ mod invited;
 mod model;
 mod own_accounts;
 mod pages;
+mod passkey;
 mod path;
 mod queries;
 mod recovery_pages;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use actions::{first_account, purge, unlock};
 pub use model::FirstAccount;
+pub use passkey::PasskeyAsking;
 
 use crate::{principal::Permission, web::Routes};
 
@@ -33,6 +35,12 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/sign-in", Permission::Public, pages::sign_in);
     routes.get("/sign-in/factor", Permission::Public, factor_pages::show);
     routes.post("/sign-in/factor", Permission::Public, factor_pages::prove);
+    routes.post("/sign-in/factor/passkey", Permission::Public, factor_pages::prove_passkey);
+    routes.post("/sign-in/factor/passkey/options", Permission::Public, factor_pages::passkey_options);
+    routes.post("/sign-in/enrol/passkey", Permission::Public, factor_pages::enrol_passkey);
+    routes.post("/sign-in/enrol/passkey/options", Permission::Public, factor_pages::new_passkey_options);
+    routes.post("/sign-in/passkey", Permission::Public, passkey::sign_in);
+    routes.post("/sign-in/passkey/options", Permission::Public, passkey::options);
     routes.get("/sign-in/recovery", Permission::Public, factor_pages::recovery);
     routes.post("/sign-in/recovery", Permission::Public, factor_pages::recover);
     routes.post("/sign-in/enrol/totp", Permission::Public, factor_pages::enrol_totp);

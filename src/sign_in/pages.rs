@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock::SECOND,
     error::{Error, FieldError, Result},
+    mfa,
     principal::PrincipalKind,
     secret::Secret,
     sessions::{self, Origin},
@@ -31,6 +32,22 @@ struct SignInPage {
     email: String,
     next: String,
     problem: String,
+    /// The console has an address that passkeys can be made for.
+    has_passkeys: bool,
+}
+
+/// The page, with what was wrong.
+pub(super) async fn sign_in_page(
+    ctx: &Ctx,
+    status: StatusCode,
+    email: String,
+    next: String,
+    problem: String,
+) -> Result<HttpResponse> {
+    let kernel = ctx.kernel.clone();
+    let has_passkeys = ctx.kernel.db.read(move |c| Ok(mfa::relying_party(c, &kernel)?.is_ok())).await?;
+    let page = Page::new(ctx, "Sign in", "");
+    html_status(status, &SignInPage { page, email, next, problem, has_passkeys })
 }
 
 #[derive(Deserialize)]
@@ -54,7 +71,7 @@ pub(super) async fn form(ctx: Ctx, query: Query<NextQuery>) -> Result<HttpRespon
     if ctx.principal.kind == PrincipalKind::User {
         return Ok(redirect(&next));
     }
-    html(&SignInPage { page: Page::new(&ctx, "Sign in", ""), email: String::new(), next, problem: String::new() })
+    sign_in_page(&ctx, StatusCode::OK, String::new(), next, String::new()).await
 }
 
 /// What makes a browser known, if it says so.
@@ -77,21 +94,12 @@ pub(super) async fn sign_in(
     let browser_token = known_browser(&request);
     let old_session = old_session(&request);
     let attempt = actions::sign_in(&ctx.kernel, &passwords, &ctx.address, &input.0, old_session, browser_token).await?;
-    let refused = |status, problem: String| {
-        html_status(
-            status,
-            &SignInPage {
-                page: Page::new(&ctx, "Sign in", ""),
-                email: input.0.email.clone(),
-                next: next.clone(),
-                problem,
-            },
-        )
-    };
+    let refused = |status, problem: String| sign_in_page(&ctx, status, input.0.email.clone(), next.clone(), problem);
     match attempt {
         Attempt::Arrived(arrival) => Ok(arrived(&next, &arrival)),
         Attempt::Refused => {
             refused(StatusCode::UNPROCESSABLE_ENTITY, "E-mail or password is wrong. Check both and try again.".into())
+                .await
         }
         Attempt::Suspended(proof) => super::restoring::page(&ctx, proof),
         Attempt::Throttled { retry_after_s } => {
@@ -102,7 +110,8 @@ pub(super) async fn sign_in(
                 format!(
                     "There were too many attempts. Wait {wait} and try again, or use a browser in which you have signed in before."
                 ),
-            )?;
+            )
+            .await?;
             answer.headers_mut().insert(
                 actix_web::http::header::RETRY_AFTER,
                 actix_web::http::header::HeaderValue::from(retry_after_s),

@@ -20,6 +20,12 @@ const PUBLIC: &[(&str, &str)] = &[
     ("GET", "/sign-in/recovery"),
     ("POST", "/sign-in/recovery"),
     ("POST", "/sign-in/enrol/totp"),
+    ("POST", "/sign-in/factor/passkey"),
+    ("POST", "/sign-in/factor/passkey/options"),
+    ("POST", "/sign-in/enrol/passkey"),
+    ("POST", "/sign-in/enrol/passkey/options"),
+    ("POST", "/sign-in/passkey"), // the answer of a passkey, which is the proof itself
+    ("POST", "/sign-in/passkey/options"), // a question that only a passkey answers
     ("POST", "/sign-in/account"),
     ("POST", "/sign-in/go"),
     ("POST", "/sign-in/cancel"),
