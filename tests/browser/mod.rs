@@ -11,5 +11,6 @@ mod instrument;
 mod invitations;
 mod japanese;
 mod mail;
+mod mfa;
 pub mod page_rules;
 mod passkeys;

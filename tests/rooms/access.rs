@@ -283,6 +283,8 @@ impl Place {
             user("another account's administrator", Fate::Other, &theirs, session(&app, "root@other.example").await),
         ];
         callers.push(suspended(&app, &closed).await);
+        callers.push(half_way(&app).await);
+        callers.push(held(&app).await);
         // A key is no user: pages know none.
         callers.push(dead("a key at a page", app.api(&low)));
         let (_, list) = root.get("/api/logs?limit=1").await;
@@ -319,6 +321,25 @@ impl Place {
         });
         read.expect("read")
     }
+}
+
+/// Somebody who may do everything and has entered the password alone. They hold a journey, and offer it as a session too.
+async fn half_way(app: &TestApp) -> Caller {
+    app.add_user("factor@acme.example", "full-access");
+    app.enrolled("factor@acme.example").await;
+    let mut browser = app.browser();
+    browser.half_way("factor@acme.example").await;
+    let token = browser.token("/sign-in/factor").await;
+    browser.cookies.insert("__Host-bailiwick-session".into(), browser.cookies[super::mfa::JOURNEY].clone());
+    Caller { what: "a journey", fate: Fate::Nobody, api: None, browser: Some((browser, token)) }
+}
+
+/// Somebody who may do everything, whose session is from before they had a factor.
+async fn held(app: &TestApp) -> Caller {
+    app.add_user("held@acme.example", "full-access");
+    let browser = session(app, "held@acme.example").await;
+    app.enrolled("held@acme.example").await;
+    Caller { what: "a held session", fate: Fate::Nobody, api: None, browser: Some(browser) }
 }
 
 /// The account is suspended after its administrator has signed in.

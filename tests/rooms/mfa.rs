@@ -18,7 +18,12 @@ impl Phone {
     /// Reads the key that a page of enrolment shows.
     pub fn scan(page: &str) -> Self {
         let key: String = text(page, "#totp-key").split_whitespace().collect();
-        let secret = Secret::try_from_base32(&key).expect("base32");
+        Self::of_key(&key)
+    }
+
+    /// By the key in base32.
+    pub fn of_key(key: &str) -> Self {
+        let secret = Secret::try_from_base32(key).expect("base32");
         let built = Builder::new().with_algorithm(Algorithm::SHA1).with_secret(secret).build();
         Self(built.expect("a key of 160 bits"))
     }
@@ -42,6 +47,18 @@ impl TestApp {
     /// Moves the clock to where the next code begins.
     pub fn next_code(&self) {
         self.forward(30 * SECOND);
+    }
+
+    /// Sets where people reach the console.
+    pub fn set_base_url(&self, base: &str) {
+        let base = base.to_owned();
+        let write = move |c: &rusqlite::Connection| {
+            Ok(c.execute(
+                "INSERT OR REPLACE INTO console_address (id, base_url, updated_at) VALUES (1, ?1, 0)",
+                [base],
+            )?)
+        };
+        assert_eq!(off(|| self.app.kernel.db.write_blocking(write)).expect("set"), 1);
     }
 
     /// Asks everybody in an account for a factor.

@@ -22,7 +22,7 @@ mod invitation_ends;
 mod invitations;
 mod japanese;
 mod mail;
-mod mfa;
+pub mod mfa;
 mod notices;
 mod owned;
 mod password_rules;

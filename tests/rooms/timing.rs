@@ -58,13 +58,16 @@ async fn the_time_of_an_answer_tells_no_stranger_who_has_a_user() {
     let app = TestApp::start();
     app.add_user("disabled@acme.example", "full-access");
     app.sql("UPDATE user SET state = 'disabled' WHERE email = 'disabled@acme.example'");
-    assert_alike(3, async |number, kind| {
+    // A second factor shows only after the right password.
+    app.add_user("factor@acme.example", "full-access");
+    app.enrolled("factor@acme.example").await;
+    assert_alike(4, async |number, kind| {
         // Counters of attempts must not be what is measured.
         app.sql("DELETE FROM sign_in_attempt");
         let mut browser = app.browser();
         let token = browser.token("/sign-in").await;
         let unknown = format!("user{number}@acme.example");
-        let email = [EMAIL, "disabled@acme.example", &unknown][kind];
+        let email = [EMAIL, "disabled@acme.example", &unknown, "factor@acme.example"][kind];
         let fields =
             [("csrf", token.as_str()), ("email", email), ("password", "not the password at all"), ("next", "")];
         let begun = Instant::now();
