@@ -1,7 +1,7 @@
 //! When a session is valid, and that every query of the room walks an index.
 
 use super::*;
-use crate::{clock::SECOND, db::Db};
+use crate::{clock::SECOND, db::Db, proof::Method};
 
 const NOW: Time = Time(1_000 * 24 * HOUR);
 
@@ -11,7 +11,8 @@ fn a_session_is_valid_up_to_the_microsecond_and_no_further() {
         id: String::new(),
         user_id: String::new(),
         account_id: AccountId::new(AccountId::MIN).expect("an id"),
-        created_at: NOW.plus(-created_us),
+        proof: Proof::new(Method::Password, NOW.plus(-created_us)),
+        proved_at: NOW.plus(-created_us),
         last_seen_at: NOW.plus(-seen_us),
         address: String::new(),
         user_agent: String::new(),
@@ -40,7 +41,8 @@ fn browsers_are_named_as_people_know_them() {
             id: String::new(),
             user_id: String::new(),
             account_id: AccountId::new(AccountId::MIN).expect("an id"),
-            created_at: NOW,
+            proof: Proof::new(Method::Password, NOW),
+            proved_at: NOW,
             last_seen_at: NOW,
             address: String::new(),
             user_agent: user_agent.to_owned(),
@@ -74,7 +76,7 @@ fn the_oldest_session_ends_when_there_are_too_many_and_the_purge_takes_what_has_
         let mut tokens = Vec::new();
         for i in 0..25 {
             let now = NOW.plus(i * SECOND);
-            tokens.push(begin(c, "u", account, &origin, now, now)?.token);
+            tokens.push(begin(c, "u", account, &origin, Proof::new(Method::Password, now), now, now)?.token);
         }
         assert_eq!(list(c, "u")?.len(), 20);
         assert!(find(c, &tokens[4])?.is_none() && find(c, &tokens[5])?.is_some());
