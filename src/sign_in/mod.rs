@@ -19,11 +19,13 @@ mod path;
 mod queries;
 mod recovery_pages;
 mod restoring;
+mod step_up;
 #[cfg(test)]
 mod tests;
 
 pub use actions::{first_account, purge, unlock};
 pub use model::FirstAccount;
+pub use step_up::{confirm, means};
 
 use crate::{principal::Permission, web::Routes};
 
