@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0013_idempotency.sql"),
     include_str!("../../migrations/0014_invitations.sql"),
     include_str!("../../migrations/0015_contacts.sql"),
+    include_str!("../../migrations/0016_mfa.sql"),
 ];
 
 /// The schema this program knows.

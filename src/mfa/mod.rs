@@ -34,12 +34,12 @@ use crate::{
 pub fn routes(routes: &mut Routes) {
     let own = Permission::OwnUser;
     routes.get("/profile/mfa", own, pages::show);
-    routes.get("/profile/mfa/app", own, pages::new_app);
-    routes.post("/profile/mfa/app", own, pages::add_app);
+    routes.get("/profile/mfa/app", own, pages::new_app).asks_again();
+    routes.post("/profile/mfa/app", own, pages::add_app).asks_again();
     routes.get("/profile/mfa/devices/{id}", own, pages::device);
     routes.post("/profile/mfa/devices/{id}", own, pages::rename);
-    routes.post("/profile/mfa/devices/{id}/remove", own, pages::remove);
-    routes.post("/profile/mfa/codes", own, pages::new_codes);
+    routes.post("/profile/mfa/devices/{id}/remove", own, pages::remove).asks_each_time();
+    routes.post("/profile/mfa/codes", own, pages::new_codes).asks_again();
     routes.post("/profile/mfa/codes/stored", own, pages::stored);
     routes.post("/profile/mfa/codes/file", own, pages::file);
     routes.get("/sign-in/apps", Permission::Public, pages::apps);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use bailiwick::{
     accounts::Account,
     principal::{AccountId, Level, Permission, Rights, Service},
-    web::Surface,
+    web::{Again, Surface},
 };
 use reqwest::{Method, header};
 use rusqlite::types::ValueRef;
@@ -24,6 +24,7 @@ const KEY: &str = "01890000-0000-7000-8000-00000000000b";
 const INVITATION: &str = "01890000-0000-7000-8000-00000000000c";
 const SESSION: &str = "01890000-0000-7000-8000-00000000000d";
 const MAIL: &str = "01890000-0000-7000-8000-00000000000e";
+const DEVICE: &str = "01890000-0000-7000-8000-00000000000f";
 
 /// One of each kind, in the first account. Directory 8 is all that the scoped role reaches, and nothing is in it.
 const FIXTURE: &str = r#"
@@ -63,9 +64,11 @@ const FIXTURE: &str = r#"
                             lifetime_days, created_at, last_sent_at, sent_count, expires_at)
     SELECT '01890000-0000-7000-8000-00000000000c', min(id), 'quokka@guest.example', 'quokka@guest.example', 'quokka', 'invited',
            zeroblob(32), 0, 'urn:quokka', 'quokka', 30, 1, 1, 1, 9000000000000000 FROM account;
-    INSERT INTO session (token_hash, id, user_id, account_id, created_at, last_seen_at, address, user_agent)
+    INSERT INTO session (token_hash, id, user_id, account_id, created_at, method, proved_at, last_seen_at, address, user_agent)
     SELECT zeroblob(32), '01890000-0000-7000-8000-00000000000d', '01890000-0000-7000-8000-00000000000a', min(id), 1,
-           9000000000000000, '192.0.2.1', 'quokka' FROM account;
+           'password', 1, 9000000000000000, '192.0.2.1', 'quokka' FROM account;
+    INSERT INTO totp_device (id, user_id, name, secret, created_at, confirmed_at)
+    VALUES ('01890000-0000-7000-8000-00000000000f', '01890000-0000-7000-8000-00000000000a', 'quokka', x'00', 1, 1);
     INSERT INTO mail_outbox (id, kind, recipient, content, has_secret, state, created_at, due_at, give_up_at, error, ended_at)
     VALUES ('01890000-0000-7000-8000-00000000000e', 'test', x'00', x'00', 0, 'failed', 1, 1, 1, 'quokka', 9000000000000000);
     INSERT INTO contact (account_id, list, position, email) SELECT min(id), 'billing', 5, 'quokka@acme.example' FROM account;
@@ -87,6 +90,7 @@ const ROWS: &[&str] = &[
     "SELECT * FROM api_key WHERE alias = 'quokka'",
     "SELECT * FROM invitation WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
     "SELECT * FROM session WHERE user_agent = 'quokka'",
+    "SELECT * FROM totp_device WHERE name = 'quokka'",
     "SELECT * FROM mail_outbox WHERE error = 'quokka'",
     "SELECT * FROM contact WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
 ];
@@ -113,6 +117,7 @@ fn object(path: &str, place: &Place) -> String {
         ("/accounts/{id}", &account),
         ("/appliance/accounts/{id}", &account),
         ("/profile/sessions/{id}", SESSION),
+        ("/profile/mfa/devices/{id}", DEVICE),
         ("/settings/mail/outbox/{id}", MAIL),
     ];
     let path = path.strip_prefix("/api/").map_or_else(|| path.to_owned(), |rest| format!("/{rest}"));
@@ -135,6 +140,7 @@ const QUERIES: &[(&str, &str)] = &[
 /// Fields that a form about an object cannot do without: else it is refused before the object is looked for.
 const FORMS: &[(&str, &[(&str, &str)])] = &[
     ("/tasks/rules/new", &[("kind", "identity"), ("object", "7")]),
+    ("/profile/mfa/devices/{id}", &[("name", "x")]),
     ("/users/{id}", &[("role", "read-only")]),
     ("/directories/{id}/remove", &[("confirm", "quokka")]),
     ("/directories/{id}/pause", &[("paused", "true")]),
@@ -195,6 +201,7 @@ struct Route {
     path: String,
     permission: Permission,
     surface: Surface,
+    again: Option<Again>,
 }
 
 struct Seen {
@@ -210,6 +217,7 @@ fn routes(app: &TestApp) -> Vec<Route> {
         path: entry.path.clone(),
         permission: entry.permission,
         surface: entry.surface,
+        again: entry.again,
     });
     routes.collect()
 }
@@ -346,6 +354,10 @@ async fn ask_page(browser: &mut Browser, token: &str, route: &Route, path: &str)
     }
     let mut fields = vec![("csrf", token)];
     fields.extend(FORMS.iter().filter(|(path, _)| *path == route.path).flat_map(|(_, fields)| fields.iter().copied()));
+    // Else nobody gets as far as the object. Everywhere else the proof of these sessions is fresh.
+    if route.again == Some(Again::EachTime) {
+        fields.push(("stepUpPassword", super::PASSWORD));
+    }
     seen(browser.post_raw(path, &fields, &[]).await).await
 }
 
@@ -464,7 +476,9 @@ async fn what_the_fixture_holds_is_really_there_for_whoever_may_see_it() {
     let api = place.app.api(&place.app.key(place.app.account, "full-access"));
     let (mut browser, token) = session(&place.app, super::EMAIL).await;
     let mut wrong = Vec::new();
-    for route in routes(&place.app).iter().filter(|route| route.path.contains("{id}") && route.method == Method::GET) {
+    // What is each user's own nobody else may see, whatever their role.
+    let is_shared = |route: &&Route| route.permission != Permission::OwnUser && route.path.contains("{id}");
+    for route in routes(&place.app).iter().filter(is_shared).filter(|route| route.method == Method::GET) {
         let path = place.path(route);
         let seen = match route.surface {
             Surface::Api => ask_api(&api, route, &path).await,
