@@ -37,7 +37,10 @@ use crate::{
     secret::{KeyError, MasterKey, Secret},
     sessions, sign_in,
     users::{self, Passwords},
-    web::{self, Address, Gate, KeyPair, Recognised, Refusal, Routes, ServeError, Surroundings, Web},
+    web::{
+        self, Address, Answer, Confirmed, Gate, KeyPair, Means, Recognised, Refusal, Routes, ServeError, Surroundings,
+        Web,
+    },
 };
 
 /// Every room's routes.
@@ -60,6 +63,7 @@ fn routes() -> Routes {
     routes.open("/readyz", ready);
     routes.open("/metrics", metrics_text);
     routes.open("/api/openapi.json", openapi);
+    web::step_up_routes(&mut routes);
     routes.get("/docs/api", Permission::SignedIn, web::reference);
     routes
 }
@@ -261,7 +265,8 @@ impl App {
     /// Binds the configured address and starts the background work. Call it inside a runtime; [`web::run`] serves.
     pub fn bind(&self) -> Result<web::Bound, StartError> {
         recorder();
-        let gate = Arc::new(Door { kernel: self.kernel.clone(), keys: Keys::default(), denials: Flood::default() });
+        let (kernel, passwords) = (self.kernel.clone(), self.passwords.clone());
+        let gate = Arc::new(Door { kernel, keys: Keys::default(), denials: Flood::default(), passwords });
         let web = Web::new(self.kernel.clone(), gate, &self.routes);
         let (passwords, runner) = (Data::new(self.passwords.clone()), Data::new(self.runner.clone()));
         let (live, dispatcher) = (Data::new(self.live.clone()), Data::new(self.dispatcher.clone()));
@@ -425,6 +430,7 @@ struct Door {
     kernel: Kernel,
     keys: Keys,
     denials: Flood,
+    passwords: Passwords,
 }
 
 impl Door {
@@ -500,12 +506,21 @@ impl Gate for Door {
                     tracing::warn!(error = %error.chain(), "a session's last use could not be noted");
                 }
             }
-            Ok(Recognised::User(member.principal(&account, session.id, from.ip, from.request_id)))
+            let principal = member.principal(&account, session.id, from.ip, from.request_id);
+            Ok(Recognised::User(principal.proved(session.proved_at)))
         })
     }
 
     fn api_key(&self, key: KeyPair, from: Address) -> BoxFuture<'_, Result<Option<Principal>>> {
         Box::pin(self.keys.principal(&self.kernel, key, from))
+    }
+
+    fn means(&self, principal: Principal) -> BoxFuture<'_, Result<Means>> {
+        Box::pin(sign_in::means(&self.kernel, principal))
+    }
+
+    fn confirm(&self, principal: Principal, answer: Answer, path: String) -> BoxFuture<'_, Result<Confirmed>> {
+        Box::pin(async move { sign_in::confirm(&self.kernel, &self.passwords, &principal, answer, path).await })
     }
 
     fn surroundings(&self, principal: Principal) -> BoxFuture<'_, Surroundings> {

@@ -30,6 +30,9 @@ pub enum Error {
     /// 403: signed in, but the account asks for more proof than was given.
     #[error("This account asks for a second factor.")]
     MoreProof,
+    /// 403: what they want is dangerous, and it is too long ago that they proved who they are. The door asks them.
+    #[error("Confirm that it is you.")]
+    ProofTooOld,
     /// 403: may know that the thing exists, but may not do this.
     #[error("{0}")]
     Forbidden(String),
@@ -89,7 +92,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Self::Unauthenticated => 401,
-            Self::MoreProof | Self::Forbidden(_) => 403,
+            Self::MoreProof | Self::ProofTooOld | Self::Forbidden(_) => 403,
             Self::NotFound(_) => 404,
             Self::BadRequest(_) => 400,
             Self::Conflict(_) => 409,

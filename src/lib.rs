@@ -51,8 +51,8 @@
 //! written in place at once: nobody sees that copy before the plan is applied.
 //!
 //! **A page.** [`web`] gives the request an id, recognises the session through the gate that [`app`] implements, checks
-//! the route's [`principal::Permission`] and, for a form, the CSRF token; the handler reads its input and calls the
-//! same action that the API calls; [`audit::change`] commits the change and its record together.
+//! the route's [`principal::Permission`] and, for a form, the CSRF token, and asks whoever wants something dangerous once
+//! more who they are ([`web::Again`]); the handler reads its input and calls the same action that the API calls; [`audit::change`] commits the change and its record together.
 //!
 //! **A sign-in.** [`sign_in`] counts the attempt in the database before any work is done, hashes under a bounded number
 //! of permits (for an unknown e-mail too), answers every failure with the same words, and on success makes a new

@@ -8,6 +8,8 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
 
+use crate::{clock::Time, proof};
+
 /// A tenant's id: exactly twelve digits, the first not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(i64);
@@ -277,7 +279,7 @@ pub enum PrincipalKind {
 pub struct Principal(Arc<PrincipalParts>);
 
 /// The parts of a principal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PrincipalParts {
     pub kind: PrincipalKind,
     /// The account they act in; `None` only for strangers and appliance-wide command lines.
@@ -303,6 +305,8 @@ pub struct PrincipalParts {
     pub is_owner: bool,
     /// The session's public id, for users.
     pub session_id: Option<String>,
+    /// When they last proved that it is them; users in a session only.
+    pub proved_at: Option<Time>,
     pub address: Option<IpAddr>,
     pub request_id: Option<String>,
     /// IANA name; empty means the browser's.
@@ -340,6 +344,7 @@ impl Principal {
             scope: None,
             is_owner: false,
             session_id: None,
+            proved_at: None,
             address: None,
             request_id: None,
             time_zone: String::new(),
@@ -395,6 +400,18 @@ impl Principal {
             Ok(parts) => Self::new(PrincipalParts { locale: language.code().into(), ..parts }),
             Err(shared) => Self(shared),
         }
+    }
+
+    /// The same, having proved then that it is them.
+    #[must_use]
+    pub fn proved(self, at: Time) -> Self {
+        Self::new(PrincipalParts { proved_at: Some(at), ..Arc::unwrap_or_clone(self.0) })
+    }
+
+    /// Whether it is not long ago that they proved who they are. A key is never asked: it has nothing to prove it with, and
+    /// what it may do is limited in other ways.
+    pub fn has_proved_lately(&self, now: Time) -> bool {
+        self.kind != PrincipalKind::User || self.proved_at.is_some_and(|at| proof::is_fresh(at, now))
     }
 
     /// Their URN, as the audit log records it.

@@ -6,7 +6,20 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Time, error::FieldError};
+use crate::{
+    clock::{MINUTE, Time},
+    error::FieldError,
+};
+
+/// How long a proof is enough for what is dangerous.
+pub const FRESH_US: i64 = 15 * MINUTE;
+/// A proof that lies further in the future than this is of a clock that was set back, and worth nothing.
+const CLOCK_STEP_MAX_US: i64 = 5 * MINUTE;
+
+/// Whether a proof of this time is still enough for what is dangerous.
+pub fn is_fresh(proved_at: Time, now: Time) -> bool {
+    (-CLOCK_STEP_MAX_US..=FRESH_US).contains(&now.since(proved_at))
+}
 
 /// A kind of second factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -246,6 +259,20 @@ mod tests {
     use super::*;
 
     const NOW: Time = Time(1);
+
+    #[test]
+    fn a_proof_is_fresh_for_fifteen_minutes_and_a_clock_that_is_set_back_does_not_lengthen_that() {
+        for (age_us, expected) in [
+            (0, true),
+            (15 * MINUTE, true),
+            (15 * MINUTE + 1, false),
+            (-5 * MINUTE, true),
+            (-5 * MINUTE - 1, false),
+            (i64::MAX, false),
+        ] {
+            assert_eq!(is_fresh(NOW, NOW.plus(age_us)), expected, "{age_us}");
+        }
+    }
 
     fn proofs() -> [Proof; 3] {
         let password = Proof::new(Method::Password, NOW);

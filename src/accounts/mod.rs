@@ -184,13 +184,13 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/settings/account", read, pages::show);
     routes.post("/settings/account", full, pages::update);
     routes.get("/settings/account/delete", Permission::Everything, pages::confirm_deletion);
-    routes.post("/settings/account/delete", Permission::Everything, pages::delete);
-    routes.get("/settings/account/export", Permission::Everything, pages::export);
+    routes.post("/settings/account/delete", Permission::Everything, pages::delete).asks_again();
+    routes.get("/settings/account/export", Permission::Everything, pages::export).asks_again();
     routes.get("/appliance/accounts", Permission::Owner, owner_pages::list);
     routes.post("/appliance/accounts", Permission::Owner, owner_pages::set_limit);
     routes.get("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::confirm_suspension);
-    routes.post("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::suspend);
-    routes.post("/appliance/accounts/{id}/restore", Permission::Owner, owner_pages::restore);
+    routes.post("/appliance/accounts/{id}/suspend", Permission::Owner, owner_pages::suspend).asks_again();
+    routes.post("/appliance/accounts/{id}/restore", Permission::Owner, owner_pages::restore).asks_again();
     routes.api::<api::__path_list, _, _>(Permission::SignedIn, api::list);
     routes.api::<api::__path_get, _, _>(Permission::SignedIn, api::get);
     routes.api::<api::__path_modify, _, _>(full, api::modify);

@@ -182,6 +182,7 @@ fn principal(valid: Valid, address: &Address) -> Principal {
         scope,
         is_owner: false,
         session_id: None,
+        proved_at: None,
         address: Some(address.ip),
         request_id: Some(address.request_id.clone()),
         time_zone: key.time_zone,

@@ -123,7 +123,7 @@ fn write<T>(
 pub fn routes(routes: &mut Routes) {
     let read = Permission::Needs(Service::Audit, Level::Read);
     routes.get("/logs", read, pages::list);
-    routes.get("/logs/export", read, pages::export);
+    routes.get("/logs/export", read, pages::export).asks_again();
     routes.get("/logs/{id}", read, pages::detail);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_get, _, _>(read, api::get);

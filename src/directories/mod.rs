@@ -92,8 +92,8 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/runs/{id}/progress", read, run_pages::run_progress);
     routes.get("/runs/{id}/changes.csv", read, run_pages::export_csv);
     routes.get("/runs/{id}/changes.json", read, run_pages::export_json);
-    routes.post("/runs/{id}/approve", approve, review_pages::approve);
-    routes.post("/runs/{id}/discard", approve, review_pages::discard);
+    routes.post("/runs/{id}/approve", approve, review_pages::approve).asks_again();
+    routes.post("/runs/{id}/discard", approve, review_pages::discard).asks_again();
     routes.post("/runs/{id}/rewind", full, review_pages::rewind);
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_create, _, _>(full, api::create);

@@ -133,6 +133,16 @@ fn draft(
     Ok(Draft { asked, origin, targets: weighed, waits_for })
 }
 
+/// Whoever acts on somebody privileged has proved lately that it is them.
+fn check_proof(c: &Connection, who: &Principal, draft: Draft, now: Time) -> Result<Draft> {
+    if who.has_proved_lately(now) {
+        return Ok(draft);
+    }
+    let acted_on = draft.targets.iter().filter(|target| target.refused.is_none());
+    let ids: Vec<i64> = acted_on.map(|target| target.row.id).collect();
+    if identities::which_are_privileged(c, &ids)?.is_empty() { Ok(draft) } else { Err(Error::ProofTooOld) }
+}
+
 /// Asks for an action. Identities that must not be acted on are refused one by one; the others go on.
 pub async fn create(kernel: &Kernel, principal: &Principal, dispatcher: &Dispatcher, input: TaskInput) -> Result<Made> {
     let asked = input.check()?;
@@ -144,7 +154,7 @@ pub async fn create(kernel: &Kernel, principal: &Principal, dispatcher: &Dispatc
     let (asker, now) = (principal.clone(), kernel.clock.now());
     let sight = identities::sight(kernel, principal).await?;
     let seen = sight.clone();
-    let draft = kernel.db.read(move |c| weigh(c, &asker, &seen, asked, now)).await?;
+    let draft = kernel.db.read(move |c| check_proof(c, &asker, weigh(c, &asker, &seen, asked, now)?, now)).await?;
     make(kernel, principal, dispatcher, &sight, draft, now).await
 }
 
@@ -440,7 +450,8 @@ pub async fn undo(
                     "This request is still going on. Call off what is not sent, or wait until it has ended.".into(),
                 ));
             }
-            take_back(c, &asker, &request, task, reason, Origin::UndoOf(id), now)
+            let draft = take_back(c, &asker, &request, task, reason, Origin::UndoOf(id), now)?;
+            draft.map(|draft| check_proof(c, &asker, draft, now)).transpose()
         })
         .await?;
     let draft = draft.ok_or_else(|| {

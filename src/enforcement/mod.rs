@@ -60,8 +60,8 @@ pub fn routes(routes: &mut Routes) {
     routes.get("/tasks/new", operate, pages::new);
     routes.post("/tasks/new", operate, pages::create);
     routes.get("/tasks/requests/{id}", read, pages::request);
-    routes.post("/tasks/requests/{id}/approve", approve, pages::approve);
-    routes.post("/tasks/requests/{id}/decline", approve, pages::decline);
+    routes.post("/tasks/requests/{id}/approve", approve, pages::approve).asks_again();
+    routes.post("/tasks/requests/{id}/decline", approve, pages::decline).asks_again();
     routes.post("/tasks/requests/{id}/cancel", operate, pages::cancel);
     routes.post("/tasks/requests/{id}/undo", operate, pages::undo);
     routes.get("/tasks/rules", read_rules, rules_pages::rules);

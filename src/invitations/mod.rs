@@ -47,9 +47,9 @@ pub fn routes(routes: &mut Routes) {
     let full = Permission::Needs(Service::Identity, Level::Full);
     routes.get("/invitations", read, pages::list);
     routes.get("/invitations/new", full, pages::new);
-    routes.post("/invitations", full, pages::create);
+    routes.post("/invitations", full, pages::create).asks_again();
     routes.get("/invitations/{id}", read, pages::show);
-    routes.post("/invitations/{id}/resend", full, pages::resend);
+    routes.post("/invitations/{id}/resend", full, pages::resend).asks_again();
     routes.post("/invitations/{id}/revoke", full, pages::revoke);
     routes.get("/invitation", Permission::Public, landing::show);
     routes.post("/invitation/reject", Permission::Public, landing::reject);

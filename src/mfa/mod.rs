@@ -48,22 +48,22 @@ use crate::{
 pub fn routes(routes: &mut Routes) {
     let own = Permission::OwnUser;
     routes.get("/profile/mfa", own, pages::show);
-    routes.get("/profile/mfa/app", own, pages::new_app);
-    routes.post("/profile/mfa/app", own, pages::add_app);
-    routes.get("/profile/mfa/passkey", own, pages::new_passkey);
-    routes.post("/profile/mfa/passkey", own, pages::add_passkey);
+    routes.get("/profile/mfa/app", own, pages::new_app).asks_again();
+    routes.post("/profile/mfa/app", own, pages::add_app).asks_again();
+    routes.get("/profile/mfa/passkey", own, pages::new_passkey).asks_again();
+    routes.post("/profile/mfa/passkey", own, pages::add_passkey).asks_again();
     routes.post("/profile/mfa/passkey/options", own, pages::passkey_options);
     routes.get("/profile/mfa/devices/{id}", own, pages::device);
     routes.post("/profile/mfa/devices/{id}", own, pages::rename);
-    routes.post("/profile/mfa/devices/{id}/remove", own, pages::remove);
-    routes.post("/profile/mfa/codes", own, pages::new_codes);
+    routes.post("/profile/mfa/devices/{id}/remove", own, pages::remove).asks_each_time();
+    routes.post("/profile/mfa/codes", own, pages::new_codes).asks_again();
     routes.post("/profile/mfa/codes/stored", own, pages::stored);
     routes.post("/profile/mfa/codes/file", own, pages::file);
     let (read, full) =
         (Permission::Needs(Service::Settings, Level::Read), Permission::Needs(Service::Settings, Level::Full));
     routes.get("/settings/mfa", read, others::show);
-    routes.post("/settings/mfa", full, others::save);
-    routes.post("/users/{id}/mfa/reset", Permission::Needs(Service::Identity, Level::Full), others::reset_member);
+    routes.post("/settings/mfa", full, others::save).asks_again();
+    routes.post("/users/{id}/mfa/reset", Permission::Needs(Service::Identity, Level::Full), others::reset_member).asks_again();
     routes.get("/sign-in/apps", Permission::Public, pages::apps);
 }
 

@@ -225,7 +225,7 @@ fn a_passkey_is_not_added_from_an_answer_that_is_wrong() {
         ] {
             let challenge = place.ask(IDA);
             let mut device = Authenticator::at(ORIGIN);
-            let made = device.create(&challenge.options, &[fault.clone()]).to_string();
+            let made = device.create(&challenge.options, std::slice::from_ref(&fault)).to_string();
             let Registration::Refused(why) = place.register(IDA, &challenge, &made, NOW) else { panic!("{fault:?}") };
             let is_about_the_device = why.starts_with("The device did not check that it is you.");
             assert_eq!(is_about_the_device, fault == Fault::NotVerified, "{fault:?}: {why}");
@@ -267,7 +267,7 @@ fn an_answer_that_is_wrong_proves_nothing_and_uses_the_question_up() {
             (Fault::Counter(0), "counter_regressed"),
         ] {
             let challenge = place.ask_factor(IDA);
-            let signed = ida.get(&challenge.options, &[fault.clone()]).to_string();
+            let signed = ida.get(&challenge.options, std::slice::from_ref(&fault)).to_string();
             let (is_right, record) = place.factor(IDA, &challenge, &signed, NOW);
             assert!(!is_right, "{fault:?}");
             assert!(record.len() == 1 && record[0].contains(expected), "{fault:?}: {record:?}");
@@ -279,7 +279,7 @@ fn an_answer_that_is_wrong_proves_nothing_and_uses_the_question_up() {
             );
 
             let challenge = place.ask_anybody();
-            let signed = ida.get(&challenge.options, &[fault.clone()]).to_string();
+            let signed = ida.get(&challenge.options, std::slice::from_ref(&fault)).to_string();
             let (user, record) = place.discovery(&challenge, &signed, NOW);
             assert_eq!(user, None, "{fault:?}");
             // Of somebody who has not said who they are there is a record if the passkey is somebody's.

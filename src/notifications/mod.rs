@@ -83,9 +83,9 @@ pub fn purge(connection: &Connection, now: Time) -> Result<usize> {
 pub fn routes(routes: &mut Routes) {
     let owner = Permission::Owner;
     routes.get("/settings/mail", owner, pages::show);
-    routes.post("/settings/mail", owner, pages::save);
-    routes.post("/settings/mail/remove", owner, pages::remove);
-    routes.post("/settings/mail/address", owner, pages::save_address);
+    routes.post("/settings/mail", owner, pages::save).asks_again();
+    routes.post("/settings/mail/remove", owner, pages::remove).asks_again();
+    routes.post("/settings/mail/address", owner, pages::save_address).asks_again();
     routes.post("/settings/mail/test", owner, pages::test);
     routes.post("/settings/mail/outbox/{id}/retry", owner, pages::retry);
     routes.post("/settings/mail/outbox/{id}/discard", owner, pages::discard);

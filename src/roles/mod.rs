@@ -33,12 +33,12 @@ pub fn routes(routes: &mut Routes) {
     let full = Permission::Needs(Service::Identity, Level::Full);
     routes.get("/roles", read, pages::list);
     routes.get("/roles/new", full, pages::new);
-    routes.post("/roles", full, pages::create);
+    routes.post("/roles", full, pages::create).asks_again();
     routes.post("/roles/look-up", full, pages::look_up);
     routes.get("/roles/{id}", read, pages::show);
-    routes.post("/roles/{id}", full, pages::update);
-    routes.post("/roles/{id}/mfa", full, pages::update_mfa);
-    routes.post("/roles/{id}/remove", full, pages::remove);
+    routes.post("/roles/{id}", full, pages::update).asks_again();
+    routes.post("/roles/{id}/mfa", full, pages::update_mfa).asks_again();
+    routes.post("/roles/{id}/remove", full, pages::remove).asks_again();
     routes.api::<api::__path_list, _, _>(read, api::list);
     routes.api::<api::__path_create, _, _>(full, api::create);
     routes.api::<api::__path_get, _, _>(read, api::get);

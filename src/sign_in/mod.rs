@@ -20,12 +20,14 @@ mod path;
 mod queries;
 mod recovery_pages;
 mod restoring;
+mod step_up;
 #[cfg(test)]
 mod tests;
 
 pub use actions::{first_account, purge, unlock};
 pub use model::FirstAccount;
 pub use passkey::PasskeyAsking;
+pub use step_up::{confirm, means};
 
 use crate::{principal::Permission, web::Routes};
 
@@ -41,6 +43,7 @@ pub fn routes(routes: &mut Routes) {
     routes.post("/sign-in/enrol/passkey/options", Permission::Public, factor_pages::new_passkey_options);
     routes.post("/sign-in/passkey", Permission::Public, passkey::sign_in);
     routes.post("/sign-in/passkey/options", Permission::Public, passkey::options);
+    routes.post("/step-up/passkey/options", Permission::OwnUser, step_up::passkey_options);
     routes.get("/sign-in/recovery", Permission::Public, factor_pages::recovery);
     routes.post("/sign-in/recovery", Permission::Public, factor_pages::recover);
     routes.post("/sign-in/enrol/totp", Permission::Public, factor_pages::enrol_totp);

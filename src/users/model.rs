@@ -104,6 +104,7 @@ impl Member {
             scope: self.role.scope.clone(),
             is_owner: self.user.is_owner,
             session_id: Some(session_id),
+            proved_at: None,
             address: Some(address),
             request_id: Some(request_id),
             time_zone: self.user.time_zone.clone(),

@@ -84,7 +84,7 @@ pub enum Comparison {
 impl Passwords {
     /// Refuses more than five questions for the present password of one user in 15 minutes: whoever found an open
     /// session must not find the password through it. In memory, because the session is needed as well.
-    pub(super) fn check_pace(&self, user_id: &str, now: Time) -> Result<()> {
+    pub fn check_pace(&self, user_id: &str, now: Time) -> Result<()> {
         const WINDOW_US: i64 = 15 * MINUTE;
         match self.guesses.admit(user_id, 5, WINDOW_US, now) {
             Some(_) => Ok(()),

@@ -4,7 +4,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
 
-use super::{once::Running, rate::Rates, reference::Reference, refusals::Refusal, routes::Routes};
+use super::{
+    once::Running,
+    rate::Rates,
+    reference::Reference,
+    refusals::Refusal,
+    routes::Routes,
+    step_up::{Answer, Confirmed, Means},
+};
 use crate::{
     clock::Time,
     error::{Error, Result},
@@ -70,6 +77,14 @@ pub trait Gate: Send + Sync {
     fn denied(&self, principal: Principal, refusal: Refusal) -> BoxFuture<'_, ()>;
     /// The number of the newest audit record of their account: it changes with everything that is changed there.
     fn newest_record(&self, principal: Principal) -> BoxFuture<'_, Result<i64>>;
+    /// What a user can prove by that it is them.
+    fn means(&self, _principal: Principal) -> BoxFuture<'_, Result<Means>> {
+        Box::pin(async { Ok(Means::default()) })
+    }
+    /// A user says again that it is them, for what is at this path. Right or wrong, it goes on the record.
+    fn confirm(&self, _principal: Principal, _answer: Answer, _path: String) -> BoxFuture<'_, Result<Confirmed>> {
+        Box::pin(async { Ok(Confirmed::Wrong) })
+    }
     /// How people reach the console, without a slash at the end, if that is set. Never taken from a request.
     fn base_url(&self) -> BoxFuture<'_, Result<Option<String>>> {
         Box::pin(async { Ok(None) })

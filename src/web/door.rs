@@ -1,7 +1,8 @@
 //! The door in front of every route: recognises the caller, checks the route's permission and the CSRF token.
 //!
 //! It must never let a request with an unsafe method reach a page's handler without a token that belongs to the same
-//! session (HOSTILE W07), and never believe a forwarding header from a peer that is not a named proxy (W13).
+//! session (HOSTILE W07), never let a dangerous one pass whose user has not proved lately that it is them (A12), and never
+//! believe a forwarding header from a peer that is not a named proxy (W13).
 
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
@@ -23,6 +24,7 @@ use super::{
     input::FormBody,
     ongoing::{self, Ongoing},
     refusals::{self, Asking},
+    step_up::{self, Again},
 };
 use crate::{
     error::{Error, Result},
@@ -42,6 +44,7 @@ pub(super) enum DoorKind {
 pub(super) struct Passage {
     pub kind: DoorKind,
     pub permission: Permission,
+    pub again: Option<Again>,
     /// The query parameters of an API route; no others are let in (HOSTILE R05, W14).
     pub query: Vec<String>,
     pub item: Option<Item>,
@@ -79,6 +82,12 @@ pub(super) async fn pass(
         }
     };
     let http_request = request.request().clone();
+    let asked = step_up::ask(&passage, &http_request).await;
+    if let Some(answer) = asked.transpose() {
+        let mut response = request.into_response(answer.unwrap_or_else(actix_web::HttpResponse::from_error));
+        add_cookies(&mut response, cookies);
+        return Ok(response);
+    }
     let ongoing = Arc::<Ongoing>::default();
     let called = ongoing::with(ongoing.clone(), next.call(request));
     // A panic in one room is that request's 500 and nobody else's (HOSTILE H15).
@@ -87,9 +96,14 @@ pub(super) async fn pass(
         Ok(Err(error)) => ServiceResponse::from_err(error, http_request),
         Err(_) => ServiceResponse::from_err(Error::internal("the handler of this request panicked"), http_request),
     };
-    for cookie in cookies {
-        set_cookie(response.response_mut(), cookie);
+    if step_up::is_wanted(&response) {
+        // What it depends on, only the handler could know. Nothing was changed: the action has ended with an error.
+        let made = step_up::page(response.request(), step_up::first()).await;
+        response = response.into_response(made.unwrap_or_else(actix_web::HttpResponse::from_error));
+        add_cookies(&mut response, cookies);
+        return Ok(response);
     }
+    add_cookies(&mut response, cookies);
     if !ongoing.is_refusal_recorded() {
         refusals::record(&passage, &response).await;
     }
@@ -199,9 +213,11 @@ pub fn csrf_of(key: &MasterKey, cookie: &str) -> String {
     secret::encode_hex(&key.mac("csrf.v1", cookie.as_bytes()))
 }
 
-fn set_cookie(response: &mut actix_web::HttpResponse<BoxBody>, cookie: Cookie<'_>) {
-    if let Err(error) = response.add_cookie(&cookie) {
-        tracing::error!(%error, "a cookie could not be written");
+fn add_cookies(response: &mut ServiceResponse<BoxBody>, cookies: Vec<Cookie<'static>>) {
+    for cookie in cookies {
+        if let Err(error) = response.response_mut().add_cookie(&cookie) {
+            tracing::error!(%error, "a cookie could not be written");
+        }
     }
 }
 

@@ -42,6 +42,19 @@ impl FormBody {
     pub(super) fn first(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+
+    /// Takes all fields of a name out; answers the first.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let (taken, kept) = std::mem::take(&mut self.0).into_iter().partition(|(key, _)| key == name);
+        self.0 = kept;
+        let taken: Vec<(String, String)> = taken;
+        taken.into_iter().next().map(|(_, value)| value)
+    }
+
+    /// Everything but the token, as it was sent.
+    pub(super) fn fields(&self) -> Vec<(String, String)> {
+        self.0.iter().filter(|(name, _)| name != "csrf").cloned().collect()
+    }
 }
 
 /// A form's fields as `T`. Text is trimmed of `\r` (browsers send CRLF in text areas).

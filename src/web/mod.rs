@@ -2,10 +2,10 @@
 //!
 //! Owns everything between the socket and a room's handler, and no product rule. Invariants: a route cannot be
 //! registered without a [`Permission`](crate::principal::Permission); an unsafe request to a page never reaches its
-//! handler without the right CSRF token; every answer, errors too, carries the security headers and a request id; a
-//! stranger's error never tells more than its status. For every route of the API, without the room's doing: a rate per key,
-//! `Idempotency-Key` on POST, `ETag` and `If-Match`, no parameter that is not documented.
-//! Owns `idempotency_key`.
+//! handler without the right CSRF token, nor anybody a dangerous one without a fresh proof of who they are; every answer,
+//! errors too, carries the security headers and a request id; a stranger's error never tells more than its status. For every
+//! route of the API, without the room's doing: a rate per key, `Idempotency-Key` on POST, `ETag` and `If-Match`, no parameter
+//! that is not documented. Owns `idempotency_key`.
 
 mod api_road;
 mod assets;
@@ -29,6 +29,7 @@ mod road;
 mod routes;
 mod sentence;
 mod serve;
+mod step_up;
 mod steps;
 mod tls;
 
@@ -42,8 +43,9 @@ pub use paging::{Cursor, LIMIT_DEFAULT, ListQuery, Listing, PAGE_SIZE};
 pub use reference::page as reference;
 pub use refusals::Refusal;
 pub use refused::Refused;
-pub use routes::{Entry, Routes, Surface};
+pub use routes::{Added, Entry, Routes, Surface};
 pub use sentence::said;
 pub use serve::{Bound, ServeError, bind, run};
+pub use step_up::{Again, Answer, Confirmed, Means, routes as step_up_routes};
 pub use steps::StepView;
 pub use tls::{TlsError, certificate_fingerprint};

@@ -10,6 +10,7 @@ use actix_web::{Handler, HttpRequest, Responder, dev::Payload, http::Method, mid
 use super::{
     api_road::{Item, Show},
     door::{self, DoorKind, Passage},
+    step_up::Again,
 };
 use crate::principal::Permission;
 
@@ -30,12 +31,34 @@ pub struct Entry {
     pub path: String,
     pub permission: Permission,
     pub surface: Surface,
+    /// Whether its user is asked again that it is them. Pages only: a key has nothing to prove it with, so the API never asks;
+    /// what a key may do is limited when it is made.
+    pub again: Option<Again>,
     /// The query parameters that an API operation takes.
     query: Vec<String>,
     /// Answers a list, not one item.
     is_list: bool,
     build: Box<dyn Fn(Method, Arc<Passage>) -> actix_web::Route + Send + Sync>,
     show: Show,
+}
+
+/// A page that was just added, to say more about it.
+pub struct Added<'a>(Option<&'a mut Entry>);
+
+impl Added<'_> {
+    /// What it does is dangerous: whoever wants it has proved within the last 15 minutes that it is them, or is asked to.
+    pub fn asks_again(self) {
+        if let Some(entry) = self.0 {
+            entry.again = Some(Again::Aged);
+        }
+    }
+
+    /// The same with every single request, however long ago the last proof is. Forms only.
+    pub fn asks_each_time(self) {
+        if let Some(entry) = self.0 {
+            entry.again = Some(Again::EachTime);
+        }
+    }
 }
 
 /// All routes of the appliance.
@@ -47,33 +70,34 @@ pub struct Routes {
 
 impl Routes {
     /// A page or a form's target.
-    pub fn page<F, Args>(&mut self, method: Method, path: &str, permission: Permission, handler: F)
+    pub fn page<F, Args>(&mut self, method: Method, path: &str, permission: Permission, handler: F) -> Added<'_>
     where
         F: Handler<Args> + Send + Sync,
         Args: actix_web::FromRequest + 'static,
         F::Output: Responder + 'static,
     {
         self.add(method, path.to_owned(), permission, Surface::Page, handler);
+        Added(self.entries.last_mut())
     }
 
     /// `GET` of a page.
-    pub fn get<F, Args>(&mut self, path: &str, permission: Permission, handler: F)
+    pub fn get<F, Args>(&mut self, path: &str, permission: Permission, handler: F) -> Added<'_>
     where
         F: Handler<Args> + Send + Sync,
         Args: actix_web::FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.page(Method::GET, path, permission, handler);
+        self.page(Method::GET, path, permission, handler)
     }
 
     /// `POST` of a form.
-    pub fn post<F, Args>(&mut self, path: &str, permission: Permission, handler: F)
+    pub fn post<F, Args>(&mut self, path: &str, permission: Permission, handler: F) -> Added<'_>
     where
         F: Handler<Args> + Send + Sync,
         Args: actix_web::FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.page(Method::POST, path, permission, handler);
+        self.page(Method::POST, path, permission, handler)
     }
 
     /// An API operation; `P` is the type that `#[utoipa::path]` made beside the handler (`__path_<handler>`).
@@ -134,7 +158,8 @@ impl Routes {
                 .wrap(from_fn(move |request, next| door::pass(passage.clone(), request, next)))
         };
         let build = Box::new(build);
-        self.entries.push(Entry { method, path, permission, surface, query: Vec::new(), is_list: false, build, show });
+        let (again, query) = (None, Vec::new());
+        self.entries.push(Entry { method, path, permission, surface, again, query, is_list: false, build, show });
     }
 
     /// What `If-Match` is compared with on this route: what `GET` shows of the item that it is, or is below.
@@ -157,7 +182,8 @@ impl Routes {
             Surface::Open => DoorKind::Open,
         };
         let item = self.item(entry).filter(|_| entry.method != Method::GET);
-        Arc::new(Passage { kind, permission: entry.permission, query: entry.query.clone(), item })
+        let (permission, again, query) = (entry.permission, entry.again, entry.query.clone());
+        Arc::new(Passage { kind, permission, again, query, item })
     }
 
     /// The table, for the access test and the documentation.

@@ -8,6 +8,9 @@
 //     <p data-passkey-status role="status" aria-live="polite"></p>
 //   </form>
 //
+// data-passkey-prefix="stepUp": the two hidden fields are stepUpChallenge and stepUpCredential, and the question is asked with
+// nothing but the csrf field.
+//
 // On submit the server is asked for a question (POST to data-passkey-options with the form's fields, but for the two hidden
 // ones; the answer is {"challenge": token, "options": …}), the browser answers it, and the form is sent with the answer in it.
 // Words come from the form, in the reader's language, since this file has none: data-passkey-waiting (the device is asked),
@@ -88,8 +91,17 @@
 
   class Refused extends Error {}
 
+  // A form that carries another one has names of its own, and shows none of what it carries to whoever asks.
+  const named = (form, name) => {
+    const prefix = form.dataset.passkeyPrefix;
+    return prefix ? prefix + name[0].toUpperCase() + name.slice(1) : name;
+  };
+
   async function asked(form) {
-    const fields = new FormData(form);
+    const whole = new FormData(form);
+    const carries = Boolean(form.dataset.passkeyPrefix);
+    const fields = carries ? new FormData() : whole;
+    if (carries) fields.set("csrf", whole.get("csrf"));
     fields.delete("challenge");
     fields.delete("credential");
     const token = fields.get("csrf") || document.querySelector('meta[name="csrf-token"]')?.content || "";
@@ -120,8 +132,8 @@
       const credential = kind === "create"
         ? await navigator.credentials.create({ publicKey })
         : await navigator.credentials.get({ publicKey });
-      form.elements.namedItem("challenge").value = challenge;
-      form.elements.namedItem("credential").value = written(credential);
+      form.elements.namedItem(named(form, "challenge")).value = challenge;
+      form.elements.namedItem(named(form, "credential")).value = written(credential);
       say(form, "");
       answered.add(form);
       form.requestSubmit(button);

@@ -147,6 +147,7 @@ fn serve() -> String {
                 .route("/get/options", web::post().to(get_options))
                 .route("/get", web::post().to(get))
                 .route("/full", web::post().to(full))
+                .route("/favicon.ico", web::get().to(HttpResponse::NoContent))
         };
         actix_web::rt::System::new().block_on(async move {
             HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run().await

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use bailiwick::{
     accounts::Account,
     principal::{AccountId, Level, Permission, Rights, Service},
-    web::Surface,
+    web::{Again, Surface},
 };
 use reqwest::{Method, header};
 use rusqlite::types::ValueRef;
@@ -25,6 +25,7 @@ const INVITATION: &str = "01890000-0000-7000-8000-00000000000c";
 const SESSION: &str = "01890000-0000-7000-8000-00000000000d";
 const DEVICE: &str = "01890000-0000-7000-8000-00000000000f";
 const MAIL: &str = "01890000-0000-7000-8000-00000000000e";
+const DEVICE: &str = "01890000-0000-7000-8000-00000000000f";
 
 /// One of each kind, in the first account. Directory 8 is all that the scoped role reaches, and nothing is in it.
 const FIXTURE: &str = r#"
@@ -90,6 +91,7 @@ const ROWS: &[&str] = &[
     "SELECT * FROM api_key WHERE alias = 'quokka'",
     "SELECT * FROM invitation WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
     "SELECT * FROM session WHERE user_agent = 'quokka'",
+    "SELECT * FROM totp_device WHERE name = 'quokka'",
     "SELECT * FROM mail_outbox WHERE error = 'quokka'",
     "SELECT * FROM totp_device WHERE name = 'quokka'",
     "SELECT * FROM contact WHERE account_id = (SELECT id FROM account WHERE alias = 'acme')",
@@ -140,6 +142,7 @@ const QUERIES: &[(&str, &str)] = &[
 /// Fields that a form about an object cannot do without: else it is refused before the object is looked for.
 const FORMS: &[(&str, &[(&str, &str)])] = &[
     ("/tasks/rules/new", &[("kind", "identity"), ("object", "7")]),
+    ("/profile/mfa/devices/{id}", &[("name", "x")]),
     ("/users/{id}", &[("role", "read-only")]),
     ("/roles/{id}/mfa", &[("mfa", "required")]),
     ("/profile/mfa/devices/{id}", &[("name", "x")]),
@@ -202,6 +205,7 @@ struct Route {
     path: String,
     permission: Permission,
     surface: Surface,
+    again: Option<Again>,
 }
 
 struct Seen {
@@ -217,6 +221,7 @@ fn routes(app: &TestApp) -> Vec<Route> {
         path: entry.path.clone(),
         permission: entry.permission,
         surface: entry.surface,
+        again: entry.again,
     });
     routes.collect()
 }
@@ -374,6 +379,10 @@ async fn ask_page(browser: &mut Browser, token: &str, route: &Route, path: &str)
     }
     let mut fields = vec![("csrf", token)];
     fields.extend(FORMS.iter().filter(|(path, _)| *path == route.path).flat_map(|(_, fields)| fields.iter().copied()));
+    // Else nobody gets as far as the object. Everywhere else the proof of these sessions is fresh.
+    if route.again == Some(Again::EachTime) {
+        fields.push(("stepUpPassword", super::PASSWORD));
+    }
     seen(browser.post_raw(path, &fields, &[]).await).await
 }
 
@@ -493,7 +502,9 @@ async fn what_the_fixture_holds_is_really_there_for_whoever_may_see_it() {
     let api = place.app.api(&place.app.key(place.app.account, "full-access"));
     let (mut browser, token) = session(&place.app, super::EMAIL).await;
     let mut wrong = Vec::new();
-    for route in routes(&place.app).iter().filter(|route| route.path.contains("{id}") && route.method == Method::GET) {
+    // What is each user's own nobody else may see, whatever their role.
+    let is_shared = |route: &&Route| route.permission != Permission::OwnUser && route.path.contains("{id}");
+    for route in routes(&place.app).iter().filter(is_shared).filter(|route| route.method == Method::GET) {
         let path = place.path(route);
         let seen = match route.surface {
             Surface::Api => ask_api(&api, route, &path).await,

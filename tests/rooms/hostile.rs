@@ -3,7 +3,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use bailiwick::{clock::MINUTE, principal::Permission, web::Surface};
+use bailiwick::{
+    clock::MINUTE,
+    principal::Permission,
+    web::{Again, Surface},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -286,7 +290,11 @@ async fn no_form_takes_a_field_that_it_does_not_have() {
             continue;
         }
         let path = route.path.replace("{id}", "1");
-        let answer = browser.post_raw(&path, &[("csrf", &token), ("isOwner", "1")], &[]).await;
+        let mut fields = vec![("csrf", token.as_str()), ("isOwner", "1")];
+        if route.again == Some(Again::EachTime) {
+            fields.push(("stepUpPassword", PASSWORD));
+        }
+        let answer = browser.post_raw(&path, &fields, &[]).await;
         checked += 1;
         match (answer.status() == 400, TAKE_NOTHING.contains(&route.path.as_str())) {
             (false, false) => taken.push(format!("{} ({})", route.path, answer.status())),

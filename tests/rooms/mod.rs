@@ -31,6 +31,7 @@ mod roles;
 mod setup;
 mod sign_in;
 mod stale;
+mod step_up;
 mod tenants;
 mod throttle;
 mod timing;
@@ -389,6 +390,12 @@ impl Browser {
         let token = self.token("/sign-in").await;
         let fields = [("csrf", token.as_str()), ("email", email), ("password", password), ("next", "")];
         self.post_raw("/sign-in", &fields, &[]).await
+    }
+
+    /// Proves again that it is them, who have no second factor.
+    pub async fn confirm(&mut self, password: &str) {
+        let answer = self.post("/step-up", &[("next", "/"), ("stepUpPassword", password)]).await;
+        assert_eq!(answer.status(), 200, "it is confirmed");
     }
 
     pub fn session(&self) -> Option<&String> {

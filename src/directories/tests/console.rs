@@ -34,6 +34,9 @@ pub(super) const READER: char = 'r';
 /// The first letter of a token or key says who it is.
 pub(super) struct OpenGate;
 
+/// The clock stands still here.
+const NOW: &str = "2026-03-03T09:00:00Z";
+
 fn principal(who: char) -> Option<Principal> {
     let (account, level) = match who {
         ADMIN => (AccountId::MIN, Level::Full),
@@ -56,6 +59,7 @@ fn principal(who: char) -> Option<Principal> {
         scope: None,
         is_owner: false,
         session_id: Some("s".into()),
+        proved_at: Time::parse(NOW),
         address: None,
         request_id: None,
         time_zone: "Europe/Oslo".into(),
@@ -145,7 +149,7 @@ fn kernel(dir: &Path) -> Kernel {
     let config = layer.finish().expect("a configuration");
     Kernel {
         db: Db::open(&Db::file(dir), true).expect("a database"),
-        clock: Clock::fixed(Time::parse("2026-03-03T09:00:00Z").expect("a time")),
+        clock: Clock::fixed(Time::parse(NOW).expect("a time")),
         key: MasterKey::create(&dir.join("master.key")).expect("a key").into(),
         config: config.into(),
     }
