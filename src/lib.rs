@@ -28,7 +28,7 @@
 //! | 5 | [`api_keys`] [`invitations`] | keys for programs; how people become users |
 //! | 5 | [`mfa`] | authenticator apps, passkeys and recovery codes |
 //! | 6 | [`directories`] | settings, runs, plans, apply |
-//! | 6 | [`sign_in`] | password, throttle, set-up, sign-out |
+//! | 6 | [`sign_in`] | the way in: password or passkey, second factor, session; throttle, set-up, sign-out |
 //! | 7 | [`enforcement`] | acting on accounts, and the proof that it happened |
 //! | 8 | [`dashboard`] [`demo`] | the overview; the throw-away appliance |
 //! | – | [`app`] | builds everything; the only file that names every room |
@@ -55,8 +55,11 @@
 //! more who they are ([`web::Again`]); the handler reads its input and calls the same action that the API calls; [`audit::change`] commits the change and its record together.
 //!
 //! **A sign-in.** [`sign_in`] counts the attempt in the database before any work is done, hashes under a bounded number
-//! of permits (for an unknown e-mail too), answers every failure with the same words, and on success makes a new
-//! session; [`sessions`] reads user, membership and account again on every request.
+//! of permits (for an unknown e-mail too), answers every failure with the same words. Whoever is right is
+//! somebody on the way into an account: [`proof::step`] says from what they proved, what they have enrolled and what the
+//! account and their role ask for whether a factor comes next, one has to be enrolled, or they enter; until then they hold a
+//! journey, which opens nothing. Every other way in (passkey, link, another account) goes through the same place. A session
+//! remembers what was proved, and the gate asks the same question with every request; [`sessions`] reads user, membership and account again on every request.
 //!
 //! # What always holds
 //!

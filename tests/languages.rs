@@ -55,6 +55,9 @@ const NOT_SHOWN_TEXTS: &[&str] = &[
     "(not an e-mail address)",
     "there is no user with this address",
     "the password is wrong",
+    "the passkey was not accepted",
+    // Classes of a button.
+    "btn--primary btn--wide",
     "the stored password hash cannot be read; reset the password",
     "the user is disabled",
     "the user belongs to no account",

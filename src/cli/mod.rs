@@ -455,7 +455,7 @@ fn admin(config: Config, admin: Admin) -> Result<(), Failure> {
             let kernel = app.kernel.clone();
             let subject = users::user_urn(&app.kernel.config.region, account, &user.id);
             audit::change_blocking(&app.kernel, &principal(&app, account), move |c| {
-                let entry = mfa::reset(c, &kernel, &user, "Somebody at the machine", "", now)?;
+                let entry = mfa::reset(c, &kernel, &user, "", "", now)?;
                 let cleared = mfa::unlock(c, Some(&user.id))?;
                 Ok(((), vec![entry.subject(subject).detail("attemptsForgotten", cleared)]))
             })?;

@@ -62,17 +62,21 @@ pub struct Enrolled {
     pub entries: Vec<Entry>,
 }
 
+/// The first code of an app that is being enrolled.
+#[derive(Debug, Clone, Copy)]
+pub struct FirstCode<'a> {
+    /// Of the enrolment.
+    pub id: &'a str,
+    /// What the user calls the device.
+    pub name: &'a str,
+    pub code: &'a str,
+    /// From where, as mails say it.
+    pub address: &'a str,
+}
+
 /// Confirms the app that is being enrolled by its first code.
-pub fn confirm_totp(
-    c: &Connection,
-    kernel: &Kernel,
-    user: &User,
-    id: &str,
-    name: &str,
-    typed: &str,
-    address: &str,
-    now: Time,
-) -> Result<Enrolled> {
+pub fn confirm_totp(c: &Connection, kernel: &Kernel, user: &User, first: FirstCode<'_>, now: Time) -> Result<Enrolled> {
+    let FirstCode { id, name, code: typed, address } = first;
     let name = check_name("name", name)?;
     if queries::totps(c, &user.id)?.len() >= DEVICES_MAX {
         return Err(Error::Conflict(format!("You have {DEVICES_MAX} authenticator apps. Remove one of them first.")));

@@ -25,7 +25,8 @@ mod relying_party;
 mod totp;
 
 pub use enrol::{
-    Enrolled, are_codes, begin_totp, confirm_totp, devices, new_codes, note_stored, recovery_set, remove, rename, reset,
+    Enrolled, FirstCode, are_codes, begin_totp, confirm_totp, devices, new_codes, note_stored, recovery_set, remove,
+    rename, reset,
 };
 pub use model::{Device, Outcome, RecoverySet, TotpEnrolment};
 pub use pages::{challenge_json, codes_page};
@@ -63,7 +64,9 @@ pub fn routes(routes: &mut Routes) {
         (Permission::Needs(Service::Settings, Level::Read), Permission::Needs(Service::Settings, Level::Full));
     routes.get("/settings/mfa", read, others::show);
     routes.post("/settings/mfa", full, others::save).asks_again();
-    routes.post("/users/{id}/mfa/reset", Permission::Needs(Service::Identity, Level::Full), others::reset_member).asks_again();
+    routes
+        .post("/users/{id}/mfa/reset", Permission::Needs(Service::Identity, Level::Full), others::reset_member)
+        .asks_again();
     routes.get("/sign-in/apps", Permission::Public, pages::apps);
 }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{
-    enrol,
+    enrol::{self, FirstCode},
     model::{Device, RecoverySet, TotpEnrolment},
     passkeys::{self, Answer, Challenge, Registration},
 };
@@ -151,8 +151,9 @@ pub(super) async fn add_app(ctx: Ctx, form: Form<AppForm>) -> Result<HttpRespons
     let AppForm { id, name, code } = form.0;
     let typed = name.clone();
     let added = change(&ctx, move |c, kernel, who, now| {
-        let user = own(c, who)?;
-        let enrolled = enrol::confirm_totp(c, kernel, &user, &id, &typed, code.expose(), &address(who), now)?;
+        let (user, from) = (own(c, who)?, address(who));
+        let first = FirstCode { id: &id, name: &typed, code: code.expose(), address: &from };
+        let enrolled = enrol::confirm_totp(c, kernel, &user, first, now)?;
         // Enrolling it proves it: this session goes on, all others are asked for it.
         sessions::note_proof(c, who.session_id.as_deref().unwrap_or_default(), Some(enrolled.kind), now)?;
         Ok((enrolled.codes, enrolled.entries))

@@ -215,7 +215,7 @@ pub enum MfaChange<'a> {
     },
     /// A recovery code was used.
     Recovered,
-    /// By somebody else: an administrator, or the command line.
+    /// By an administrator; an empty name: at the machine.
     Reset {
         by: &'a str,
     },
@@ -259,6 +259,9 @@ impl MfaChanged<'_> {
             }
             MfaChange::Recovered => words.t(
                 "A recovery code was used after your password: all your second factors were removed, and your sessions have ended. At the next sign-in you enrol a new one.",
+            ),
+            MfaChange::Reset { by: "" } => words.t(
+                "Your second factors were reset at the machine, and your sessions have ended. At the next sign-in you enrol a new one.",
             ),
             MfaChange::Reset { by } => words.t1(
                 "{} has reset your second factors, and your sessions have ended. At the next sign-in you enrol a new one.",

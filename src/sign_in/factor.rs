@@ -266,7 +266,9 @@ pub(super) async fn enrol(
             Enrolment::Totp { .. } if passkey_only => {
                 return Err(Error::Conflict("This account takes passkeys only.".into()));
             }
-            Enrolment::Totp { id, name, code } => mfa::confirm_totp(c, &own, user, id, name, code, &from, now)?,
+            Enrolment::Totp { id, name, code } => {
+                mfa::confirm_totp(c, &own, user, mfa::FirstCode { id, name, code, address: &from }, now)?
+            }
             Enrolment::Passkey { name, challenge, credential } => {
                 let answer = mfa::Answer { token: challenge.expose(), credential, address: &from };
                 match mfa::finish_registration(c, &own, &rp(c, &own)?, user, answer, name, now)? {

@@ -2,11 +2,12 @@
 //!
 //! They are a stranger's pages: whoever is on a journey is not signed in. Nothing of the account is on them but its alias.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web::Data};
 use askama::Template;
 use serde::Deserialize;
 
 use super::{
+    PasskeyAsking,
     factor::{self, Answer, EnrolledOnTheWay, Enrolling, Enrolment, Standing, Stepped},
     pages::{JOURNEY_COOKIE, after, arrived, browser, journey_token, set_cookie, with_session},
     path::Arrival,
@@ -252,7 +253,13 @@ pub(super) struct PasskeyForm {
 }
 
 /// `POST /sign-in/factor/passkey`.
-pub(super) async fn prove_passkey(ctx: Ctx, request: HttpRequest, form: Form<PasskeyForm>) -> Result<HttpResponse> {
+pub(super) async fn prove_passkey(
+    ctx: Ctx,
+    request: HttpRequest,
+    asking: Data<PasskeyAsking>,
+    form: Form<PasskeyForm>,
+) -> Result<HttpResponse> {
+    asking.check(&ctx)?;
     let Some(token) = journey_token(&request) else { return Ok(begin_again()) };
     let answer = Answer::Passkey(form.0.challenge, form.0.credential);
     match factor::prove(&ctx.kernel, token.clone(), &ctx.address, browser(&ctx, &request), answer).await {

@@ -27,12 +27,22 @@ use crate::{
     web::{Ctx, Form},
 };
 
-/// Questions from one address in a minute: each is a row.
-const FROM_ONE_ADDRESS: u64 = 30;
+/// Questions and answers from one address in a minute: each is a row, of the questions or of the record.
+const FROM_ONE_ADDRESS: u64 = 60;
 
-/// Who asks for questions, from where; cheap to clone, one for the whole process.
+/// Who asks and answers, from where; cheap to clone, one for the whole process.
 #[derive(Clone, Default)]
 pub struct PasskeyAsking(Flood);
+
+impl PasskeyAsking {
+    /// Refuses one too many.
+    pub(super) fn check(&self, ctx: &Ctx) -> Result<()> {
+        match self.0.admit(&ctx.address.network(), FROM_ONE_ADDRESS, MINUTE, ctx.kernel.clock.now()) {
+            Some(_) => Ok(()),
+            None => Err(Error::TooManyRequests { retry_after_s: 60 }),
+        }
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,9 +54,9 @@ pub(super) struct OptionsForm {
 /// `POST /sign-in/passkey/options`.
 pub(super) async fn options(ctx: Ctx, asking: Data<PasskeyAsking>, _: Form<OptionsForm>) -> Result<HttpResponse> {
     let (kernel, now) = (ctx.kernel.clone(), ctx.kernel.clock.now());
-    let asked = match asking.0.admit(&ctx.address.network(), FROM_ONE_ADDRESS, MINUTE, now) {
-        None => Err(Error::TooManyRequests { retry_after_s: 60 }),
-        Some(_) => ctx.kernel.db.write(move |c| mfa::begin_discovery(c, &factor::rp(c, &kernel)?, now)).await,
+    let asked = match asking.check(&ctx) {
+        Ok(()) => ctx.kernel.db.write(move |c| mfa::begin_discovery(c, &factor::rp(c, &kernel)?, now)).await,
+        Err(error) => Err(error),
     };
     mfa::challenge_json(&ctx, asked)
 }
@@ -61,7 +71,13 @@ pub(super) struct PasskeyForm {
 }
 
 /// `POST /sign-in/passkey`.
-pub(super) async fn sign_in(ctx: Ctx, request: HttpRequest, form: Form<PasskeyForm>) -> Result<HttpResponse> {
+pub(super) async fn sign_in(
+    ctx: Ctx,
+    request: HttpRequest,
+    asking: Data<PasskeyAsking>,
+    form: Form<PasskeyForm>,
+) -> Result<HttpResponse> {
+    asking.check(&ctx)?;
     let next = after(&form.0.next);
     match attempt(&ctx, &request, form.0, next.clone()).await? {
         Attempt::Arrived(arrival) => Ok(arrived(&next, &arrival)),

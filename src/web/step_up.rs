@@ -56,7 +56,10 @@ pub enum Answer {
     Password(Secret<String>),
     Code(Secret<String>),
     /// The token of a question to an authenticator, and what it answered.
-    Passkey { challenge: Secret<String>, credential: String },
+    Passkey {
+        challenge: Secret<String>,
+        credential: String,
+    },
 }
 
 /// How an answer was.
@@ -89,7 +92,8 @@ fn taken(form: &mut FormBody) -> Option<Answer> {
     let passkey = form.take(CHALLENGE).zip(form.take(CREDENTIAL));
     let password = password.map(|password| Answer::Password(Secret::new(password)));
     let code = code.map(|code| Answer::Code(Secret::new(code)));
-    let passkey = passkey.map(|(challenge, credential)| Answer::Passkey { challenge: Secret::new(challenge), credential });
+    let passkey =
+        passkey.map(|(challenge, credential)| Answer::Passkey { challenge: Secret::new(challenge), credential });
     password.or(code).or(passkey)
 }
 

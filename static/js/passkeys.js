@@ -173,7 +173,7 @@
     if (!event.persisted) return;
     for (const form of document.querySelectorAll(forms)) {
       for (const name of ["challenge", "credential"]) {
-        const field = form.elements.namedItem(name);
+        const field = form.elements.namedItem(named(form, name));
         if (field) field.value = "";
       }
       say(form, "");

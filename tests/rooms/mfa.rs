@@ -534,10 +534,14 @@ async fn what_an_account_asks_for_holds_with_the_next_request_and_cannot_be_take
     assert_eq!(browser.get("/users").await.status(), 200);
     let page = browser.page("/profile/mfa").await;
     let device = attribute(&page, "a[href^='/profile/mfa/devices/']", "href").expect("a device");
-    let answer = browser.post(&format!("{device}/remove"), &[]).await;
+    let remove = format!("{device}/remove");
+    assert_eq!(browser.post(&remove, &[]).await.status(), 403, "they are asked again first");
+    app.next_code();
+    let answer = browser.post(&remove, &[("stepUpCode", &phone.code(&app))]).await;
     assert_eq!(answer.status(), 409, "not while the account asks for it");
     app.require_mfa("optional");
-    assert_eq!(browser.post(&format!("{device}/remove"), &[]).await.status(), 303);
+    app.next_code();
+    assert_eq!(browser.post(&remove, &[("stepUpCode", &phone.code(&app))]).await.status(), 303);
     assert_eq!(app.count("SELECT has_totp + must_enrol FROM user WHERE email = 'ida@acme.example'"), 0);
     assert_eq!(app.count("SELECT count(*) FROM recovery_set"), 0);
 }
