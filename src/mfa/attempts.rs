@@ -89,6 +89,51 @@ pub(super) fn give_back(c: &Connection, id: i64) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// Somebody who knows the password and guesses day and night, as fast as it goes, from any number of browsers that the user
+    /// has never come in with and from one that was stolen from them; and the user, who comes in once an hour.
+    #[test]
+    fn no_day_of_guessing_has_one_chance_in_ten_thousand_and_the_user_comes_in() {
+        use crate::{clock::MINUTE, db::Db};
+        let dir = tempfile::tempdir().expect("a folder");
+        let db = Db::open(&Db::file(dir.path()), true).expect("a database");
+        db.write_blocking(|c| {
+            c.execute_batch(
+                "INSERT INTO user (id, email, email_folded, name, password_hash, password_changed_at, state, created_at)
+                 VALUES ('u', 'e', 'e', 'n', 'h', 0, 'enabled', 0);",
+            )?;
+            for devices in [1, 2, DEVICES_MAX] {
+                let begin = Time(20_000 * DAY).plus(DAY * 100 * i64::try_from(devices).expect("few"));
+                let stolen = Counter::codes(Some(&[1; 32]));
+                let own = Counter::codes(Some(&[2; 32]));
+                let (mut guesses, mut now) = (Vec::new(), begin);
+                while now < begin.plus(3 * DAY) {
+                    for counter in [&Counter::Codes, &stolen] {
+                        if let Taken::Counted { .. } = take(c, "u", counter, devices, now)? {
+                            guesses.push(now);
+                        }
+                    }
+                    if now.since(begin) % (60 * MINUTE) == 0 {
+                        match take(c, "u", &own, devices, now)? {
+                            Taken::Counted { id, .. } => give_back(c, id)?,
+                            Taken::TooMany(_) => panic!("the user is locked out at {now:?}"),
+                        }
+                    }
+                    now = now.plus(MINUTE);
+                }
+                for first in &guesses {
+                    let in_a_day = guesses.iter().filter(|at| (0..DAY).contains(&at.since(*first))).count();
+                    let chance = in_a_day as f64 * 3.0 * devices as f64 / 1e6;
+                    assert!(chance < 1e-4, "{devices} apps: {in_a_day} guesses in a day");
+                    let short = guesses.iter().filter(|at| (0..SHORT_US).contains(&at.since(*first))).count();
+                    assert!(short <= 10, "{short} in fifteen minutes");
+                }
+                assert!(guesses.len() >= 3 * 6, "nobody is locked out for good: {}", guesses.len());
+            }
+            Ok(())
+        })
+        .expect("simulated");
+    }
+
     #[test]
     fn a_day_of_guesses_has_less_than_one_chance_in_ten_thousand() {
         for devices in 1..=DEVICES_MAX {

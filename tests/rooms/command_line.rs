@@ -238,6 +238,34 @@ fn a_wrong_or_lost_master_key_and_a_lost_database_are_refused() {
 }
 
 #[test]
+fn break_glass_resets_second_factors() {
+    let (_dir, data) = initialised();
+    let none = run(&data, &["admin", "reset-mfa", "--email", EMAIL]);
+    assert_eq!((none.status.code(), err(&none).contains("has no second factor")), (Some(1), true), "{}", err(&none));
+    let nobody = run(&data, &["admin", "reset-mfa", "--email", "nobody@acme.example"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    let database = rusqlite::Connection::open(data.join("bailiwick.db")).expect("opened");
+    database
+        .execute_batch(
+            "INSERT INTO totp_device (id, user_id, name, secret, created_at, confirmed_at) SELECT 'd', id, 'Phone', x'00', 1, 1 FROM user;
+             UPDATE user SET has_totp = 1;",
+        )
+        .expect("enrolled");
+    ok(&run(&data, &["admin", "reset-mfa", "--email", EMAIL]));
+    let left: (i64, i64) = database
+        .query_row("SELECT (SELECT count(*) FROM totp_device), must_enrol FROM user", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .expect("read");
+    assert_eq!(left, (0, 1));
+    let by: String = database
+        .query_row("SELECT principal_urn FROM audit_record WHERE type = 'audit.mfa_reset.v1'", [], |row| row.get(0))
+        .expect("on the record");
+    assert!(by.contains(":cli/"), "{by}");
+    ok(&run(&data, &["audit", "verify"]));
+}
+
+#[test]
 fn break_glass_sets_a_password_and_is_on_the_record() {
     let (_dir, data) = initialised();
     let printed = ok(&run(&data, &["admin", "reset-password", "--email", EMAIL]));

@@ -185,6 +185,12 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
         "/api-keys?q=q9",
         "/api-keys/new",
         "/profile",
+        "/profile/mfa",
+        "/profile/mfa/app",
+        "/profile/mfa/passkey",
+        "/settings/mfa",
+        "/sign-in/apps",
+        "/sign-in/continue",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -217,6 +223,9 @@ async fn no_english_is_left_on_the_pages_of_users_roles_keys_and_settings() {
         ("/settings/mail/address", &[("baseUrl", "x")]),
         ("/settings/mail/address", &[("baseUrl", "https://bailiwick.example.com")]),
         ("/settings/mail", &server),
+        ("/settings/mfa", &[("mfa", "required")]),
+        ("/profile/mfa/app", &[("id", "x"), ("name", ""), ("code", "1")]),
+        ("/profile/mfa/codes", &[]),
         ("/profile/password", &[("current", "x"), ("new", "short")]),
         ("/profile/email/verify", &[]),
         ("/appliance/owner", &[("email", "nobody@acme.example"), ("current", PASSWORD)]),

@@ -576,3 +576,132 @@ async fn where_only_passkeys_count_a_code_is_not_enough() {
     reaches_nothing(&app, &mut again, "a code where passkeys are asked for").await;
     assert!(!again.page("/sign-in/factor").await.contains("totp-key"), "another app would not do");
 }
+
+/// The id of a user of the first account.
+async fn user_id(app: &TestApp, email: &str) -> String {
+    let api = app.api(&app.key(app.account, "full-access"));
+    let (_, users) = api.get(&format!("/api/users?q={email}")).await;
+    users["users"][0]["id"].as_str().expect("a user").to_owned()
+}
+
+#[tokio::test]
+async fn an_administrator_resets_the_factors_of_others_and_of_nobody_beyond_them() {
+    let app = TestApp::start();
+    app.add_user("lost@acme.example", "read-only");
+    app.add_user("helper@acme.example", "full-access");
+    let (mut lost, phone, codes) = app.enrolled("lost@acme.example").await;
+    let id = user_id(&app, "lost@acme.example").await;
+    let mut helper = app.signed_in_as("helper@acme.example").await;
+    assert!(helper.page(&format!("/users/{id}")).await.contains("Reset second factors"));
+    let answer = helper.post(&format!("/users/{id}/mfa/reset"), &[]).await;
+    assert_eq!(location(&answer), format!("/users/{id}"));
+    assert_eq!(lost.get("/users").await.status(), 303, "their sessions have ended");
+    let record = app.audited("audit.mfa_reset.v1");
+    assert_eq!((record.len(), &record[0]["result"], &record[0]["sessionsEnded"]), (1, &json!("success"), &json!(1)));
+    // Only to a new factor, with neither the old app nor the old codes.
+    app.next_code();
+    let mut back = app.browser();
+    back.half_way("lost@acme.example").await;
+    assert!(back.page("/sign-in/factor").await.contains("totp-key"));
+    back.code(&phone.code(&app)).await;
+    assert_eq!(back.step("/sign-in/recovery", &[("code", &codes[0])]).await.status(), 303);
+    assert_eq!(back.session(), None);
+    // There is nothing left to reset.
+    helper.post(&format!("/users/{id}/mfa/reset"), &[]).await;
+    assert!(helper.page(&format!("/users/{id}")).await.contains("This user has no second factor."));
+
+    // Not one's own, not the owner's, not of somebody who belongs to another account too, nor of whoever holds more.
+    let (mut helper, _, _) = app.enrolled("helper@acme.example").await;
+    app.enrolled(EMAIL).await;
+    app.add_user("both@acme.example", "read-only");
+    app.enrolled("both@acme.example").await;
+    let other = app.other_account("other", "root@other.example");
+    let join = move |c: &rusqlite::Connection| {
+        let sql = "INSERT INTO membership (user_id, account_id, role_id, created_at)
+                   SELECT u.id, ?1, 'read-only', 0 FROM user u WHERE u.email = 'both@acme.example'";
+        Ok(c.execute(sql, [other.id])?)
+    };
+    assert_eq!(off(|| app.app.kernel.db.write_blocking(join)).expect("joined"), 1);
+    for email in ["helper@acme.example", EMAIL, "both@acme.example"] {
+        let id = user_id(&app, email).await;
+        helper.post(&format!("/users/{id}/mfa/reset"), &[]).await;
+        assert_eq!(
+            app.count("SELECT count(*) FROM user WHERE must_enrol = 1"),
+            1,
+            "{email} was reset, beside the one who was to be"
+        );
+    }
+    let refused = app.audited("audit.mfa_reset.v1");
+    assert_eq!(refused.iter().filter(|record| record["result"] == "denied").count(), 3, "{refused:?}");
+    let root = app.api(&app.admin_key(app.account, "full-access"));
+    let services = json!({"identity": "full", "audit": "read"});
+    let (status, _) = root.post("/api/roles", &json!({"id": "people", "name": "People", "services": services})).await;
+    assert_eq!(status, 201);
+    app.add_user("people@acme.example", "people");
+    let mut people = app.signed_in_as("people@acme.example").await;
+    let id = user_id(&app, "helper@acme.example").await;
+    people.post(&format!("/users/{id}/mfa/reset"), &[]).await;
+    assert_eq!(app.count("SELECT has_totp FROM user WHERE email = 'helper@acme.example'"), 1, "whoever holds more");
+    app.assert_audit_verifies();
+}
+
+#[tokio::test]
+async fn a_stricter_rule_names_those_whom_it_keeps_out_before_it_is_saved() {
+    let app = TestApp::start();
+    app.add_user("plain@acme.example", "read-only");
+    let (mut browser, _, _) = app.enrolled(EMAIL).await;
+    let answer = browser.post("/settings/mfa", &[("mfa", "required")]).await;
+    assert_eq!(answer.status(), 200);
+    let page = answer.text().await.expect("a page");
+    assert!(page.contains("plain@acme.example") && page.contains("Not saved yet"), "{page}");
+    assert!(!text(&page, "table[aria-label='Who lacks it']").contains("Ida Marlow"));
+    let rule = "SELECT mfa_rule = 'required' FROM account";
+    assert_eq!(app.count(rule), 0);
+    let answer = browser.post("/settings/mfa", &[("mfa", "required"), ("seen", "on")]).await;
+    assert_eq!((location(&answer).as_str(), app.count(rule)), ("/settings/mfa", 1));
+    let changes = &app.audited("audit.account_updated.v1")[0]["changes"];
+    assert_eq!(changes["mfaRequired"], json!({"before": false, "after": true}));
+    // What is less strict keeps nobody out.
+    assert_eq!(browser.post("/settings/mfa", &[("mfa", "optional")]).await.status(), 303);
+    assert_eq!(app.count(rule), 0);
+    assert_eq!(browser.post("/settings/mfa", &[("mfa", "never")]).await.status(), 400);
+    // The same by the API, and who has none by the list.
+    let api = app.api(&app.admin_key(app.account, "full-access"));
+    let path = format!("/api/accounts/{}", app.account);
+    let (status, account) = api.post(&path, &json!({"mfaRequired": true, "passkeyOnly": true})).await;
+    assert_eq!((status, &account["mfaRequired"], &account["passkeyOnly"]), (200, &json!(true), &json!(true)));
+    let (status, account) = api.post(&path, &json!({"mfaRequired": false})).await;
+    assert_eq!((status, &account["mfaRequired"], &account["passkeyOnly"]), (200, &json!(false), &json!(false)));
+    let (_, users) = api.get("/api/users?mfaEnabled=false").await;
+    assert_eq!(users["users"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (&users["users"][0]["email"], &users["users"][0]["mfaEnabled"]),
+        (&json!("plain@acme.example"), &json!(false))
+    );
+    assert_eq!(api.get("/api/users?mfaEnabled=perhaps").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_key_stops_with_whoever_answers_for_it_and_lacks_what_is_asked() {
+    let app = TestApp::start();
+    let mut browser = app.signed_in().await;
+    let fields = [("alias", "reports"), ("role", "read-only"), ("expires", "365")];
+    let page = browser.post("/api-keys", &fields).await.text().await.expect("a page");
+    let key = text(&page, "code#secret");
+    let key = if key.is_empty() { text(&page, ".copy code") } else { key };
+    let api = app.api(&key);
+    assert_eq!(api.get("/api/users").await.0, 200, "{key}");
+    app.require_mfa("required");
+    assert_eq!(api.get("/api/users").await.0, 401, "their own session would be held");
+    let refused = app.audited("audit.api_key_refused.v1");
+    assert_eq!(
+        refused.last().expect("a record")["reason"],
+        "the user who answers for the key lacks the second factor that is asked of them"
+    );
+    app.require_mfa("optional");
+    app.enrolled(EMAIL).await;
+    app.require_mfa("required");
+    assert_eq!(api.get("/api/users").await.0, 200, "it works again once they have one");
+    app.require_mfa("passkey-only");
+    assert_eq!(api.get("/api/users").await.0, 401);
+}
