@@ -14,7 +14,7 @@ use crate::{
     audit::{self, Entry},
     error::{Error, Result},
     kernel::Kernel,
-    principal::{AccountId, Principal},
+    principal::{AccountId, Level, Permission, Principal, Service},
     proof::MfaRule,
     roles::{self, Role},
     users::{self, Member, MemberFilter, Reach},
@@ -73,7 +73,7 @@ struct Asked {
     roles: Vec<Role>,
     /// Members who could not come in under a rule, the longest-standing first, with what they lack.
     lacking: Vec<Lacking>,
-    /// How many more there are.
+    /// How many more there are; all of them for whoever may not know who uses this account.
     more: usize,
 }
 
@@ -82,8 +82,8 @@ struct Lacking {
     what: &'static str,
 }
 
-/// Who could not enter at once if the account asked for `rule`.
-fn lacking(c: &Connection, account: AccountId, rule: MfaRule) -> Result<(Vec<Lacking>, usize)> {
+/// Who could not enter at once if the account asked for `rule`, up to `named`, and how many more.
+fn lacking(c: &Connection, account: AccountId, rule: MfaRule, named: usize) -> Result<(Vec<Lacking>, usize)> {
     let filter = MemberFilter { state: Some(users::UserState::Enabled), ..MemberFilter::default() };
     let members = users::list_members(c, account, &filter, "", usize::MAX)?;
     let mut found: Vec<Lacking> = Vec::new();
@@ -93,7 +93,7 @@ fn lacking(c: &Connection, account: AccountId, rule: MfaRule) -> Result<(Vec<Lac
         if asked.is_met_by(member.user.factors) {
             continue;
         }
-        if found.len() == SHOWN_MAX {
+        if found.len() == named {
             more += 1;
             continue;
         }
@@ -115,6 +115,10 @@ struct AskedPage {
 }
 
 impl AskedPage {
+    fn more(&self) -> usize {
+        self.asked.more
+    }
+
     fn rules(&self) -> [(MfaRule, &'static str, &'static str); 3] {
         [
             (
@@ -130,10 +134,12 @@ impl AskedPage {
 
 async fn page(ctx: &Ctx, chosen: Option<MfaRule>, refused: Refused) -> Result<HttpResponse> {
     let id = ctx.principal.account()?;
+    let may_know = ctx.principal.allows(Permission::Needs(Service::Identity, Level::Read));
+    let named = if may_know { SHOWN_MAX } else { 0 };
     let read = move |c: &Connection| {
         let account = accounts::find(c, id)?.ok_or(Error::NotFound("This account"))?;
         let chosen = chosen.unwrap_or(account.mfa);
-        let (lacking, more) = lacking(c, id, chosen)?;
+        let (lacking, more) = lacking(c, id, chosen, named)?;
         Ok((Asked { rule: account.mfa, roles: roles::list(c, id)?, lacking, more }, chosen))
     };
     let (asked, chosen) = ctx.kernel.db.read(read).await?;
@@ -165,7 +171,7 @@ pub(super) async fn save(ctx: Ctx, form: Form<RuleForm>) -> Result<HttpResponse>
         .db
         .read(move |c| {
             let account = accounts::find(c, id)?.ok_or(Error::NotFound("This account"))?;
-            Ok((account.mfa, !lacking(c, id, rule)?.0.is_empty()))
+            Ok((account.mfa, lacking(c, id, rule, 0)?.1 > 0))
         })
         .await?;
     if rule > before && lacks && form.0.seen.is_empty() {

@@ -8,6 +8,7 @@ use super::{Browser, EMAIL, PASSWORD, TestApp, attribute, text};
 
 /// Words that stay as they are: names of products, parts and standards, identifiers and units.
 const NAMES: &str = r"(?x)\b(?:
+    Android|iOS|TOTP|JavaScript|
     nora@guest|name@example\.org|One\ More|read-only-\d|full-access-\d|helpdesk-oslo|
     Bailiwick|API|AWS|LDAPS?|OpenLDAP|Active|Directory|StartTLS|TLS|DNS?|UPN|URN|CA|SHA|RFC|CSV|JSON|ID|UTC|IP|PEM|DNs?|
     Syncrepl|syncrepl|syncprov|DirSync|NTP|SID|OU|CN|RID|cron|Ctrl|ida|acme|example|com|ldaps?|ldap|dc1?|ad|Ida|Marlow|

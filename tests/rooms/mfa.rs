@@ -655,6 +655,17 @@ async fn a_stricter_rule_names_those_whom_it_keeps_out_before_it_is_saved() {
     let page = answer.text().await.expect("a page");
     assert!(page.contains("plain@acme.example") && page.contains("Not saved yet"), "{page}");
     assert!(!text(&page, "table[aria-label='Who lacks it']").contains("Ida Marlow"));
+    // Who may not know who uses the account is told how many.
+    let api = app.api(&app.admin_key(app.account, "full-access"));
+    let services = json!({"settings": "read"});
+    let (status, _) = api.post("/api/roles", &json!({"id": "looker", "name": "Looker", "services": services})).await;
+    assert_eq!(status, 201);
+    app.add_user("looker@acme.example", "looker");
+    let (mut looker, _, _) = app.enrolled("looker@acme.example").await;
+    app.require_mfa("required");
+    let seen = looker.page("/settings/mfa").await;
+    assert!(seen.contains("1 user") && !seen.contains("plain@acme.example"), "{seen}");
+    app.require_mfa("optional");
     let rule = "SELECT mfa_rule = 'required' FROM account";
     assert_eq!(app.count(rule), 0);
     let answer = browser.post("/settings/mfa", &[("mfa", "required"), ("seen", "on")]).await;
@@ -666,7 +677,6 @@ async fn a_stricter_rule_names_those_whom_it_keeps_out_before_it_is_saved() {
     assert_eq!(app.count(rule), 0);
     assert_eq!(browser.post("/settings/mfa", &[("mfa", "never")]).await.status(), 400);
     // The same by the API, and who has none by the list.
-    let api = app.api(&app.admin_key(app.account, "full-access"));
     let path = format!("/api/accounts/{}", app.account);
     let (status, account) = api.post(&path, &json!({"mfaRequired": true, "passkeyOnly": true})).await;
     assert_eq!((status, &account["mfaRequired"], &account["passkeyOnly"]), (200, &json!(true), &json!(true)));
