@@ -36,7 +36,6 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("/profile/mfa/app", "second-factor-app"),
     ("/profile/mfa/passkey", "second-factor-passkey"),
     ("/settings/mfa", "second-factors-asked"),
-    ("/sign-in/apps", "authenticator-apps"),
     ("/users", "users-demo"),
     ("/roles", "roles-demo"),
     ("/roles/new", "role-new"),

@@ -99,6 +99,8 @@ fn scanned(screenshot: &Path) -> String {
 async fn an_app_reads_the_qr_code_and_a_passkey_signs_in_alone() {
     let mut walk = Walk::start().await;
     walk.password(".user-menu__name").await;
+    walk.goto("/sign-in/apps").await;
+    walk.look("authenticator-apps").await;
     walk.goto("/profile/mfa").await;
     walk.look("mfa-none").await;
     walk.goto("/profile/mfa/app").await;
